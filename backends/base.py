@@ -1,0 +1,168 @@
+"""The backend interface: what an engine must do to be used here. Plug-ins use it too.
+
+A backend is a plain blocking class. It lives alone in a host process, so it may block, leak or crash.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from backends.events import ChatEvent, LoadProgress
+
+Role = Literal["system", "user", "assistant"]
+ReasoningStyle = Literal["auto", "think-tags", "none"]
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One message of a conversation as the model sees it: without its thoughts."""
+
+    role: Role
+    text: str
+
+
+class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the next token is chosen. The defaults are DeepSeek's advice for R1.
+
+    `top_k` 0, `min_p` 0 and `repeat_penalty` 1 switch a stage off. `seed` None is a new one each time.
+    `max_tokens` None ends only with the model or the context. `stop` strings end the answer and are not shown.
+    """
+
+    temperature: float = 0.6
+    top_p: float = 0.95
+    top_k: int = 0
+    min_p: float = 0.0
+    repeat_penalty: float = 1.0
+    seed: int | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+class Partial(msgspec.Struct, frozen=True):
+    """An unfinished answer to go on with. `thinking` says whether its thought is still open."""
+
+    reasoning: str = ""
+    text: str = ""
+    thinking: bool = False
+
+
+class ChatRequest(msgspec.Struct, frozen=True):
+    """One question: the whole conversation, oldest first, ending with the user's message."""
+
+    messages: tuple[Message, ...]
+    sampling: Sampling = Sampling()
+    reasoning: ReasoningStyle = "auto"
+    partial: Partial | None = None
+
+
+class TokenCount(msgspec.Struct, frozen=True):
+    """Prompt tokens of a conversation; `exact` is False where the engine only estimates."""
+
+    count: int
+    exact: bool = True
+
+
+class Availability(msgspec.Struct, frozen=True):
+    """Whether a backend can work on this machine, and if not, why and what to do.
+
+    `gpu` is None where the question does not arise. `capabilities` are stable words such as "continue" or "seed".
+    """
+
+    ready: bool
+    version: str = ""
+    gpu: bool | None = None
+    detail: str = ""
+    hint: str = ""
+    capabilities: tuple[str, ...] = ()
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """A model in memory, as its engine describes it. None means unknown or not applicable.
+
+    `layers` and `gpu_layers` count transformer blocks; the output layer is named apart.
+    `notes` are sentences for the user, such as a context that had to be rounded.
+    """
+
+    context: int
+    trained_context: int | None = None
+    layers: int | None = None
+    gpu_layers: int | None = None
+    output_on_gpu: bool | None = None
+    model_bytes: int | None = None
+    load_s: float | None = None
+    device: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class Cancel:
+    """A thread-safe flag that can be set once. Callbacks run in the thread that sets it."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._callbacks: list[Callable[[], None]] = []
+
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep until set, at most `timeout_s`; say whether it is set."""
+        return self._event.wait(timeout_s)
+
+    def set(self) -> None:
+        with self._lock:
+            if self._event.is_set():
+                return
+            self._event.set()
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
+    def on_set(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when the flag is set: at once if it already is."""
+        with self._lock:
+            if not self._event.is_set():
+                self._callbacks.append(callback)
+                return
+        callback()
+
+
+class Cancelled(Exception):
+    """Raised out of `Backend.load` when its `Cancel` was set."""
+
+
+class Backend(ABC):
+    """One engine with at most one loaded model. All methods may block; none is called from two threads at once.
+
+    Raises `BackendError` (see `backends.errors`) for every failure that can be foreseen.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    Options: ClassVar[type[msgspec.Struct]]
+    """What a preset may say about this backend: a frozen struct with defaults that forbids unknown fields."""
+
+    @classmethod
+    @abstractmethod
+    def check(cls) -> Availability:
+        """Say whether this backend can work here. Imports the engine; never raises, never takes long."""
+
+    @abstractmethod
+    def load(self, model: str, options: Any, report: Callable[[LoadProgress], None], cancel: Cancel) -> Loaded:
+        """Load `model` (a path, tag or server model). Raises `Cancelled` when `cancel` is set."""
+
+    @abstractmethod
+    def count_tokens(self, messages: Sequence[Message]) -> TokenCount:
+        """Count the prompt tokens of a conversation, template included."""
+
+    @abstractmethod
+    def chat(self, request: ChatRequest, cancel: Cancel) -> Iterator[ChatEvent]:
+        """Answer. Ends with exactly one `Done`; when `cancel` is set, with reason "stopped" and all text so far."""
+
+    @abstractmethod
+    def unload(self) -> None:
+        """Give back what was loaded. Called again or without a model it does nothing."""

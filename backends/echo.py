@@ -1,0 +1,151 @@
+"""A scripted backend for tests, demos and the first look: it answers with what its options say, or with the question.
+
+It can be slow, think, fail, crash or refuse to stop, on demand and at a chosen place.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar, Literal
+
+import msgspec
+
+from backends.base import Availability, Backend, Cancel, Cancelled, ChatRequest, Loaded, Message, TokenCount
+from backends.errors import BackendError, ContextOverflow, OutOfMemory
+from backends.events import ChatEvent, Done, LoadProgress, PromptProgress, Reasoning, Text, Timings, Usage
+
+Phase = Literal["", "load", "prefill", "decode"]
+_TOKEN = re.compile(r"\s*\S+|\s+")
+_PREFILL_SLICE = 64
+
+
+class EchoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`text` empty repeats the question. Speeds are tokens a second, 0 as fast as possible.
+
+    `fail` raises an error and `crash` kills the process, in decode after `after` tokens. `deaf` ignores Stop.
+    """
+
+    text: str = ""
+    reasoning: str = ""
+    repeat: int = 1
+    context: int = 4096
+    load_s: float = 0.0
+    prefill_tokens_per_second: float = 0.0
+    tokens_per_second: float = 0.0
+    fail: Phase = ""
+    crash: Phase = ""
+    after: int = 3
+    deaf: bool = False
+
+
+class EchoBackend(Backend):
+    """Says what it was told to say. A token is a word with the space before it."""
+
+    name = "echo"
+    title = "echo"
+    Options: ClassVar[type[msgspec.Struct]] = EchoOptions
+
+    def __init__(self) -> None:
+        self._options = EchoOptions()
+
+    @classmethod
+    def check(cls) -> Availability:
+        return Availability(ready=True, version="1", capabilities=("continue", "exact_tokens", "seed"))
+
+    def load(self, model: str, options: EchoOptions, report: Callable[[LoadProgress], None], cancel: Cancel) -> Loaded:
+        self._options = options
+        steps = 20 if options.load_s else 1
+        started = time.monotonic()
+        for step in range(steps):
+            report(LoadProgress("reading", step / steps, model))
+            if cancel.wait(options.load_s / steps):
+                raise Cancelled
+        self._misbehave("load")
+        report(LoadProgress("warming", 1.0))
+        return Loaded(context=options.context, load_s=time.monotonic() - started, device="none")
+
+    def count_tokens(self, messages: Sequence[Message]) -> TokenCount:
+        return TokenCount(sum(len(_TOKEN.findall(message.text)) for message in messages))
+
+    def chat(self, request: ChatRequest, cancel: Cancel) -> Iterator[ChatEvent]:
+        options = self._options
+        prompt_tokens = self.count_tokens(request.messages).count
+        if prompt_tokens > options.context:
+            raise ContextOverflow(
+                "The conversation is longer than the context",
+                f"It has {prompt_tokens} tokens; the context holds {options.context}.",
+                "Start a new chat or choose a larger context.",
+            )
+        started = time.monotonic()
+        usage = Usage(prompt_tokens, 0, 0, 0)
+        for done in range(_PREFILL_SLICE, prompt_tokens + _PREFILL_SLICE, _PREFILL_SLICE):
+            self._misbehave("prefill")
+            if self._pause(_PREFILL_SLICE, options.prefill_tokens_per_second, cancel):
+                yield Done("stopped", usage, Timings(prefill_s=time.monotonic() - started))
+                return
+            yield PromptProgress(min(done, prompt_tokens), prompt_tokens)
+        decoding = time.monotonic()
+        reason: Literal["stop", "length", "context", "stopped"] = "stop"
+        thought = said = 0
+        for event in self._script(request):
+            if thought + said == options.after:
+                self._misbehave("decode")
+            if self._pause(1, options.tokens_per_second, cancel):
+                reason = "stopped"
+                break
+            if prompt_tokens + thought + said >= options.context:
+                reason = "context"
+                break
+            if request.sampling.max_tokens is not None and thought + said >= request.sampling.max_tokens:
+                reason = "length"
+                break
+            if isinstance(event, Reasoning):
+                thought += 1
+            else:
+                said += 1
+            yield event
+        ended = time.monotonic()
+        elapsed = ended - decoding
+        speed = (thought + said - 1) / elapsed if thought + said > 1 and elapsed > 0 else None
+        yield Done(
+            reason,
+            Usage(prompt_tokens, 0, thought, thought + said),
+            Timings(prefill_s=decoding - started, decode_s=elapsed, tokens_per_second=speed),
+        )
+
+    def unload(self) -> None:
+        pass
+
+    def _script(self, request: ChatRequest) -> Iterator[Reasoning | Text]:
+        """Yield the scripted tokens, without those that an unfinished answer already has."""
+        options, partial = self._options, request.partial
+        text = (options.text or request.messages[-1].text) * options.repeat
+        had_thought = partial.reasoning if partial else ""
+        had_text = partial.text if partial else ""
+        if options.reasoning and not had_text and not (partial and not partial.thinking and had_thought):
+            for token in _TOKEN.findall(options.reasoning.removeprefix(had_thought)):
+                yield Reasoning(token)
+        for token in _TOKEN.findall(text.removeprefix(had_text)):
+            yield Text(token)
+
+    def _pause(self, tokens: int, tokens_per_second: float, cancel: Cancel) -> bool:
+        """Take the time of so many tokens; say whether the user stopped us meanwhile."""
+        seconds = tokens / tokens_per_second if tokens_per_second else 0.0
+        if self._options.deaf:
+            time.sleep(seconds)
+            return False
+        return cancel.wait(seconds) if seconds else cancel.is_set()
+
+    def _misbehave(self, phase: Phase) -> None:
+        if self._options.crash == phase:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self._options.fail == phase:
+            if phase == "load":
+                raise OutOfMemory(
+                    "There is too little memory for this model", "echo was told so.", "Try a smaller one."
+                )
+            raise BackendError("The engine failed", f"echo was told to fail in {phase}.", "Try again.")

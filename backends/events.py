@@ -1,0 +1,91 @@
+"""The one stream of typed events that every backend produces.
+
+A chat yields `PromptProgress`*, then `Reasoning` and `Text` in any order, and ends with exactly one `Done`.
+Loading reports `LoadProgress`. A failure is raised as a `BackendError`, never yielded.
+Every event is also one wire message and one spool record, so a field, once released, keeps its meaning.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+LoadStage = Literal["reading", "offloading", "warming"]
+DoneReason = Literal["stop", "length", "context", "stopped"]
+
+
+class LoadProgress(msgspec.Struct, frozen=True, tag="load"):
+    """How far a model is loaded. `fraction` is 0…1, None where the engine does not say."""
+
+    stage: LoadStage
+    fraction: float | None = None
+    note: str = ""
+
+
+class PromptProgress(msgspec.Struct, frozen=True, tag="prompt"):
+    """How much of the prompt is in the KV cache: `done` of `total` tokens, of which `cached` needed no work."""
+
+    done: int
+    total: int
+    cached: int = 0
+
+
+class Reasoning(msgspec.Struct, frozen=True, tag="reasoning"):
+    """A piece of the model's thinking, and how many generated tokens it stands for (0 for text that we put in)."""
+
+    text: str
+    tokens: int = 1
+
+
+class Text(msgspec.Struct, frozen=True, tag="text"):
+    """A piece of the answer, and how many generated tokens it stands for."""
+
+    text: str
+    tokens: int = 1
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens of one answer. None means that the engine did not say.
+
+    `prompt_tokens` includes `cached_tokens`; `output_tokens` includes `reasoning_tokens`.
+    """
+
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class Timings(msgspec.Struct, frozen=True):
+    """Seconds of one answer, measured by the engine or around it. None means unavailable.
+
+    `tokens_per_second` is the decode speed: generated tokens after the first over `decode_s`.
+    """
+
+    load_s: float | None = None
+    prefill_s: float | None = None
+    decode_s: float | None = None
+    tokens_per_second: float | None = None
+
+
+class Energy(msgspec.Struct, frozen=True):
+    """Joules of one answer and how they are known: measured or estimated."""
+
+    joules: float
+    source: str
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    """The end of an answer.
+
+    `stop`: the model ended it. `length`: the token limit. `context`: the context is full. `stopped`: by the user.
+    """
+
+    reason: DoneReason
+    usage: Usage = Usage()
+    timings: Timings = Timings()
+    energy: Energy | None = None
+
+
+ChatEvent = PromptProgress | Reasoning | Text | Done

@@ -1,0 +1,267 @@
+"""A connection to a host, for an event loop: send a request, watch an answer's records, know when the host dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from backends.base import ChatRequest, Message, TokenCount
+from backends.errors import BackendError, EngineDied, ErrorInfo, from_info
+from backends.host.linesocket import LineSocket, connect
+from backends.host.wire import (
+    PROTOCOL,
+    Attach,
+    Chat,
+    Counted,
+    CountTokens,
+    Hello,
+    Record,
+    Refused,
+    Request,
+    Shutdown,
+    Status,
+    StopAnswer,
+    StopLoad,
+    Unsaved,
+    Welcome,
+    decode_reply,
+    encode,
+)
+
+HELLO_S = 5.0
+_DOING = {
+    "loading": "while loading the model",
+    "prefill": "while reading the prompt",
+    "decode": "while answering",
+}
+
+
+class HostEnded(Exception):
+    """The host ended in order (idle too long, or another model was wanted) before it took the request."""
+
+
+class HostClient:
+    """One open connection. `status` is the host's last word; the `on_…` callbacks hear what changes."""
+
+    def __init__(self, socket: LineSocket, folder: Path) -> None:
+        self.folder = folder
+        self.status = Status("loading")
+        self.on_status: Callable[[Status], None] | None = None
+        self.on_unsaved: Callable[[Unsaved], None] | None = None
+        self.on_closed: Callable[[], None] | None = None
+        self._socket = socket
+        self._welcome: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
+        self._first_status = asyncio.Event()
+        self._news = asyncio.Event()
+        self._records: dict[str, asyncio.Queue[Record | Refused | None]] = {}
+        self._counts: dict[int, asyncio.Future[TokenCount]] = {}
+        self._numbers = itertools.count()
+        self._closed = False
+        self._reader = asyncio.create_task(self._read())
+
+    @property
+    def welcome(self) -> Welcome:
+        return self._welcome.result()
+
+    @property
+    def connected(self) -> bool:
+        return not self._closed
+
+    async def greet(self, build: str) -> None:
+        """Say hello and wait for the host's name and first status. Raises EngineDied, TimeoutError."""
+        async with asyncio.timeout(HELLO_S):
+            await self._send(Hello(PROTOCOL, build))
+            await asyncio.shield(self._welcome)
+            await self._first_status.wait()
+
+    async def chat(self, answer: str, request: ChatRequest, spool: int | None) -> AsyncIterator[Record]:
+        """Send a question and yield its records to the last one.
+
+        `spool` is the locked spool's descriptor; it is closed here once the host has its own.
+        Raises EngineDied if the process goes, HostEnded if it had ended in order before it took the question.
+        """
+        try:
+            self._records[answer] = asyncio.Queue()
+            await self._send(Chat(answer, request, spooled=spool is not None), spool)
+        finally:
+            if spool is not None:
+                os.close(spool)
+        async for record in self._watch(answer):
+            yield record
+
+    async def attach(self, answer: str, start: int = 0) -> AsyncIterator[Record]:
+        """Yield the records of a running answer from number `start` on. Raises like `chat`; BackendError if unknown."""
+        self._records[answer] = asyncio.Queue()
+        await self._send(Attach(answer, start))
+        async for record in self._watch(answer):
+            yield record
+
+    async def stop(self, answer: str) -> None:
+        with contextlib.suppress(EngineDied):
+            await self._send(StopAnswer(answer))
+
+    async def stop_load(self) -> None:
+        with contextlib.suppress(EngineDied):
+            await self._send(StopLoad())
+
+    async def shutdown(self, *, force: bool = False) -> None:
+        with contextlib.suppress(EngineDied):
+            await self._send(Shutdown(force))
+
+    async def count_tokens(self, messages: Sequence[Message]) -> TokenCount:
+        """Count a conversation's prompt tokens; waits until the engine is free. Raises BackendError."""
+        number = next(self._numbers)
+        self._counts[number] = asyncio.get_running_loop().create_future()
+        await self._send(CountTokens(number, tuple(messages)))
+        return await self._counts[number]
+
+    async def loaded(self) -> Status:
+        """Wait until the model is loaded; return that status. Raises BackendError if loading fails."""
+        while self.status.phase == "loading" and not self._closed:
+            self._news.clear()
+            await self._news.wait()
+        if self.status.error is not None:
+            raise from_info(self.status.error)
+        if self._closed:
+            raise self.died()
+        return self.status
+
+    async def close(self) -> None:
+        self._reader.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._reader
+        self._finish()
+
+    def died(self) -> BackendError:
+        """Say how the host went, as an error for the user."""
+        if self.status.error is not None:
+            return from_info(self.status.error)
+        title = self.welcome.title if self._welcome.done() and not self._welcome.cancelled() else "The model"
+        doing = _DOING.get(self.status.phase, "")
+        last = last_words(self.folder)
+        return EngineDied(
+            f"{title}: its process ended {doing}".rstrip(),
+            f"Its last words: {last}" if last else "It was killed or crashed without a word.",
+            "What was said is kept. Retry starts it again.",
+        )
+
+    # The reader.
+
+    async def _send(self, request: Request, descriptor: int | None = None) -> None:
+        if self._closed:
+            raise self.died()
+        try:
+            await self._socket.send(encode(request), descriptor)
+        except OSError as error:
+            raise self.died() from error
+
+    async def _watch(self, answer: str) -> AsyncIterator[Record]:
+        records = self._records[answer]
+        seen = False
+        if self._closed:
+            records.put_nowait(None)
+        try:
+            while True:
+                item = await records.get()
+                if isinstance(item, Refused):
+                    raise from_info(item.error)
+                if item is None:
+                    if self.status.phase == "ending" and not seen:
+                        raise HostEnded
+                    raise self.died()
+                seen = True
+                yield item
+                if item.final:
+                    return
+        finally:
+            self._records.pop(answer, None)
+
+    async def _read(self) -> None:
+        try:
+            while (line := await self._socket.read()) is not None:
+                try:
+                    self._take(line)
+                except msgspec.MsgspecError:
+                    continue  # A newer host may say things that this client does not know.
+        except (OSError, ValueError):
+            pass
+        finally:
+            self._finish()
+
+    def _take(self, line: bytes) -> None:
+        match reply := decode_reply(line):
+            case Record(answer=answer):
+                if answer in self._records:
+                    self._records[answer].put_nowait(reply)
+            case Status():
+                self.status = reply
+                self._first_status.set()
+                if self.on_status is not None:
+                    self.on_status(reply)
+                self._news.set()
+            case Welcome():
+                if not self._welcome.done():
+                    self._welcome.set_result(reply)
+            case Counted(id=number, count=count, error=error):
+                future = self._counts.pop(number, None)
+                if future is not None and not future.done():
+                    if count is not None:
+                        future.set_result(count)
+                    else:
+                        future.set_exception(from_info(error or ErrorInfo("backend_error", "Counting failed")))
+            case Refused(answer=None):
+                pass
+            case Refused(answer=answer):
+                if answer in self._records:
+                    self._records[answer].put_nowait(reply)
+            case Unsaved():
+                if self.on_unsaved is not None:
+                    self.on_unsaved(reply)
+
+    def _finish(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._socket.close()
+        for records in self._records.values():
+            records.put_nowait(None)
+        waited_for: list[asyncio.Future[Any]] = [self._welcome, *self._counts.values()]
+        for future in waited_for:
+            if not future.done():
+                future.set_exception(self.died())
+                future.exception()  # Nobody may be waiting for it.
+        self._news.set()
+        if self.on_closed is not None:
+            self.on_closed()
+
+
+async def open_client(folder: Path, build: str) -> HostClient:
+    """Connect to the host in `folder` and greet it; with `build` "" only to look, which does not keep it alive.
+
+    Raises OSError, EngineDied or TimeoutError if it is not there.
+    """
+    client = HostClient(await connect(folder), folder)
+    try:
+        await client.greet(build)
+    except BaseException:
+        await client.close()
+        raise
+    return client
+
+
+def last_words(folder: Path, limit: int = 300) -> str:
+    """Return the last line of a host's log, "" if there is none."""
+    try:
+        with (folder / "log").open("rb") as log:
+            log.seek(max(0, log.seek(0, 2) - 4096))
+            lines = log.read().decode(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1][:limit] if lines else ""

@@ -1,0 +1,156 @@
+"""The engine's thread in a host: loads the model, then answers one request after another."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from backends import registry
+from backends.base import Backend, Cancel, Cancelled, Loaded, Message, TokenCount
+from backends.errors import BackendError, BadOptions, ErrorInfo, Problem, to_info
+from backends.events import Done, LoadProgress, PromptProgress, Reasoning, Text, Timings
+from backends.host.answer import AnswerLog
+from backends.host.wire import Failed, HostSpec, Phase
+
+
+@dataclass
+class CountJob:
+    """A conversation to count; `reply` is called in the engine's thread."""
+
+    messages: tuple[Message, ...]
+    reply: Callable[[TokenCount | ErrorInfo], None]
+
+
+class Engine:
+    """The only owner of the backend. Its attributes may be read from any thread; `changed` follows each change."""
+
+    def __init__(self, spec: HostSpec, changed: Callable[[], None]) -> None:
+        self.phase: Phase = "loading"
+        self.progress: LoadProgress | None = None
+        self.loaded: Loaded | None = None
+        self.error: ErrorInfo | None = None
+        self.current: AnswerLog | None = None
+        self.load_cancel = Cancel()
+        self._spec = spec
+        self._changed = changed
+        self._load_s: float | None = None
+        self._jobs: queue.SimpleQueue[AnswerLog | CountJob | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, job: AnswerLog | CountJob) -> None:
+        self._jobs.put(job)
+
+    def quit(self, timeout_s: float) -> bool:
+        """Unload and end the thread; say whether it did so in time."""
+        self.load_cancel.set()
+        self._jobs.put(None)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        backend = self._load()
+        if backend is None:
+            self._drain()
+            return
+        self._set("idle")
+        while (job := self._jobs.get()) is not None:
+            if isinstance(job, CountJob):
+                self._count(backend, job)
+            else:
+                self._answer(backend, job)
+        self.phase = "ending"
+        backend.unload()
+
+    def _load(self) -> Backend | None:
+        started = time.monotonic()
+        try:
+            backend = registry.find(self._spec.backend)()
+            try:
+                options = msgspec.convert(self._spec.options, backend.Options)
+            except msgspec.ValidationError as error:
+                title = f"{backend.title} cannot take these options"
+                raise BadOptions(title, str(error), "Mend the preset.") from error
+            self.loaded = backend.load(self._spec.model, options, self._report, self.load_cancel)
+        except Cancelled:
+            self.error = ErrorInfo("cancelled", "Loading was stopped")
+            self._set("failed")
+            return None
+        except Exception as error:  # noqa: BLE001 - an engine may raise anything; the host goes on
+            if not isinstance(error, Problem):
+                _log_traceback()
+            self.error = to_info(error)
+            self._set("failed")
+            return None
+        self._load_s = time.monotonic() - started
+        self.progress = None
+        return backend
+
+    def _report(self, progress: LoadProgress) -> None:
+        self.progress = progress
+        self._changed()
+
+    def _answer(self, backend: Backend, log: AnswerLog) -> None:
+        if log.closing:
+            return
+        self.current = log
+        self._set("prefill")
+        done: Done | None = None
+        try:
+            for event in backend.chat(log.request, log.cancel):
+                match event:
+                    case Done():
+                        done = event
+                    case PromptProgress():
+                        log.append(event)
+                    case Reasoning() | Text():
+                        if self.phase == "prefill":
+                            self._set("decode")
+                        log.append(event)
+            if done is None:
+                raise BackendError("The engine stopped without an end", "It gave no last event.", "Try again.")
+            # Only the first answer after loading waited for the load.
+            load_s, self._load_s = self._load_s, None
+            timings = msgspec.structs.replace(done.timings, load_s=load_s) if load_s is not None else done.timings
+            log.close(msgspec.structs.replace(done, timings=timings))
+        except Exception as error:  # noqa: BLE001 - an engine may raise anything; the host goes on
+            if not isinstance(error, Problem):
+                _log_traceback()
+            log.close(Failed(to_info(error)))
+        self.current = None
+        self._set("idle")
+
+    def _count(self, backend: Backend, job: CountJob) -> None:
+        try:
+            job.reply(backend.count_tokens(job.messages))
+        except Exception as error:  # noqa: BLE001 - an engine may raise anything; the host goes on
+            job.reply(to_info(error))
+
+    def _drain(self) -> None:
+        """Tell everybody in line that there will be no model."""
+        error = self.error or ErrorInfo("backend_error", "Loading failed")
+        while (job := self._jobs.get()) is not None:
+            if isinstance(job, CountJob):
+                job.reply(error)
+            else:
+                stopped = job.cancel.is_set() or error.kind == "cancelled"
+                job.close(Done("stopped", job.usage(), Timings()) if stopped else Failed(error))
+
+    def _set(self, phase: Phase) -> None:
+        self.phase = phase
+        self._changed()
+
+
+def _log_traceback() -> None:
+    """Write the traceback of an unforeseen error to the host's log."""
+    import traceback
+
+    os.write(2, traceback.format_exc().encode())

@@ -1,0 +1,282 @@
+"""Which hosts there are, and how one comes to be: found, started, waited for; an idle one ended for its memory.
+
+One loaded model per user: an idle host of another model is ended first, a busy one never unasked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from backends import paths
+from backends.errors import Busy, EngineDied, OutOfMemory, Problem
+from backends.host.client import HostClient, last_words, open_client
+from backends.host.wire import HostSpec, Status, Welcome
+from backends.version import build_id
+
+LOCK, SPEC, LOG = "lock", "spec.json", "log"
+START_S = 20.0
+END_S = 15.0
+POLL_S = 0.05
+WAIT_POLL_S = 0.25
+
+_children: list[subprocess.Popen[bytes]] = []
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """In line behind another model's answer; `title` is what runs, `phase` what it is doing."""
+
+    title: str
+    phase: str
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """An idle model is being ended, so that its memory is free."""
+
+    title: str
+
+
+class Starting(msgspec.Struct, frozen=True):
+    """The host's process is being started."""
+
+    title: str
+
+
+LaunchStep = Waiting | Ending | Starting
+Evict = Literal["none", "idle", "busy"]
+
+
+class HostView(msgspec.Struct, frozen=True):
+    """A running host as seen from outside. `status` is None if it holds its lock but does not answer."""
+
+    key: str
+    folder: Path
+    pid: int | None
+    welcome: Welcome | None
+    status: Status | None
+
+    @property
+    def title(self) -> str:
+        return self.welcome.title if self.welcome else f"host {self.pid or self.key}"
+
+    @property
+    def busy(self) -> bool:
+        return self.status is None or self.status.phase in {"loading", "prefill", "decode"} or bool(self.status.waiting)
+
+
+def key_of(spec: HostSpec) -> str:
+    """Name a host by what it runs: backend, model and options, whoever asks for it."""
+    content = msgspec.json.encode((spec.backend, spec.model, spec.options), order="deterministic")
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+async def obtain(
+    spec: HostSpec,
+    report: Callable[[LaunchStep], None] = lambda _step: None,
+    *,
+    evict: Evict = "idle",
+) -> HostClient:
+    """Return a connection to the host of `spec`, started if need be.
+
+    `evict` says which hosts of other models may be ended for it: "none" raises Busy if there is any, "idle" waits in
+    line behind a busy one, "busy" ends that too.
+    Raises EngineDied if the process cannot be started, OSError if the state folder cannot be used.
+    """
+    folder = paths.hosts() / key_of(spec)
+    client = await _connect_own(folder, spec)
+    if client is not None:
+        return client
+    while True:
+        async with _launch_lock():
+            blocking = await _make_room(spec, folder, report, evict)
+            if blocking is None:
+                return await _start(spec, folder, report)
+        if evict == "none":
+            raise Busy(f"{blocking.title} is loaded", "It is not ended unasked.", "Ask something to load this model.")
+        report(Waiting(blocking.title, blocking.status.phase if blocking.status else "not answering"))
+        await asyncio.sleep(WAIT_POLL_S)
+
+
+async def survey() -> list[HostView]:
+    """Look at all running hosts of this user."""
+    try:
+        folders = sorted(path for path in paths.hosts().iterdir() if path.is_dir())
+    except OSError:
+        return []
+    alive = [folder for folder in folders if _alive(folder)]
+    return list(await asyncio.gather(*(_view(folder) for folder in alive)))
+
+
+async def end(view: HostView, *, force: bool = False, timeout_s: float = END_S) -> bool:
+    """Ask a host to end and wait until its process is gone; with `force` also when busy or deaf. Say whether it is."""
+    with contextlib.suppress(OSError, TimeoutError, Problem):
+        client = await open_client(view.folder, "")
+        await client.shutdown(force=force)
+        gone = await _gone(view.folder, timeout_s)
+        await client.close()
+        if gone or not force:
+            return gone
+    if force and view.pid is not None and _alive(view.folder):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(view.pid, 9)
+        return await _gone(view.folder, timeout_s)
+    return not _alive(view.folder)
+
+
+async def find_answer(answer: str) -> HostClient | None:
+    """Return a connection to the host that is generating or has just generated an answer."""
+    for view in await survey():
+        if view.status is not None and answer in (view.status.answer, *view.status.waiting):
+            with contextlib.suppress(OSError, TimeoutError, Problem):
+                return await open_client(view.folder, build_id())
+    return None
+
+
+def reap() -> None:
+    """Collect ended child processes."""
+    _children[:] = [child for child in _children if child.poll() is None]
+
+
+async def _connect_own(folder: Path, spec: HostSpec) -> HostClient | None:
+    """Connect to a running host of this very model and build; None if there is none that will stay."""
+    try:
+        client = await open_client(folder, spec.build)
+    except (OSError, TimeoutError, Problem):
+        return None
+    if client.welcome.build == spec.build and client.status.phase not in {"ending", "failed"}:
+        return client
+    await client.close()
+    return None
+
+
+async def _make_room(spec: HostSpec, own: Path, report: Callable[[LaunchStep], None], evict: Evict) -> HostView | None:
+    """End the idle hosts that stand in the way; return a busy one that may not be ended, if any."""
+    for view in await survey():
+        if view.folder == own and view.welcome is not None and view.welcome.build == spec.build and _stays(view):
+            continue
+        ending = view.status is not None and view.status.phase in {"ending", "failed"}
+        if not ending and (evict == "none" or (view.busy and evict == "idle")):
+            return view
+        report(Ending(view.title))
+        if not await end(view, force=evict == "busy"):
+            raise OutOfMemory(
+                f"{view.title} does not give its memory back",
+                f"Its process {view.pid} did not end within {END_S:.0f} s.",
+                "`deepseek-tui stop --force` ends it.",
+            )
+    return None
+
+
+def _stays(view: HostView) -> bool:
+    return view.status is not None and view.status.phase not in {"ending", "failed"}
+
+
+async def _start(spec: HostSpec, folder: Path, report: Callable[[LaunchStep], None]) -> HostClient:
+    client = await _connect_own(folder, spec)
+    if client is not None:
+        return client
+    report(Starting(spec.title))
+    reap()
+    paths.private(folder.parent)
+    paths.private(folder)
+    (folder / SPEC).write_bytes(msgspec.json.encode(spec))
+    child = _spawn(folder)
+    _children.append(child)
+    deadline = asyncio.get_running_loop().time() + START_S
+    while asyncio.get_running_loop().time() < deadline:
+        client = await _connect_own(folder, spec)
+        if client is not None:
+            return client
+        if child.poll() is not None and not _alive(folder):
+            break
+        await asyncio.sleep(POLL_S / 2)
+    raise EngineDied(
+        f"{spec.title}: its process did not start",
+        last_words(folder) or f"See {folder / LOG}.",
+        "Retry; `deepseek-tui doctor` looks for the cause.",
+    )
+
+
+def _spawn(folder: Path) -> subprocess.Popen[bytes]:
+    """Start a host in a session of its own; its output goes to a private log."""
+    log = os.open(folder / LOG, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_APPEND, 0o600)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "backends.host", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+
+
+@contextlib.asynccontextmanager
+async def _launch_lock() -> AsyncIterator[None]:
+    """Hold the user's launch lock: between looking for room and starting, nobody else starts anything."""
+    descriptor = os.open(paths.private(paths.hosts()) / "launch.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(POLL_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+async def _view(folder: Path) -> HostView:
+    pid = _pid(folder)
+    try:
+        client = await open_client(folder, "")
+    except (OSError, TimeoutError, Problem):
+        return HostView(folder.name, folder, pid, None, None)
+    view = HostView(folder.name, folder, pid, client.welcome, client.status)
+    await client.close()
+    return view
+
+
+def _alive(folder: Path) -> bool:
+    """Say whether a process holds the host's lock."""
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _pid(folder: Path) -> int | None:
+    try:
+        return int((folder / LOCK).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+async def _gone(folder: Path, timeout_s: float) -> bool:
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    while _alive(folder):
+        if asyncio.get_running_loop().time() > deadline:
+            return False
+        await asyncio.sleep(POLL_S / 2)
+    reap()
+    return True

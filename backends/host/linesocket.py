@@ -1,0 +1,139 @@
+"""Lines over a Unix socket, with descriptors beside them, for host and client alike."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from backends.host.wire import MAX_LINE_BYTES
+
+_CHUNK = 256 * 1024
+SOCKET_NAME = "socket"
+
+
+class LineSocket:
+    """A connected stream socket read and written by one task each."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+        self._buffer = bytearray()
+        self._searched = 0
+        self.descriptors: list[int] = []
+        """Descriptors received and not taken yet, in order."""
+
+    async def read(self) -> bytes | None:
+        """Return the next line without its newline, None at the end. Raises ConnectionError, ValueError if too long."""
+        while True:
+            end = self._buffer.find(b"\n", self._searched)
+            if end >= 0:
+                line = bytes(self._buffer[:end])
+                del self._buffer[: end + 1]
+                self._searched = 0
+                return line
+            self._searched = len(self._buffer)
+            if len(self._buffer) > MAX_LINE_BYTES:
+                raise ValueError("the line is too long")
+            chunk = await self._receive()
+            if not chunk:
+                return None
+            self._buffer += chunk
+
+    async def send(self, data: bytes, descriptor: int | None = None) -> None:
+        """Send all of `data`; `descriptor` travels with its first byte. Raises ConnectionError."""
+        if descriptor is not None:
+            sent = await self._send_with(data, descriptor)
+            data = data[sent:]
+        if data:
+            await self._loop.sock_sendall(self._sock, data)
+
+    def close(self) -> None:
+        for descriptor in self.descriptors:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        self.descriptors.clear()
+        self._sock.close()
+
+    async def _receive(self) -> bytes:
+        while True:
+            try:
+                data, descriptors, _flags, _address = socket.recv_fds(self._sock, _CHUNK, 4)
+            except BlockingIOError:
+                await self._ready(self._loop.add_reader, self._loop.remove_reader)
+            else:
+                self.descriptors.extend(descriptors)
+                return data
+
+    async def _send_with(self, data: bytes, descriptor: int) -> int:
+        while True:
+            try:
+                return socket.send_fds(self._sock, [data], [descriptor])
+            except BlockingIOError:
+                await self._ready(self._loop.add_writer, self._loop.remove_writer)
+
+    async def _ready(self, add: Callable[..., None], remove: Callable[[socket.socket], bool]) -> None:
+        ready = asyncio.Event()
+        add(self._sock, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            remove(self._sock)
+
+
+def listen(folder: Path) -> socket.socket:
+    """Bind the socket in `folder`, which may have a longer path than a socket address holds. Raises OSError."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with _short(folder) as name:
+        Path(name).unlink(missing_ok=True)
+        mask = os.umask(0o177)
+        try:
+            sock.bind(name)
+        finally:
+            os.umask(mask)
+    sock.listen(16)
+    sock.setblocking(False)
+    return sock
+
+
+async def connect(folder: Path) -> LineSocket:
+    """Connect to the socket in `folder`. Raises OSError."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    try:
+        with _short(folder) as name:
+            await asyncio.get_running_loop().sock_connect(sock, name)
+        if peer_uid(sock) != os.getuid():
+            raise PermissionError("the socket belongs to another user")
+        return LineSocket(sock)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def peer_uid(sock: socket.socket) -> int:
+    """Return the user at the other end of a Unix socket."""
+    if hasattr(socket, "SO_PEERCRED"):
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return int(struct.unpack("3i", credentials)[1])
+    # macOS and the BSDs: struct xucred { u_int version; uid_t uid; … } from LOCAL_PEERCRED (level 0, option 1).
+    return int(struct.unpack("2I", sock.getsockopt(0, 1, 8))[1])
+
+
+@contextlib.contextmanager
+def _short(folder: Path) -> Iterator[str]:
+    """Yield a name for the socket in `folder` that fits a socket address: through an open descriptor where it can."""
+    plain = str(folder / SOCKET_NAME)
+    if len(os.fsencode(plain)) < 100 or not Path("/proc/self/fd").is_dir():
+        yield plain
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{SOCKET_NAME}"
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,192 @@
+"""The spool: one file for each answer, so that nothing generated is lost, whoever dies.
+
+The client creates and locks the file before the question is committed and hands the open descriptor to the host:
+the lock belongs to the open file, so it holds from the first moment to the last record, through either's death.
+Lock held: the answer is running. Lock free, last record final: finished. Lock free otherwise: interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from backends import paths
+from backends.host.wire import Record, decode_record
+
+FLUSH_S = 0.2
+SYNC_S = 0.8
+CLOSE_RETRY_S = 2.0
+_ID = re.compile(r"[0-9a-zA-Z_-]{1,64}")
+
+
+def path_of(answer: str) -> Path:
+    """Return where an answer's spool is. Raises ValueError for an id that could leave the folder."""
+    if not _ID.fullmatch(answer):
+        raise ValueError(f"not an answer id: {answer!r}")
+    return paths.spools() / f"{answer}.jsonl"
+
+
+def create(answer: str) -> int:
+    """Create an answer's spool, lock it, sync its folder; return the open descriptor. Raises OSError."""
+    path = path_of(answer)
+    paths.private(path.parent)
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    _sync_folder(path.parent)
+    return descriptor
+
+
+def running(answer: str) -> bool:
+    """Say whether somebody holds the spool's lock: a host that writes it, or a client about to hand it over."""
+    with claim(answer) as claimed:
+        return not claimed and path_of(answer).exists()
+
+
+@contextlib.contextmanager
+def claim(answer: str) -> Iterator[bool]:
+    """Hold the spool's lock inside the block; False if it is missing or somebody else holds it."""
+    try:
+        descriptor = os.open(path_of(answer), os.O_RDONLY)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+def read(answer: str) -> list[Record]:
+    """Return the whole records of a spool, none if it is missing. A torn or damaged line ends the reading."""
+    try:
+        content = path_of(answer).read_bytes()
+    except FileNotFoundError:
+        return []
+    records: list[Record] = []
+    for line in content.split(b"\n"):
+        try:
+            record = decode_record(line)
+        except msgspec.MsgspecError:
+            break
+        if record.answer != answer or record.seq != len(records):
+            break
+        records.append(record)
+    return records
+
+
+def remove(answer: str) -> None:
+    """Delete a spool that was taken in; a second time does nothing."""
+    path = path_of(answer)
+    path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        _sync_folder(path.parent)
+
+
+def answers() -> list[str]:
+    """Return the ids of all answers that have a spool."""
+    try:
+        return sorted(path.stem for path in paths.spools().glob("*.jsonl"))
+    except OSError:
+        return []
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class SpoolWriter:
+    """Appends lines to an open spool in a thread of its own: written within 250 ms, synced within a second.
+
+    When the disk refuses, lines wait in memory, `trouble` is told why (and "" when it works again), and
+    writing is tried again every second.
+    """
+
+    def __init__(self, descriptor: int, trouble: Callable[[str], None]) -> None:
+        os.set_inheritable(descriptor, False)
+        self._descriptor = descriptor
+        self._trouble = trouble
+        self._troubled = False
+        self._pending = bytearray()
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._complete = False
+        self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
+        self._thread.start()
+
+    def write(self, line: bytes) -> None:
+        with self._lock:
+            self._pending += line
+
+    def close(self) -> bool:
+        """Write and sync what is left, free the lock; say whether all of it is on disk."""
+        self._closing.set()
+        self._thread.join()
+        os.close(self._descriptor)
+        return self._complete
+
+    def _run(self) -> None:
+        unsynced_since: float | None = None
+        while not self._closing.wait(1.0 if self._troubled else FLUSH_S):
+            if self._flush() and unsynced_since is None:
+                unsynced_since = time.monotonic()
+            if unsynced_since is not None and time.monotonic() - unsynced_since >= SYNC_S - FLUSH_S:
+                self._sync()
+                unsynced_since = None
+        deadline = time.monotonic() + CLOSE_RETRY_S
+        while True:
+            self._flush()
+            with self._lock:
+                rest = bool(self._pending)
+            if not rest:
+                self._complete = self._sync()
+                return
+            if time.monotonic() > deadline:
+                return
+            time.sleep(FLUSH_S)
+
+    def _flush(self) -> bool:
+        """Write what is pending; say whether anything was written."""
+        with self._lock:
+            chunk = bytes(self._pending)
+        written = 0
+        try:
+            while written < len(chunk):
+                written += os.write(self._descriptor, chunk[written:])
+        except OSError as error:
+            self._tell(str(error.strerror or error))
+        else:
+            if chunk:
+                self._tell("")
+        with self._lock:
+            del self._pending[:written]
+        return written > 0
+
+    def _sync(self) -> bool:
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            self._tell(str(error.strerror or error))
+            return False
+        return True
+
+    def _tell(self, detail: str) -> None:
+        if detail or self._troubled:
+            self._troubled = bool(detail)
+            self._trouble(detail)

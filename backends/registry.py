@@ -1,0 +1,136 @@
+"""Which backends there are: entry points in the group "deepseek_tui.backends".
+
+Built-ins take the same way in as plug-ins. Listing names imports nothing of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import EntryPoint, entry_points, version
+from pathlib import Path
+
+import msgspec
+
+from backends import paths
+from backends.base import Availability, Backend
+from backends.errors import NotInstalled
+from backends.version import build_id
+
+GROUP = "deepseek_tui.backends"
+PROBE_TIMEOUT_S = 30.0
+
+
+@functools.cache
+def _entries() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name)}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all installed backends, sorted."""
+    return tuple(_entries())
+
+
+@functools.cache
+def find(name: str) -> type[Backend]:
+    """Import and return a backend's class. Raises NotInstalled if it is unknown or its module cannot be imported."""
+    entry = _entries().get(name)
+    if entry is None:
+        near = difflib.get_close_matches(name, names(), 1)
+        raise NotInstalled(
+            f"There is no backend called {name!r}",
+            f"Installed are: {', '.join(names()) or 'none'}.",
+            f"Did you mean {near[0]!r}?" if near else "A plug-in that brings it may have to be installed.",
+        )
+    try:
+        found = entry.load()
+    except Exception as error:  # A plug-in may raise anything while it is imported.
+        raise NotInstalled(
+            f"The backend {name!r} cannot be imported",
+            f"{entry.value}: {type(error).__name__}: {error}",
+            "Reinstall or remove the package that brings it.",
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Backend)):
+        raise NotInstalled(
+            f"The backend {name!r} is not a backend",
+            f"{entry.value} is no class derived from backends.base.Backend.",
+            "Tell the author of the package that brings it.",
+        )
+    return found
+
+
+def options_type(name: str) -> type[msgspec.Struct]:
+    """Return what a preset may say about a backend. Raises NotInstalled."""
+    return find(name).Options
+
+
+def probe(name: str, timeout_s: float = PROBE_TIMEOUT_S) -> Availability:
+    """Ask a backend, in a short-lived child process, whether it can work here.
+
+    The child may import an engine, hang or crash; the caller gets an answer all the same.
+    A ready answer is kept in the cache folder until a version changes.
+    """
+    cached, stamp = _cache_file(name), _stamp(name)
+    try:
+        kept = msgspec.json.decode(cached.read_bytes(), type=dict[str, Availability])
+    except (OSError, msgspec.MsgspecError):
+        kept = {}
+    if stamp in kept:
+        return kept[stamp]
+    answer = _ask_child(name, timeout_s)
+    if answer.ready:
+        try:
+            paths.private(cached.parent)
+            temporary = cached.with_suffix(f".{os.getpid()}")
+            temporary.write_bytes(msgspec.json.encode({stamp: answer}))
+            temporary.replace(cached)
+        except OSError:
+            pass  # The cache only saves time.
+    return answer
+
+
+def _ask_child(name: str, timeout_s: float) -> Availability:
+    command = [sys.executable, "-P", "-m", "backends.probe", name]
+    try:
+        child = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, cwd="/", check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Availability(
+            ready=False,
+            detail=f"Looking at {name} took more than {timeout_s:.0f} s.",
+            hint="A driver may hang; `nvidia-smi` shows whether it answers.",
+        )
+    try:
+        return msgspec.json.decode(child.stdout.splitlines()[-1], type=Availability)
+    except (IndexError, msgspec.MsgspecError):
+        tail = child.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        return Availability(
+            ready=False,
+            detail=f"Looking at {name} ended with status {child.returncode}: {''.join(tail)}",
+            hint="Reinstall the engine's package.",
+        )
+
+
+def _cache_file(name: str) -> Path:
+    return paths.cache() / "probes" / f"{name}.json"
+
+
+def _stamp(name: str) -> str:
+    """Name everything whose change can change a probe's answer: our code, the plug-in, the engine, the driver."""
+    entry = _entries().get(name)
+    parts = [build_id(), sys.prefix]
+    if entry is not None and entry.dist is not None:
+        parts.append(f"{entry.dist.name} {entry.dist.version}")
+    for engine in ("llama-cpp-python", "exllamav2", "ollama"):
+        try:
+            parts.append(f"{engine} {version(engine)}")
+        except ModuleNotFoundError:
+            parts.append(f"no {engine}")
+    driver = Path("/proc/driver/nvidia/version")
+    parts.append(driver.read_text(errors="replace").splitlines()[0] if driver.exists() else "no driver")
+    return json.dumps(parts)

@@ -1,0 +1,55 @@
+"""The Textual application: one chat screen, its theme, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterable
+
+from tui import terminal
+
+terminal.prepare()
+
+from textual.app import App, SystemCommand  # noqa: E402 - Textual reads its settings at import
+from textual.screen import Screen  # noqa: E402
+
+from tui.screens.chat import ChatScreen  # noqa: E402
+from tui.screens.chat.start import Wish  # noqa: E402
+
+HUNG_UP = 128 + signal.SIGHUP
+
+
+class DeepseekApp(App[None]):
+    """The screen of `deepseek-tui`."""
+
+    TITLE = "deepseek-tui"
+    ENABLE_COMMAND_PALETTE = True
+
+    def __init__(self, wish: Wish | None = None, theme: str = "") -> None:
+        super().__init__()
+        self._wish = wish or Wish()
+        self.theme = theme if theme in self.available_themes else _default_theme()
+
+    def on_mount(self) -> None:
+        self.push_screen(ChatScreen(self._wish))
+        loop = asyncio.get_running_loop()
+        # Everything said is on disk or with the host already, and a lost terminal must not be written to again.
+        loop.add_signal_handler(signal.SIGHUP, os._exit, HUNG_UP)
+        loop.add_signal_handler(signal.SIGTERM, self.exit)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        if isinstance(screen, ChatScreen):
+            yield from screen.get_commands()
+        yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
+
+
+def run_app(preset: str | None = None, backend: str | None = None, chat: str | None = None, theme: str = "") -> int:
+    """Open the screen and stay until it is left; return the exit status."""
+    app = DeepseekApp(Wish(preset, backend, chat), theme)
+    app.run()
+    return app.return_code or 0
+
+
+def _default_theme() -> str:
+    return "ansi-dark" if terminal.few_colours() else "textual-dark"

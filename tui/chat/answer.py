@@ -1,0 +1,128 @@
+"""An answer as it grows: the fold of a host's records, the same for a live stream, a late joiner and a spool."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+
+from backends.base import Partial
+from backends.errors import ErrorInfo
+from backends.events import Done, PromptProgress, Reasoning, Text
+from backends.host.wire import Failed, Record
+
+RATE_WINDOW_S = 3.0
+
+
+class Answer:
+    """What is known of one answer after some of its records. Times are the host's, in seconds since the request."""
+
+    def __init__(self, before: Partial | None = None) -> None:
+        self._reasoning = [before.reasoning] if before and before.reasoning else []
+        self._text = [before.text] if before and before.text else []
+        self.records = 0
+        self.reasoning_tokens = 0
+        self.tokens = 0
+        self.prompt: PromptProgress | None = None
+        self.done: Done | None = None
+        self.failed: ErrorInfo | None = None
+        self.thinking = bool(before and before.thinking)
+        self._recent: deque[tuple[float, int]] = deque()
+        self._thought_from: float | None = None
+        self._thought_to: float | None = None
+        self.last_s = 0.0
+        self._clock_offset: float | None = None
+
+    @property
+    def text(self) -> str:
+        if len(self._text) > 1:
+            self._text[:] = ["".join(self._text)]
+        return self._text[0] if self._text else ""
+
+    @property
+    def reasoning(self) -> str:
+        if len(self._reasoning) > 1:
+            self._reasoning[:] = ["".join(self._reasoning)]
+        return self._reasoning[0] if self._reasoning else ""
+
+    @property
+    def finished(self) -> bool:
+        return self.done is not None or self.failed is not None
+
+    @property
+    def thought_s(self) -> float | None:
+        """How long the thought took, or has taken so far; None without one."""
+        if self._thought_from is None:
+            return None
+        end = self._now() if self._thought_to is None else self._thought_to
+        return max(0.0, end - self._thought_from)
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Generated tokens a second over the last seconds; None before the second one and after the end."""
+        if self.finished or len(self._recent) < 2:
+            return None
+        start = self._recent[0][0]
+        span = max(self._now(), self.last_s) - start
+        tokens = sum(count for _, count in self._recent) - self._recent[0][1]
+        return tokens / span if span > 0 else None
+
+    @property
+    def context_tokens(self) -> int | None:
+        """How much of the context this conversation fills now, as the engine counted it; None if unknown."""
+        if self.done is not None and self.done.usage.prompt_tokens is not None:
+            return self.done.usage.prompt_tokens + (self.done.usage.output_tokens or 0)
+        return self.prompt.total + self.tokens if self.prompt else None
+
+    def take(self, record: Record) -> None:
+        """Add the next record; one that was taken before is passed over."""
+        if record.seq < self.records:
+            return
+        self.records = record.seq + 1
+        self.last_s = record.at_s
+        offset = time.monotonic() - record.at_s
+        if self._clock_offset is None or offset < self._clock_offset:
+            self._clock_offset = offset
+        match record.event:
+            case PromptProgress():
+                self.prompt = record.event
+            case Reasoning(text=text, tokens=tokens):
+                if self._thought_from is None:
+                    self._thought_from = record.at_s
+                self.thinking = True
+                self._reasoning.append(text)
+                self.reasoning_tokens += tokens
+                self._count(record.at_s, tokens)
+            case Text(text=text, tokens=tokens):
+                self._end_thought(record.at_s)
+                self._text.append(text)
+                self._count(record.at_s, tokens)
+            case Done():
+                self._end_thought(record.at_s, still_thinking=self.thinking)
+                self.done = record.event
+            case Failed(error=error):
+                self._end_thought(record.at_s, still_thinking=self.thinking)
+                self.failed = error
+
+    def _count(self, at_s: float, tokens: int) -> None:
+        self.tokens += tokens
+        self._recent.append((at_s, tokens))
+        while self._recent and self._recent[0][0] < at_s - RATE_WINDOW_S:
+            self._recent.popleft()
+
+    def _end_thought(self, at_s: float, *, still_thinking: bool = False) -> None:
+        if self._thought_from is not None and self._thought_to is None:
+            self._thought_to = at_s
+        self.thinking = still_thinking
+
+    def _now(self) -> float:
+        """Return the host's clock, estimated from the quickest record so far."""
+        return time.monotonic() - self._clock_offset if self._clock_offset is not None else 0.0
+
+
+def fold(records: Iterable[Record], before: Partial | None = None) -> Answer:
+    """Return the answer that these records make."""
+    answer = Answer(before)
+    for record in records:
+        answer.take(record)
+    return answer

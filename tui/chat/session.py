@@ -1,0 +1,338 @@
+"""One conversation as a person has it open: the branch, the model that answers, and the answer as it grows.
+
+The session owns this state; a screen only reads it and is told what changed. It runs in an event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal
+
+from backends.base import ChatRequest, Partial
+from backends.errors import Problem, to_info
+from backends.host import launch
+from backends.host.client import HostClient
+from backends.host.wire import Status
+from tui.chat import turn
+from tui.chat.answer import Answer
+from tui.chat.store import Conversation, Store, StoredMessage, StoreError, model_messages, new_id
+from tui.chat.target import Target
+
+SAVE_AGAIN_S = 2.0
+
+Change = Literal["branch", "answer", "model", "problem", "saved"]
+
+
+class Session:
+    """`branch` is what was said, `answer` what is being said to the row `answering`; `status` is the host's.
+
+    `step` is what is done to get a host, None once there is one or none is wanted. `unsaved` says why the last
+    answer is not on disk, "" if it is.
+    """
+
+    def __init__(self, store: Store, changed: Callable[[Change], None]) -> None:
+        self.store = store
+        self.conversation: Conversation | None = None
+        self.branch: list[StoredMessage] = []
+        self.target: Target | None = None
+        self.answer: Answer | None = None
+        self.answering: StoredMessage | None = None
+        self.status: Status | None = None
+        self.step: launch.LaunchStep | None = None
+        self.problem: Problem | None = None
+        self.unsaved = ""
+        self._changed = changed
+        self._client: HostClient | None = None
+        self._client_target: Target | None = None
+        self._connecting = asyncio.Lock()
+        self._turn: asyncio.Task[None] | None = None
+        self._warming: asyncio.Task[None] | None = None
+        self._seen_changes = store.changes()
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is on its way."""
+        return self._turn is not None
+
+    @property
+    def loading(self) -> bool:
+        """Whether a model is on its way."""
+        return self.step is not None or (self.status is not None and self.status.phase == "loading")
+
+    @property
+    def loaded_target(self) -> Target | None:
+        """The target whose model is loaded or loading for this session."""
+        return self._client_target if self._client is not None and self._client.connected else None
+
+    @property
+    def host_pid(self) -> int | None:
+        """The process that holds the model, for whoever measures it."""
+        return self._client.welcome.pid if self._client is not None and self._client.connected else None
+
+    # Conversations.
+
+    async def new(self) -> None:
+        """Begin an empty conversation; it reaches the disk with its first question."""
+        await self._let_go()
+        self.conversation, self.branch = None, []
+        self._changed("branch")
+
+    async def open(self, conversation: str) -> None:
+        """Show a conversation; if its answer is still being generated, follow it. Raises StoreError."""
+        await self._let_go()
+        self.conversation = await asyncio.to_thread(self.store.conversation, conversation)
+        await self._reload()
+        self._follow()
+
+    async def refresh(self) -> bool:
+        """Take in what other screens and `ask`s have changed; say whether there was anything."""
+        changes = await asyncio.to_thread(self.store.changes)
+        if changes == self._seen_changes:
+            return False
+        self._seen_changes = changes
+        if self.conversation is not None and not self.busy:
+            with contextlib.suppress(StoreError):
+                self.conversation = await asyncio.to_thread(self.store.conversation, self.conversation.id)
+            await self._reload()
+            self._follow()
+        return True
+
+    # Asking.
+
+    async def send(self, text: str) -> None:
+        """Commit a question and have it answered. Raises StoreError, and then nothing was sent."""
+        target = self._wanted()
+        conversation = self.conversation.id if self.conversation else None
+        row = await self._begin(lambda answer: self.store.begin(answer, target.asked, text, conversation))
+        if row is not None and self.conversation is None:
+            self.conversation = await asyncio.to_thread(self.store.conversation, row.conversation)
+            self._changed("branch")
+
+    async def retry(self) -> None:
+        """Have the last question answered once more, beside the answer it has. Raises StoreError."""
+        target = self._wanted()
+        question = self._last_question()
+        if question is not None:
+            await self._begin(lambda answer: self.store.begin_again(answer, target.asked, question, None))
+
+    async def resume(self) -> None:
+        """Go on with the last answer where it was cut off. Raises StoreError."""
+        target = self._wanted()
+        question, last = self._last_question(), self.branch[-1] if self.branch else None
+        if question is not None and last is not None and last.role == "assistant":
+            await self._begin(lambda answer: self.store.begin_again(answer, target.asked, question, last.partial))
+
+    async def stop(self) -> None:
+        """Stop the answer, or the loading if there is no answer. What was said stays."""
+        if self._turn is not None and self.answering is not None:
+            client = self._client
+            if self.step is not None:
+                self._turn.cancel()
+            elif client is not None and client.connected:
+                await client.stop(self.answering.id)
+                await client.stop_load()
+            else:
+                other = await launch.find_answer(self.answering.id)
+                if other is not None:
+                    await other.stop(self.answering.id)
+                    await other.close()
+        elif self._warming is not None:
+            await self._stop_warming()
+
+    # The model.
+
+    def choose(self, target: Target, *, evict: launch.Evict = "idle") -> None:
+        """Answer with this model from now on, and load it; while an answer runs, after its end."""
+        self.target = target
+        self.problem = None
+        self._changed("model")
+        if not self.busy:
+            self._warm(evict)
+
+    async def unload(self) -> None:
+        """Give the model's memory back, unless it is answering."""
+        if self._client is not None and not self.busy:
+            await self._client.shutdown()
+
+    async def leave(self) -> None:
+        """Let go of everything: the answer goes on in its host."""
+        await self._let_go()
+        if self._warming is not None:
+            self._warming.cancel()
+        if self._client is not None:
+            await self._client.close()
+
+    # One turn.
+
+    async def _begin(self, commit: Callable[[str], StoredMessage]) -> StoredMessage | None:
+        """Spool first, then the row, then the host: from here on nothing said can be lost."""
+        if self.busy:
+            return None
+        target, answer_id = self._wanted(), new_id()
+        descriptor = turn.open_spool(answer_id)
+        try:
+            row = await asyncio.to_thread(commit, answer_id)
+            branch = await asyncio.to_thread(self.store.branch, row.conversation)
+        except BaseException:
+            turn.discard_spool(answer_id, descriptor)
+            raise
+        before = row.partial if row.text or row.reasoning else None
+        request = ChatRequest(model_messages(branch[:-1]), target.sampling, target.reasoning, before)
+        self.branch = branch
+        self._start(row, before, self._generate(row, request, descriptor, target))
+        return row
+
+    def _start(self, row: StoredMessage, before: Partial | None, work: Coroutine[Any, Any, None]) -> None:
+        self.answering, self.answer, self.problem = row, Answer(before), None
+        self._turn = asyncio.create_task(work)
+        self._changed("branch")
+
+    async def _generate(self, row: StoredMessage, request: ChatRequest, descriptor: int, target: Target) -> None:
+        answer = self.answer or Answer()
+        connect = functools.partial(self._connect, target, "idle")
+        try:
+            async for _ in turn.generate(row.id, request, connect, descriptor, answer):
+                self._changed("answer")
+        except asyncio.CancelledError:
+            if self._turn is None:
+                raise  # Left, not stopped: whoever comes next takes the answer in.
+            turn.stop(answer)
+        await self._finish(row, answer)
+
+    async def _watch(self, row: StoredMessage) -> None:
+        answer = self.answer or Answer()
+        async for _ in turn.watch(self.store, row.id, answer):
+            self._changed("answer")
+        await self._finish(row, answer)
+
+    async def _finish(self, row: StoredMessage, answer: Answer) -> None:
+        """Commit the end, as often as it takes: an answer that cannot be saved stays on the screen and says so."""
+        while answer.finished:
+            try:
+                await asyncio.to_thread(turn.finish, self.store, row.id, answer)
+                break
+            except StoreError as error:
+                self._tell_unsaved(error.detail or error.title)
+                await asyncio.sleep(SAVE_AGAIN_S)
+        self._tell_unsaved("")
+        self._turn = self.answer = self.answering = None
+        self.step = None
+        await self._reload()
+        if self.target is not None and self.target != self._client_target:
+            self._warm("idle")
+
+    def _follow(self) -> None:
+        """If the last answer is still being generated somewhere, follow it."""
+        if self.branch and self.branch[-1].state == "streaming" and not self.busy:
+            row = self.branch[-1]
+            before = row.partial if row.text or row.reasoning else None
+            self._start(row, before, self._watch(row))
+
+    async def _reload(self) -> None:
+        if self.conversation is not None:
+            self.branch = await asyncio.to_thread(self.store.branch, self.conversation.id)
+        self._changed("branch")
+
+    async def _let_go(self) -> None:
+        """Stop following the answer; it goes on in its host."""
+        task, self._turn = self._turn, None
+        self.answer = self.answering = None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    # The host.
+
+    def _warm(self, evict: launch.Evict) -> None:
+        before, target = self._warming, self.target
+
+        async def warm() -> None:
+            if before is not None:
+                before.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await before
+            if target is None:
+                return
+            try:
+                client = await self._connect(target, evict)
+                await client.loaded()
+            except Problem as problem:
+                self._fail(problem)
+            finally:
+                self._changed("model")
+
+        task = self._warming = asyncio.create_task(warm())
+        task.add_done_callback(self._warmed)
+
+    def _warmed(self, task: asyncio.Task[None]) -> None:
+        if self._warming is task:
+            self._warming = None
+            self._changed("model")
+
+    async def _stop_warming(self) -> None:
+        if self._client is not None and self._client.connected and self.step is None:
+            await self._client.stop_load()
+        elif self._warming is not None:
+            self._warming.cancel()
+
+    async def _connect(self, target: Target, evict: launch.Evict) -> HostClient:
+        """Return a connection to the host of `target`, the one at hand if it is that. Raises like `launch.obtain`."""
+        async with self._connecting:
+            client = self._client
+            if client is not None:
+                same = self._client_target is not None and self._client_target.spec == target.spec
+                if same and client.connected and client.status.phase not in {"ending", "failed"}:
+                    return client
+                if client.status.phase == "loading":
+                    await client.stop_load()
+                await client.close()
+            self._client = self._client_target = self.status = None
+            try:
+                client = await launch.obtain(target.spec, self._tell_step, evict=evict)
+            except OSError as error:
+                raise Problem("The model's process cannot be started", str(error), "Check the state folder.") from error
+            finally:
+                self._tell_step(None)
+            self._client, self._client_target, self.status = client, target, client.status
+            client.on_status = self._tell_status
+            client.on_unsaved = lambda unsaved: self._tell_unsaved(unsaved.detail)
+            client.on_closed = self._lost
+            self._changed("model")
+            return client
+
+    def _wanted(self) -> Target:
+        if self.target is None:
+            raise Problem("No model is chosen", "", "Choose a preset first.")
+        return self.target
+
+    def _last_question(self) -> StoredMessage | None:
+        return next((message for message in reversed(self.branch) if message.role == "user"), None)
+
+    def _tell_step(self, step: launch.LaunchStep | None) -> None:
+        self.step = step
+        self._changed("model")
+
+    def _tell_status(self, status: Status) -> None:
+        self.status = status
+        self._changed("model")
+
+    def _tell_unsaved(self, why: str) -> None:
+        if why != self.unsaved:
+            self.unsaved = why
+            self._changed("saved")
+
+    def _lost(self) -> None:
+        """The connection is gone: ended for its memory, idle too long, or dead."""
+        client, self.status = self._client, None
+        if client is not None and client.status.phase not in {"ending", "failed"} and not self.busy:
+            self._fail(client.died())
+        self._changed("model")
+
+    def _fail(self, problem: Problem) -> None:
+        if to_info(problem).kind not in {"cancelled", "busy"}:
+            self.problem = problem
+            self._changed("problem")

@@ -1,0 +1,336 @@
+"""Conversations on disk: SQLite with a rollback journal, every commit synced before it counts.
+
+A rollback journal and not WAL: SQLite before 3.51.3 can corrupt a WAL database that several processes open,
+and a commit takes under a millisecond more, twice an answer.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from backends import paths
+from backends.base import Message, Partial
+from backends.errors import EngineDied, ErrorInfo, Problem
+from backends.events import Energy, Timings, Usage
+from tui.chat.answer import Answer
+from tui.chat.migrations import MIGRATIONS
+
+BUSY_S = 10.0
+TITLE_CELLS = 60
+
+State = Literal["streaming", "done", "stopped", "interrupted", "failed"]
+
+
+class StoreError(Problem):
+    """The conversations cannot be read or written."""
+
+
+class Conversation(msgspec.Struct, frozen=True):
+    """One conversation. Times are Unix seconds; `head` is the last message of the branch shown."""
+
+    id: str
+    title: str
+    created_at: float
+    updated_at: float
+    preset: str | None
+    head: str | None
+
+
+class StoredMessage(msgspec.Struct, frozen=True):
+    """One message of the tree. `reason` is why an answer ended; figures are None where unknown."""
+
+    id: str
+    conversation: str
+    parent: str | None
+    role: Literal["system", "user", "assistant"]
+    text: str
+    reasoning: str
+    state: State
+    reason: str | None
+    preset: str | None
+    backend: str | None
+    model: str | None
+    created_at: float
+    finished_at: float | None
+    usage: Usage | None
+    timings: Timings | None
+    thought_s: float | None
+    energy: Energy | None
+    cost: dict[str, Any] | None
+    error: ErrorInfo | None
+
+    @property
+    def partial(self) -> Partial:
+        """What of this answer there is, to go on with."""
+        return Partial(self.reasoning, self.text, thinking=bool(self.reasoning) and not self.text)
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """Who is to answer: what `begin` writes into the answer's row."""
+
+    preset: str
+    backend: str
+    model: str
+
+
+_JSON_COLUMNS: dict[str, Any] = {
+    "usage": Usage | None,
+    "timings": Timings | None,
+    "energy": Energy | None,
+    "cost": dict[str, Any] | None,
+    "error": ErrorInfo | None,
+}
+
+
+def new_id() -> str:
+    """Return an id that no other client makes: 24 hexadecimal digits."""
+    return os.urandom(12).hex()
+
+
+def title_from(text: str) -> str:
+    """Return a conversation's first title: the question's first line, shortened."""
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "New chat")
+    return first if len(first) <= TITLE_CELLS else first[: TITLE_CELLS - 1].rstrip() + "…"
+
+
+class Store:
+    """The database. Methods block for milliseconds, may be called from any thread, and raise StoreError."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or paths.database()
+        self._lock = threading.RLock()
+        with self._errors():
+            paths.private(self.path.parent)
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._db = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+            self._db.row_factory = sqlite3.Row
+            self._db.execute("PRAGMA foreign_keys = ON")
+            self._db.execute("PRAGMA synchronous = EXTRA")
+            self._migrate()
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    # Reading.
+
+    def conversations(self, limit: int = 200) -> list[Conversation]:
+        """Return the conversations, last used first."""
+        rows = self._rows("SELECT * FROM conversation ORDER BY updated_at DESC, id LIMIT ?", limit)
+        return [Conversation(**dict(row)) for row in rows]
+
+    def conversation(self, conversation: str) -> Conversation:
+        """Return one conversation by its id or the beginning of it. Raises StoreError if there is not exactly one."""
+        pattern = conversation.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        rows = self._rows("SELECT * FROM conversation WHERE id LIKE ? ESCAPE '\\' LIMIT 2", pattern)
+        if len(rows) != 1 or not conversation:
+            what = "There is no such chat" if not rows else "More than one chat begins so"
+            raise StoreError(what, repr(conversation), "`deepseek-tui chats list` shows the ids.")
+        return Conversation(**dict(rows[0]))
+
+    def branch(self, conversation: str) -> list[StoredMessage]:
+        """Return the messages of the branch that the conversation's head ends, first message first."""
+        rows = self._rows(
+            """
+            WITH RECURSIVE up (id, depth) AS (
+                SELECT head, 0 FROM conversation WHERE id = ?
+                UNION ALL
+                SELECT message.parent, up.depth + 1 FROM message JOIN up ON message.id = up.id
+            )
+            SELECT message.* FROM up JOIN message ON message.id = up.id ORDER BY up.depth DESC
+            """,
+            conversation,
+        )
+        return [_message(row) for row in rows]
+
+    def message(self, message: str) -> StoredMessage | None:
+        rows = self._rows("SELECT * FROM message WHERE id = ?", message)
+        return _message(rows[0]) if rows else None
+
+    def streaming(self) -> list[str]:
+        """Return the ids of all answers that no one has finished yet."""
+        return [row["id"] for row in self._rows("SELECT id FROM message WHERE state = 'streaming'")]
+
+    def changes(self) -> int:
+        """Return a number that differs after another process has changed the database."""
+        return int(self._rows("PRAGMA data_version")[0][0])
+
+    # Writing.
+
+    def begin(self, answer: str, asked: Asked, text: str, conversation: str | None = None) -> StoredMessage:
+        """Commit a question and the empty answer to it; return the answer's row. Starts a conversation if None."""
+        now, question = time.time(), new_id()
+        with self._transaction() as db:
+            if conversation is None:
+                conversation, head = new_id(), None
+                db.execute(
+                    "INSERT INTO conversation VALUES (?, ?, ?, ?, ?, NULL)",
+                    (conversation, title_from(text), now, now, asked.preset),
+                )
+            else:
+                head = db.execute("SELECT head FROM conversation WHERE id = ?", (conversation,)).fetchone()["head"]
+            db.execute(
+                "INSERT INTO message (id, conversation, parent, role, text, state, created_at)"
+                " VALUES (?, ?, ?, 'user', ?, 'done', ?)",
+                (question, conversation, head, text, now),
+            )
+            return self._insert_answer(db, answer, asked, conversation, question, now)
+
+    def begin_again(self, answer: str, asked: Asked, question: StoredMessage, before: Partial | None) -> StoredMessage:
+        """Commit another answer to a question, beside those it has; `before` is what it goes on from."""
+        with self._transaction() as db:
+            row = self._insert_answer(db, answer, asked, question.conversation, question.id, time.time())
+            if before is not None:
+                db.execute(
+                    "UPDATE message SET text = ?, reasoning = ? WHERE id = ?", (before.text, before.reasoning, answer)
+                )
+        return row
+
+    def finish(self, answer: str, result: Answer) -> bool:
+        """Commit an answer's end; say whether this call did it. Once it is finished, nothing changes it again."""
+        state: State = "interrupted"
+        if result.failed is not None:
+            state = "interrupted" if result.failed.kind == EngineDied.kind else "failed"
+        elif result.done is not None:
+            state = "stopped" if result.done.reason == "stopped" else "done"
+        done = result.done
+        now = time.time()
+        with self._transaction() as db:
+            changed = db.execute(
+                "UPDATE message SET text = ?, reasoning = ?, state = ?, reason = ?, finished_at = ?, usage = ?,"
+                " timings = ?, thought_s = ?, energy = ?, error = ? WHERE id = ? AND state = 'streaming'",
+                (
+                    result.text,
+                    result.reasoning,
+                    state,
+                    done.reason if done else None,
+                    now,
+                    _json(done.usage if done else None),
+                    _json(done.timings if done else None),
+                    result.thought_s,
+                    _json(done.energy if done else None),
+                    _json(result.failed),
+                    answer,
+                ),
+            ).rowcount
+            db.execute(
+                "UPDATE conversation SET updated_at = ? WHERE id = (SELECT conversation FROM message WHERE id = ?)",
+                (now, answer),
+            )
+        return changed > 0
+
+    # Inside.
+
+    def _insert_answer(
+        self, db: sqlite3.Connection, answer: str, asked: Asked, conversation: str, question: str, now: float
+    ) -> StoredMessage:
+        db.execute(
+            "INSERT INTO message (id, conversation, parent, role, text, state, preset, backend, model, created_at)"
+            " VALUES (?, ?, ?, 'assistant', '', 'streaming', ?, ?, ?, ?)",
+            (answer, conversation, question, asked.preset, asked.backend, asked.model, now),
+        )
+        db.execute(
+            "UPDATE conversation SET head = ?, updated_at = ?, preset = ? WHERE id = ?",
+            (answer, now, asked.preset, conversation),
+        )
+        return _message(db.execute("SELECT * FROM message WHERE id = ?", (answer,)).fetchone())
+
+    def _migrate(self) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise StoreError(
+                "These conversations were written by a newer deepseek-tui",
+                f"{self.path} has schema {version}; this program knows {len(MIGRATIONS)}.",
+                "Update deepseek-tui, or set DEEPSEEK_TUI_HOME to use another folder.",
+            )
+        if version == len(MIGRATIONS):
+            return
+        with self._transaction() as db:
+            # Another process may have migrated while this one waited for the lock.
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            for number, migration in enumerate(MIGRATIONS[version:], version + 1):
+                for statement in migration.statements:
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {number}")
+
+    def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        with self._errors():
+            return self._db.execute(query, values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        with self._lock:
+            try:
+                yield
+            except sqlite3.DatabaseError as error:
+                raise _store_error(self.path, error) from error
+            except OSError as error:
+                raise StoreError(
+                    "The conversations cannot be written",
+                    f"{self.path}: {error.strerror}",
+                    "Check the folder's owner and the free space.",
+                ) from error
+
+
+def _store_error(path: Path, error: sqlite3.DatabaseError) -> StoreError:
+    text = str(error)
+    if "locked" in text:
+        hint = "Another program holds the database; end it and try again."
+    elif "full" in text:
+        hint = "Make room on the disk; nothing already saved is lost."
+    elif "malformed" in text or "not a database" in text:
+        hint = "Keep a copy of the file; move it away to begin with an empty one."
+    elif "readonly" in text:
+        hint = "Check the owner and the permissions of the file and its folder."
+    else:
+        hint = "Nothing already saved is lost. Try again."
+    return StoreError("The conversations cannot be used", f"{path}: {text}", hint)
+
+
+def _message(row: sqlite3.Row) -> StoredMessage:
+    values = dict(row)
+    for column, kind in _JSON_COLUMNS.items():
+        if values[column] is not None:
+            values[column] = msgspec.json.decode(values[column], type=kind)
+    return StoredMessage(**values)
+
+
+def _json(value: object) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()
+
+
+def model_messages(branch: list[StoredMessage]) -> tuple[Message, ...]:
+    """Return a branch as the model is to see it: without thoughts, and without answers that have no text.
+
+    Neighbours of one role become one message, because chat templates want the roles to alternate.
+    """
+    messages: list[Message] = []
+    for stored in branch:
+        if not stored.text:
+            continue
+        if messages and messages[-1].role == stored.role:
+            messages[-1] = Message(stored.role, f"{messages[-1].text}\n\n{stored.text}")
+        else:
+            messages.append(Message(stored.role, stored.text))
+    return tuple(messages)

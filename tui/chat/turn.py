@@ -1,0 +1,111 @@
+"""One turn: the question to disk, then to a host; the answer's records to the fold; its end to disk."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from backends.base import ChatRequest
+from backends.errors import EngineDied, ErrorInfo, Problem, to_info
+from backends.events import Done
+from backends.host import launch, spool
+from backends.host.client import HostClient, HostEnded
+from backends.host.wire import Failed, Record
+from tui.chat import recovery
+from tui.chat.answer import Answer
+from tui.chat.store import Store, StoreError
+
+ATTACH_POLL_S = 0.2
+ENDED_RETRIES = 3
+
+Connect = Callable[[], Awaitable[HostClient]]
+
+
+def open_spool(answer: str) -> int:
+    """Create an answer's spool before its question is committed. Raises StoreError."""
+    try:
+        return spool.create(answer)
+    except OSError as error:
+        raise StoreError(
+            "The answer could not be kept, so nothing was sent",
+            f"{spool.path_of(answer)}: {error.strerror}",
+            "Make room or check the folder's owner, then send it again.",
+        ) from error
+
+
+def discard_spool(answer: str, descriptor: int) -> None:
+    """Take back a spool whose question was not committed."""
+    os.close(descriptor)
+    spool.remove(answer)
+
+
+async def generate(
+    answer_id: str, request: ChatRequest, connect: Connect, descriptor: int | None, answer: Answer
+) -> AsyncIterator[Answer]:
+    """Send a request and yield `answer` after each record; it is finished at the end, whatever happened.
+
+    `descriptor` is the answer's locked spool. It stays open here until the host writes it, so that nobody takes
+    the answer for abandoned meanwhile.
+    """
+    try:
+        for attempt in range(ENDED_RETRIES):
+            try:
+                client = await connect()
+                handed_over = os.dup(descriptor) if descriptor is not None else None
+                async for record in client.chat(answer_id, request, handed_over):
+                    if descriptor is not None:
+                        os.close(descriptor)
+                        descriptor = None
+                    answer.take(record)
+                    yield answer
+            except HostEnded:
+                if attempt + 1 < ENDED_RETRIES:
+                    continue
+                raise EngineDied("The model was ended again and again", "", "Another program may need it.") from None
+            break
+    except Problem as error:
+        fail(answer, to_info(error))
+        yield answer
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+async def watch(store: Store, answer_id: str, answer: Answer) -> AsyncIterator[Answer]:
+    """Follow an answer that another client or a host left by one is generating, to its end.
+
+    Ends with `answer` finished, or unfinished if its end is already in the store.
+    """
+    while True:
+        client = await launch.find_answer(answer_id)
+        if client is not None:
+            with contextlib.suppress(HostEnded, Problem):
+                async for record in client.attach(answer_id, answer.records):
+                    answer.take(record)
+                    yield answer
+            await client.close()
+            if answer.finished:
+                return
+        if await asyncio.to_thread(recovery.take_in, store, answer_id):
+            return
+        await asyncio.sleep(ATTACH_POLL_S)
+
+
+def finish(store: Store, answer_id: str, answer: Answer) -> None:
+    """Commit an answer's end and delete its spool. Raises StoreError; the spool is then still there."""
+    store.finish(answer_id, answer)
+    spool.remove(answer_id)
+
+
+def stop(answer: Answer) -> None:
+    """End an answer that no host has begun."""
+    if not answer.finished:
+        answer.take(Record("", answer.records, 0.0, Done("stopped")))
+
+
+def fail(answer: Answer, error: ErrorInfo) -> None:
+    """End an answer with what went wrong; what was said before stays."""
+    if not answer.finished:
+        answer.take(Record("", answer.records, answer.last_s, Failed(error)))

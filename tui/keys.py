@@ -1,0 +1,77 @@
+"""Every key of the screen in one table: the bindings, the key line and the help are made from it.
+
+Each key exists on every terminal over SSH, and none is the prefix of tmux or screen; an Alt key has a second way.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from textual.binding import Binding
+
+Group = Literal["Answers", "Chats", "Presets", "Messages", "Program"]
+
+
+class Key(msgspec.Struct, frozen=True):
+    """One thing a key does. `keys` are Textual's names, comma-separated; `shown` is how the key line writes it."""
+
+    id: str
+    keys: str
+    action: str
+    help: str
+    group: Group
+    shown: str = ""
+    label: str = ""
+
+
+SLOT_KEYS = ("f2", "f3", "f4", "f5", "f6", "f7")
+
+KEYS = (
+    Key("answer.stop", "escape", "stop", "Stop the answer or the loading", "Answers", "Esc", "stop"),
+    Key("answer.retry", "ctrl+r", "retry", "Answer the last question once more", "Answers", "^r", "retry"),
+    Key("answer.resume", "ctrl+e", "resume", "Go on with an answer that was cut off", "Answers"),
+    Key("answer.thought", "ctrl+t", "toggle_thought", "Unfold or fold the last thought", "Answers", "^t", "thought"),
+    Key("chat.new", "ctrl+n", "new_chat", "Begin a new chat", "Chats", "^n", "new"),
+    Key("sidebar", "ctrl+l", "toggle_sidebar", "Show or hide presets and chats", "Chats", "^l", "sidebar"),
+    *(
+        Key(f"preset.{slot}", f"{key},alt+{slot}", f"preset({slot})", f"Answer with preset {slot}", "Presets")
+        for slot, key in enumerate(SLOT_KEYS, 1)
+    ),
+    Key("preset.backend", "ctrl+o", "next_backend", "Use the preset's next backend", "Presets", "^o", "backend"),
+    Key("preset.free", "ctrl+x", "free", "Give the model's memory back", "Presets"),
+    Key("program.palette", "ctrl+p", "app.command_palette", "Every command by name", "Program", "^p", "commands"),
+    Key("program.help", "f1", "help", "This help", "Program", "F1", "help"),
+    Key("program.quit", "ctrl+q", "leave", "Leave: the answer goes on. Twice: end it too", "Program", "^q", "quit"),
+)
+
+MESSAGE_KEYS = (
+    ("Tab", "Go from the composer to the messages, the presets, the chats, and back"),
+    ("↑ ↓ j k", "Scroll by lines, in the messages"),
+    ("PgUp PgDn Home End", "Scroll by pages; to the beginning; to the end"),
+    ("t", "Unfold or fold the thought, in the messages"),
+    ("Enter", "Send, in the composer; open, in the lists"),
+    ("Ctrl+J", "New line, in the composer"),
+)
+
+
+def bindings() -> list[Binding]:
+    """Return the screen's bindings."""
+    return [
+        Binding(key.keys, key.action, key.label or key.help, id=key.id, tooltip=key.help, show=False, priority=True)
+        for key in KEYS
+    ]
+
+
+def key_line() -> str:
+    """Return the line at the bottom: the keys a newcomer needs."""
+    return "  ".join(["F2-F7 preset", *(f"{key.shown} {key.label}" for key in KEYS if key.shown)])
+
+
+def shown_keys(keys: str) -> str:
+    """Return Textual's key names as people write them: "f2,alt+1" is "F2 or Alt+1"."""
+    names = []
+    for key in keys.split(","):
+        parts = [part.upper() if len(part) == 1 else part.capitalize() for part in key.split("+")]
+        names.append("+".join(parts).replace("Escape", "Esc"))
+    return " or ".join(names)

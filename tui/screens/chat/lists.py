@@ -1,0 +1,50 @@
+"""What the sidebar lists: pure functions from the catalogue and the store to lines."""
+
+from __future__ import annotations
+
+import time
+
+from presets.catalog import Catalog
+from presets.plan import outlook
+from presets.schema import PresetEntry, source_for
+from presets.sources import locate, parse
+from tui.chat.store import Conversation
+from tui.screens.chat.wording import days
+from tui.widgets.sidebar import ChatLine, PresetLine
+
+
+def preset_lines(catalog: Catalog, chosen: str, backend: str, loaded: str) -> list[PresetLine]:
+    """Return the presets; `chosen` answers with `backend`, `loaded` is the one in memory. Broken files come last."""
+    lines = []
+    for entry in catalog.entries:
+        preset = entry.preset
+        used = backend if entry.name == chosen and backend else preset.backend
+        look = outlook(entry, used, locate(parse(source_for(preset, used, name=entry.name))))
+        if entry.name == loaded:
+            mark = "loaded"
+        elif entry.name == chosen:
+            mark = "chosen"
+        else:
+            mark = "" if look.ready else "problem"
+        lines.append(PresetLine(entry.name, preset.slot or 0, preset.title, look.line, _speed(entry), mark))
+    lines += [
+        PresetLine(problem.name, 0, problem.name, "cannot be used", "", "problem") for problem in catalog.problems
+    ]
+    return lines
+
+
+def chat_lines(conversations: list[Conversation], shown: str | None) -> list[ChatLine]:
+    """Return the chats under the days of their last use."""
+    lines = []
+    for day, group in days(conversations, time.time()):
+        lines.append(ChatLine("", day))
+        lines += [ChatLine(conversation.id, conversation.title, conversation.id == shown) for conversation in group]
+    return lines
+
+
+def _speed(entry: PresetEntry) -> str:
+    published = entry.preset.published
+    if published is None or published.tokens_per_second is None:
+        return ""
+    low, high = published.tokens_per_second
+    return f"published {low:g}–{high:g} tok/s"

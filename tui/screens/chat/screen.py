@@ -1,0 +1,415 @@
+"""The chat screen: composer → session → transcript and lines. It holds widgets and what they show, nothing said."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual.app import ComposeResult, SystemCommand
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.message import Message
+from textual.screen import Screen
+from textual.timer import Timer
+from textual.widgets import Static
+
+from backends.errors import Problem
+from backends.hardware.sampler import GpuSampler
+from presets.catalog import Catalog
+from presets.schema import PresetEntry
+from tui import keys, terminal
+from tui.chat.clean import clean_line
+from tui.chat.session import Change, Session
+from tui.chat.target import resolve
+from tui.screens.chat import lists, start, wording
+from tui.screens.help import HelpScreen
+from tui.widgets.composer import Composer
+from tui.widgets.lines import Line, edges, joined
+from tui.widgets.sidebar import ChatList, PresetList
+from tui.widgets.transcript import Entry, Transcript
+
+TICK_S = 0.1
+LINES_EVERY = 5
+REFRESH_S = 2.0
+LEAVE_S = 0.8
+SIDEBAR_WIDTH = 28
+
+
+class ChatScreen(Screen[None]):
+    """One session, shown. `wish` is what the command line asked for."""
+
+    CSS_PATH = "chat.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings()]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 - Textual declares it so
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (16, "-tall")]  # noqa: RUF012 - likewise
+    AUTO_FOCUS = "#composer"
+
+    class SessionChanged(Message):
+        """Something in the session is another than before; `answer` changes come by the timer instead."""
+
+        def __init__(self, change: Change) -> None:
+            super().__init__()
+            self.change = change
+
+    def __init__(self, wish: start.Wish) -> None:
+        super().__init__()
+        self._wish = wish
+        self._session: Session | None = None
+        self._catalog = Catalog((), ())
+        self._titles: dict[str, str] = {}
+        self._keep_alive_s: float | None = None
+        self._shown: dict[str, Entry] = {}
+        self._shown_chat: str | None = None
+        self._notices: list[Entry] = []
+        self._below = False
+        self._ticks = 0
+        self._ticking: Timer | None = None
+        self._leaving = False
+        self._sampler = GpuSampler(interval_s=3600)
+
+    # What there is.
+
+    def compose(self) -> ComposeResult:
+        yield Line(id="title")
+        with Horizontal(id="body"):
+            with Vertical(id="sidebar"):
+                with Vertical(id="presets-box") as presets:
+                    presets.border_title = "Presets"
+                    yield PresetList(id="presets")
+                with Vertical(id="chats-box") as chats:
+                    chats.border_title = "Chats"
+                    yield ChatList(id="chats")
+            with Vertical(id="main"):
+                yield Transcript(id="transcript")
+                yield Line(id="progress")
+                with Horizontal(id="composer-box"):
+                    yield Static("> ", id="prompt")
+                    yield Composer(id="composer")
+        yield Line(id="status")
+        yield Line(id="keys")
+
+    def on_mount(self) -> None:
+        self._ticking = self.set_interval(TICK_S, self._tick, pause=True)
+        self._show_lines()
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        self.run_worker(self._start(), group="start", exclusive=True)
+
+    async def _start(self) -> None:
+        """Open the store and the catalogue, show the chat, and load the model."""
+        self._sampler.start()
+        begun = await start.begin(self._wish, self._heard)
+        self._catalog, self._keep_alive_s, self._session = begun.catalog, begun.settings.keep_alive_s, begun.session
+        self._titles = {entry.name: entry.preset.title for entry in begun.catalog.entries}
+        for problem in (*begun.problems, *begun.catalog.problems):
+            self._notice(problem)
+        if begun.session is not None:
+            await self._refresh_lists()
+            if begun.chat is not None:
+                await begun.session.open(begun.chat)
+            if begun.target is not None:
+                begun.session.choose(begun.target, evict="none")
+            self.set_interval(REFRESH_S, self._look_around)
+        self._show_lines()
+
+    # The session speaks.
+
+    def _heard(self, change: Change) -> None:
+        if change == "answer":
+            if self._ticking is not None:
+                self._ticking.resume()
+        else:
+            self.post_message(self.SessionChanged(change))
+
+    async def on_chat_screen_session_changed(self, event: SessionChanged) -> None:
+        session = self._session
+        if session is None:
+            return
+        match event.change:
+            case "branch":
+                self._show_branch(session)
+                await self._refresh_lists()
+            case "problem" if session.problem is not None:
+                self._notice(session.problem)
+            case "model":
+                if session.loaded_target is not None and session.host_pid is not None:
+                    self._sampler.watch([session.host_pid])
+                self._show_presets(session)
+        if (session.busy or session.loading) and self._ticking is not None:
+            self._ticking.resume()
+        self._show_lines()
+
+    def _tick(self) -> None:
+        session = self._session
+        if session is None or self._ticking is None:
+            return
+        self._ticks += 1
+        if session.answer is not None and session.answering is not None:
+            self._put(wording.live_entry(session.answering, session.answer, self._titles))
+        if self._ticks % LINES_EVERY == 0 or session.loading:
+            self._sampler.request()
+            self._show_lines()
+        if not session.busy and not session.loading:
+            self._ticking.pause()
+            self._show_lines()
+
+    async def _look_around(self) -> None:
+        """Take in what other screens and `ask`s have written."""
+        if self._session is not None:
+            try:
+                if await self._session.refresh():
+                    await self._refresh_lists()
+            except Problem as problem:
+                self._notice(problem)
+
+    # The transcript.
+
+    def _show_branch(self, session: Session) -> None:
+        """Show the branch; what is on the screen already is not drawn again."""
+        chat = session.conversation.id if session.conversation else None
+        wanted = {entry.id: entry for entry in wording.entries(session.branch, self._titles)}
+        if session.answering is not None and session.answer is not None and session.answering.id in wanted:
+            live = wording.live_entry(session.answering, session.answer, self._titles)
+            wanted[live.id] = live
+        transcript = self.query_one(Transcript)
+        began_here = self._shown_chat is None and chat is not None and not self._shown
+        if chat != self._shown_chat and not began_here:
+            self._notices.clear()
+            self._shown = {}
+        if not self._shown:
+            self._shown = wanted
+            transcript.show([*wanted.values(), *self._notices])
+        else:
+            for gone in [entry for entry in self._shown if entry not in wanted]:
+                transcript.take_out(gone)
+                del self._shown[gone]
+            for entry in wanted.values():
+                self._put(entry)
+        self._shown_chat = chat
+
+    def _put(self, entry: Entry) -> None:
+        if self._shown.get(entry.id) != entry:
+            if entry.id not in self._shown:
+                self._drop_notices()
+            self._shown[entry.id] = entry
+            self.query_one(Transcript).put(entry)
+
+    def _notice(self, problem: Problem) -> None:
+        entry = wording.problem_entry(len(self._notices) + 1, problem)
+        if self._notices and (self._notices[-1].title, self._notices[-1].text) == (entry.title, entry.text):
+            return
+        self._notices.append(entry)
+        self.query_one(Transcript).put(entry)
+
+    def _drop_notices(self) -> None:
+        for notice in self._notices:
+            self.query_one(Transcript).take_out(notice.id)
+        self._notices.clear()
+
+    def on_transcript_more(self, event: Transcript.More) -> None:
+        self._below = event.below
+        self._show_lines()
+
+    # The lines and lists.
+
+    def _show_lines(self) -> None:
+        session = self._session
+        title = session.conversation.title if session and session.conversation else "New chat"
+        where = "SSH" if terminal.remote() else ""
+        width = self.size.width - 2
+        self._line("title").say(edges("deepseek-tui", clean_line(title), where, width))
+        self._line("keys").say(keys.key_line())
+        if session is None:
+            return
+        model = session.target.title if session.target else "No preset"
+        last = session.branch[-1] if session.branch and session.branch[-1].role == "assistant" else None
+        doing = wording.progress(model, session.step, session.status, session.answer)
+        waits = session.busy and session.target is not None and session.target != session.loaded_target
+        if not doing and waits and session.answer is not None and session.loaded_target is not None:
+            doing = f"{model} comes when this answer is done · Esc stops the answer"
+        if self._leaving:
+            doing = "Leaving: the answer goes on. ^q again ends it too"
+        if not doing and self._below:
+            doing = "↓ more below · End goes there"
+        self._line("progress").say(clean_line(doing))
+        sample = self._sampler.latest()
+        short = self.size.width < 100
+        parts = [
+            wording.model_part(model, session.status),
+            wording.speed_part(session.answer, last),
+            wording.context_part(session.answer, last, session.status),
+            wording.saved_part(session.unsaved, answering=session.busy, empty=not session.branch),
+            wording.vram_part(sample.reading if sample else None, short=short),
+        ]
+        self._line("status").say(clean_line(joined(parts, width)))
+
+    def _line(self, name: str) -> Line:
+        return self.query_one(f"#{name}", Line)
+
+    def _show_presets(self, session: Session) -> None:
+        chosen, loaded = session.target, session.loaded_target
+        lines = lists.preset_lines(
+            self._catalog,
+            chosen.preset if chosen else "",
+            chosen.spec.backend if chosen else "",
+            loaded.preset if loaded else "",
+        )
+        self.query_one(PresetList).show(lines, SIDEBAR_WIDTH)
+
+    async def _refresh_lists(self) -> None:
+        session = self._session
+        if session is None:
+            return
+        self._show_presets(session)
+        conversations = await asyncio.to_thread(session.store.conversations)
+        shown = session.conversation.id if session.conversation else None
+        self.query_one(ChatList).show(lists.chat_lines(conversations, shown))
+
+    def on_resize(self) -> None:
+        self._show_lines()
+
+    # The user speaks.
+
+    async def on_composer_sent(self, event: Composer.Sent) -> None:
+        session = self._session
+        if session is None:
+            self._say("Not ready: nothing was sent. Your text stays here")
+        elif session.busy:
+            self._say("An answer is running: Esc stops it. Your text stays here")
+        else:
+            try:
+                await session.send(event.text)
+            except Problem as problem:
+                self._notice(problem)
+            else:
+                event.composer.clear()
+
+    def on_composer_recall(self, _event: Composer.Recall) -> None:
+        if self._session is not None:
+            questions = [message.text for message in self._session.branch if message.role == "user"]
+            if questions:
+                composer = self.query_one(Composer)
+                composer.load_text(questions[-1])
+                composer.move_cursor(composer.document.end)
+
+    async def on_chat_list_opened(self, event: ChatList.Opened) -> None:
+        if self._session is not None:
+            await self._tried(self._session.open(event.conversation))
+            self.query_one(Composer).focus()
+
+    def on_preset_list_chosen(self, event: PresetList.Chosen) -> None:
+        self._choose(event.name)
+        self.query_one(Composer).focus()
+
+    def action_preset(self, slot: int) -> None:
+        entry = next((entry for entry in self._catalog.entries if entry.preset.slot == slot), None)
+        if entry is None:
+            self._say(f"No preset has the key F{slot + 1}")
+        else:
+            self._choose(entry.name)
+
+    def action_next_backend(self) -> None:
+        session = self._session
+        if session is None or session.target is None:
+            return
+        entry = self._entry(session.target.preset)
+        from backends import registry
+
+        there = [name for name in entry.preset.backends if name in registry.names()] if entry else []
+        if entry is None or len(there) < 2:
+            self._say(f"{session.target.title} has only this backend here")
+            return
+        now = there.index(session.target.spec.backend) if session.target.spec.backend in there else -1
+        self._choose(entry.name, there[(now + 1) % len(there)])
+
+    def _choose(self, name: str, backend: str | None = None) -> None:
+        session, entry = self._session, self._entry(name)
+        if session is None:
+            return
+        if entry is None:
+            problem = next((problem for problem in self._catalog.problems if problem.name == name), None)
+            if problem is not None:
+                self._notice(problem)
+            return
+        try:
+            session.choose(resolve(entry, backend, self._keep_alive_s))
+        except Problem as problem:
+            self._notice(problem)
+
+    def _entry(self, name: str) -> PresetEntry | None:
+        return next((entry for entry in self._catalog.entries if entry.name == name), None)
+
+    async def action_stop(self) -> None:
+        if self._session is not None:
+            await self._session.stop()
+
+    async def action_retry(self) -> None:
+        if self._session is not None and not self._session.busy:
+            await self._tried(self._session.retry())
+
+    async def action_resume(self) -> None:
+        if self._session is not None and not self._session.busy:
+            await self._tried(self._session.resume())
+
+    async def action_new_chat(self) -> None:
+        if self._session is not None:
+            await self._session.new()
+            self.query_one(Composer).focus()
+
+    async def action_free(self) -> None:
+        if self._session is not None:
+            await self._session.unload()
+
+    def action_toggle_thought(self) -> None:
+        self.query_one(Transcript).toggle_thought()
+
+    def action_toggle_sidebar(self) -> None:
+        self.toggle_class("-sidebar")
+
+    def action_help(self) -> None:
+        self.app.push_screen(HelpScreen())
+
+    async def action_leave(self) -> None:
+        session = self._session
+        if self._leaving and session is not None:
+            await session.stop()
+            for _ in range(20):
+                if not session.busy:
+                    break
+                await asyncio.sleep(0.1)
+        if session is None or not session.busy:
+            await self._leave()
+            return
+        self._leaving = True
+        self._show_lines()
+        self.set_timer(LEAVE_S, self._leave)
+
+    async def _leave(self) -> None:
+        self._sampler.stop()
+        goes_on = self._session is not None and self._session.busy
+        if self._session is not None:
+            await self._session.leave()
+        self.app.exit(message="The answer goes on. `deepseek-tui` shows it." if goes_on else None)
+
+    async def _tried(self, work: object) -> None:
+        try:
+            await work  # type: ignore[misc]
+        except Problem as problem:
+            self._notice(problem)
+
+    def _say(self, text: str) -> None:
+        self._line("progress").say(text)
+
+    def get_commands(self) -> Iterable[SystemCommand]:
+        """Return what the palette offers of this screen."""
+        for entry in self._catalog.entries:
+            title = clean_line(entry.preset.title)
+            yield SystemCommand(f"Preset: {title}", entry.name, lambda name=entry.name: self._choose(name))
+        for key in keys.KEYS:
+            if key.group != "Presets" and key.action != "app.command_palette":
+                yield SystemCommand(key.help, keys.shown_keys(key.keys), lambda key=key: self._run(key.action))
+
+    def _run(self, action: str) -> None:
+        self.call_later(self.run_action, action)

@@ -1,0 +1,85 @@
+"""What the screen does first: settings, catalogue, store, what was left behind, and which model to load."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from backends.errors import Problem
+from presets.catalog import Catalog, find, load_catalog
+from presets.schema import PresetEntry
+from tui.chat import recovery
+from tui.chat.session import Change, Session
+from tui.chat.store import Conversation, Store
+from tui.chat.target import Target, resolve
+from tui.settings import Settings, load_settings
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """What the command line asked for; None leaves it to the settings and to what was last used."""
+
+    preset: str | None = None
+    backend: str | None = None
+    chat: str | None = None
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """What there is to show. `session` is None if the conversations cannot be opened: `problems` say why."""
+
+    settings: Settings
+    catalog: Catalog
+    session: Session | None
+    chat: str | None
+    target: Target | None
+    problems: tuple[Problem, ...]
+
+
+async def begin(wish: Wish, changed: Callable[[Change], None]) -> Begun:
+    """Open everything; what fails is in `problems`, and the rest still works."""
+    problems: list[Problem] = []
+    settings = Settings()
+    try:
+        settings = load_settings()
+    except Problem as problem:
+        problems.append(problem)
+    catalog = await asyncio.to_thread(load_catalog)
+    session, chat = None, None
+    try:
+        store = await asyncio.to_thread(Store)
+        await asyncio.to_thread(recovery.take_in_all, store)
+        chat = await asyncio.to_thread(_chat, store, wish)
+        session = Session(store, changed)
+    except Problem as problem:
+        problems.append(problem)
+    target = None
+    try:
+        entry = _preset(catalog, wish, settings, chat)
+        target = resolve(entry, wish.backend, settings.keep_alive_s) if entry else None
+    except Problem as problem:
+        problems.append(problem)
+    return Begun(settings, catalog, session, chat.id if chat else None, target, tuple(problems))
+
+
+def _chat(store: Store, wish: Wish) -> Conversation | None:
+    """Return the chat to open: the one asked for, else the last one used."""
+    if wish.chat is not None:
+        return store.conversation(wish.chat)
+    return next(iter(store.conversations(1)), None)
+
+
+def _preset(catalog: Catalog, wish: Wish, settings: Settings, chat: Conversation | None) -> PresetEntry | None:
+    """Return the preset to load: asked for, set, last used, else the first whose model is here."""
+    named = wish.preset or settings.preset
+    if named:
+        return find(catalog, named)
+    known = {entry.name: entry for entry in catalog.entries}
+    last = known.get(chat.preset) if chat is not None and chat.preset else None
+    for entry in [last, *catalog.entries] if last else catalog.entries:
+        try:
+            resolve(entry)
+        except Problem:
+            continue
+        return entry
+    return None

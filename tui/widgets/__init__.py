@@ -1,0 +1,1 @@
+"""Textual widgets: what the screens are made of."""

@@ -1,0 +1,94 @@
+"""The lists at the side: presets with their keys, and chats by day."""
+
+from __future__ import annotations
+
+import msgspec
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from tui.chat.clean import clean_line
+
+_MARKS = {"loaded": "●", "chosen": "▌", "problem": "!", "": " "}
+
+
+class PresetLine(msgspec.Struct, frozen=True):
+    """One preset as the sidebar shows it. `mark` is loaded, chosen, problem or "". `slot` 0 has no key."""
+
+    name: str
+    slot: int
+    title: str
+    detail: str
+    speed: str
+    mark: str = ""
+
+
+class ChatLine(msgspec.Struct, frozen=True):
+    """One chat as the sidebar shows it, or a day's heading (`id` "")."""
+
+    id: str
+    title: str
+    open: bool = False
+
+
+class PresetList(OptionList):
+    """The presets. Enter chooses one."""
+
+    class Chosen(Message):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+    def show(self, presets: list[PresetLine], width: int) -> None:
+        """Replace the lines; `width` is the number of cells there are."""
+        kept = self.highlighted
+        self.set_options([Option(_preset(line, width), id=line.name) for line in presets])
+        if kept is not None and kept < len(presets):
+            self.highlighted = kept
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        if event.option.id is not None:
+            self.post_message(self.Chosen(event.option.id))
+
+
+class ChatList(OptionList):
+    """The chats by day. Enter opens one."""
+
+    class Opened(Message):
+        def __init__(self, conversation: str) -> None:
+            super().__init__()
+            self.conversation = conversation
+
+    def show(self, chats: list[ChatLine]) -> None:
+        """Replace the lines; the reader's place stays."""
+        kept = self.highlighted_option.id if self.highlighted_option is not None else None
+        self.set_options([_chat(line) for line in chats])
+        places = {line.id: number for number, line in enumerate(chats) if line.id}
+        if kept in places:
+            self.highlighted = places[kept]
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        if event.option.id is not None:
+            self.post_message(self.Opened(event.option.id))
+
+
+def _preset(line: PresetLine, width: int) -> Content:
+    key = f"F{line.slot + 1}" if line.slot else "  "
+    title = clean_line(line.title)
+    room = max(4, width - 5)
+    title = title if len(title) <= room else title[: room - 1] + "…"
+    first = f"{key} {title}".ljust(width - 2) + _MARKS[line.mark]
+    style = "$text-warning" if line.mark == "problem" else "bold $text-accent" if line.mark == "chosen" else "bold"
+    parts = [Content.styled(first, style if line.mark != "loaded" else "bold $text-accent")]
+    parts += [Content.styled(f"   {clean_line(text)}", "$text-muted") for text in (line.detail, line.speed) if text]
+    return Content("\n").join(parts)
+
+
+def _chat(line: ChatLine) -> Option:
+    if not line.id:
+        return Option(Content.styled(f" {line.title}", "$text-muted"), disabled=True)
+    mark = "▌" if line.open else " "
+    return Option(Content.styled(mark + clean_line(line.title), "bold" if line.open else ""), id=line.id)
