@@ -1,0 +1,130 @@
+"""The machine's memory, and what of it this process may use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+_UNLIMITED = 1 << 60
+"""cgroup v1 writes "no limit" as the largest multiple of a page below 2⁶³."""
+
+
+class Ram(msgspec.Struct, frozen=True):
+    """Memory in bytes; None means unknown.
+
+    `available_bytes` is what can be had without swapping, inside the limit as well. `limit_bytes` is the smallest
+    limit of the control groups around this process, None where there is none.
+    """
+
+    total_bytes: int | None
+    available_bytes: int | None
+    limit_bytes: int | None = None
+
+
+def ram(root: Path = Path("/")) -> Ram:
+    """Read the machine's memory. `root` is where proc and sys are found."""
+    info = _meminfo(root / "proc/meminfo")
+    total, available = info.get("MemTotal"), info.get("MemAvailable")
+    if total is None:
+        total = _sysconf_total()
+    limit = None
+    for group in _groups(root):
+        bound = _number(group / "memory.max") or _number(group / "memory.limit_in_bytes")
+        if bound is None or bound >= _UNLIMITED or (total is not None and bound >= total):
+            continue
+        limit = bound if limit is None else min(limit, bound)
+        used = _working_set(group)
+        if used is not None and available is not None:
+            available = max(0, min(available, bound - used))
+    return Ram(total, available, limit)
+
+
+def process_rss(pid: int, root: Path = Path("/")) -> int | None:
+    """Return the resident memory of a process in bytes, None if it is gone or this cannot be read."""
+    try:
+        resident = int((root / f"proc/{pid}/statm").read_text("ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return resident * os.sysconf("SC_PAGE_SIZE")
+
+
+def _meminfo(path: Path) -> dict[str, int]:
+    """Return /proc/meminfo in bytes."""
+    values = {}
+    for line in _lines(path):
+        key, _, rest = line.partition(":")
+        parts = rest.split()
+        if parts and parts[0].isdecimal():
+            values[key] = int(parts[0]) * (1024 if parts[1:] == ["kB"] else 1)
+    return values
+
+
+def _sysconf_total() -> int | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return None
+
+
+def _groups(root: Path) -> Iterator[Path]:
+    """Yield the memory control groups of this process, innermost first, of version 1 and 2.
+
+    A container sees its own group mounted as the whole tree, so folders that are not there are expected.
+    """
+    own = dict(_own_groups(root))
+    for line in _lines(root / "proc/self/mountinfo"):
+        # https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html
+        before, _, after = line.partition(" - ")
+        fields, kind = before.split(), after.split()
+        if len(fields) < 5 or len(kind) < 3:
+            continue
+        if kind[0] == "cgroup2":
+            path = own.get("")
+        elif kind[0] == "cgroup" and "memory" in kind[2].split(","):
+            path = own.get("memory")
+        else:
+            continue
+        mounted, top = fields[3].rstrip("/"), root / fields[4].lstrip("/")
+        inner = (path or "/").removeprefix(mounted).strip("/")
+        folder = top / inner if ".." not in inner.split("/") else top
+        while folder != top:
+            yield folder
+            folder = folder.parent
+        yield top
+
+
+def _own_groups(root: Path) -> Iterator[tuple[str, str]]:
+    """Yield controller and path of each group of this process; the controller of version 2 is ""."""
+    for line in _lines(root / "proc/self/cgroup"):
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        for controller in controllers.split(","):
+            yield controller, path
+
+
+def _working_set(group: Path) -> int | None:
+    """Return a group's memory that cannot be dropped at once: its use without the inactive file cache."""
+    used = _number(group / "memory.current")
+    if used is None:
+        used = _number(group / "memory.usage_in_bytes")
+    if used is None:
+        return None
+    stat = dict(line.split(maxsplit=1) for line in _lines(group / "memory.stat") if " " in line)
+    cache = stat.get("total_inactive_file", stat.get("inactive_file", "0")).strip()
+    return max(0, used - (int(cache) if cache.isdecimal() else 0))
+
+
+def _number(path: Path) -> int | None:
+    """Return the number in a file; None for "max", for anything else and for no file."""
+    text = "".join(_lines(path)).strip()
+    return int(text) if text.isdecimal() else None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return []

@@ -1,0 +1,196 @@
+"""What a preset may say. One TOML file is one preset; `presets/builtin` holds commented examples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from backends.base import ReasoningStyle, Sampling
+from backends.errors import NotInstalled
+from presets.checking import checked
+from presets.problems import PresetError
+from presets.sources import SourceError, parse
+
+SLOTS = 6
+"""Presets one key away: slot 1 is F2, slot 6 is F7."""
+
+OptionsType = Callable[[str], type[msgspec.Struct]]
+"""Gives a backend's Options struct by the backend's name; raises NotInstalled for an unknown one."""
+
+_Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+
+
+class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which model this is, for the reader. `reasoning` says how the model marks its thoughts."""
+
+    family: str
+    quantization: str
+    reasoning: ReasoningStyle = "auto"
+    licence: str = ""
+
+
+class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Somebody else's figures, shown beside ours and never used for planning. None means not published.
+
+    `vram_gb` and `ram_gb` are 10⁹ bytes, `tokens_per_second` the lowest and the highest, `usd_per_answer` US dollars.
+    """
+
+    vram_gb: _Positive | None = None
+    ram_gb: _Positive | None = None
+    ssd: bool = False
+    tokens_per_second: tuple[_Positive, _Positive] | None = None
+    usd_per_answer: _Positive | None = None
+
+
+class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to run and how.
+
+    `slot` 1…6 puts the preset on F2…F7. `backend` is the first choice among the tables of `backends`. `context` is in
+    tokens. `keep_alive_s` is how long the model stays loaded after its last client (None: the settings decide).
+    `backends` maps a backend's name to its `source` and options.
+    """
+
+    title: Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
+    backend: str
+    model: ModelInfo
+    slot: Annotated[int, msgspec.Meta(ge=1, le=SLOTS)] | None = None
+    description: str = ""
+    context: Annotated[int, msgspec.Meta(ge=256, le=1 << 24)] | None = None
+    keep_alive_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)] | None = None
+    sampling: Sampling = Sampling()
+    backends: dict[str, dict[str, Any]] = {}
+    published: Published | None = None
+    extends: str = ""
+
+
+class PresetEntry(msgspec.Struct, frozen=True):
+    """A preset of the catalogue: its name (the file's, without .toml), where it stands, and notes for the user."""
+
+    name: str
+    preset: Preset
+    file: Path
+    builtin: bool
+    notes: tuple[str, ...] = ()
+
+
+def decode(name: str, table: dict[str, Any]) -> Preset:
+    """Return the preset that a parsed TOML document describes. Raises PresetError, without file and line.
+
+    Options of backends are not looked at: see `options_for` and `check_backends`.
+    """
+    preset = checked(name, table, Preset)
+    _check_sampling(name, preset.sampling)
+    low, high = (preset.published and preset.published.tokens_per_second) or (1.0, 1.0)
+    if low > high:
+        raise PresetError(
+            name,
+            "wrong value",
+            path=("published", "tokens_per_second"),
+            note="expected the lower figure first",
+        )
+    if preset.backend not in preset.backends:
+        raise PresetError(
+            name,
+            "its backend has no table",
+            path=("backend",),
+            note=f"there is no [backends.{preset.backend}] in this preset" if preset.backend else "it is empty",
+            hint=f"Name one of: {', '.join(preset.backends)}."
+            if preset.backends
+            else "Add a table such as [backends.llama_cpp] with a source.",
+        )
+    return preset
+
+
+def check_backends(name: str, preset: Preset, options_type: OptionsType | None = None) -> tuple[str, ...]:
+    """Check source and options of every backend that is installed; return a note for each one that is not.
+
+    Raises PresetError, without file and line.
+    """
+    notes = []
+    for backend in preset.backends:
+        try:
+            options_for(preset, backend, options_type, name=name)
+        except NotInstalled as missing:
+            notes.append(f"{missing.title}, so [backends.{backend}] was not checked. {missing.hint}".rstrip())
+        else:
+            source_for(preset, backend, name=name)
+    return tuple(notes)
+
+
+def options_for(
+    preset: Preset, backend: str, options_type: OptionsType | None = None, *, name: str = ""
+) -> dict[str, Any]:
+    """Return every option of `backend` as plain values: its defaults, the preset's context, then its own table.
+
+    Raises PresetError for a wrong or unknown option or a missing table, NotInstalled for an unknown backend.
+    """
+    table = dict(_table(preset, backend, name))
+    table.pop("source", None)
+    options = (options_type or registered_options)(backend)
+    context = {"context": preset.context} if preset.context and "context" in options.__struct_fields__ else {}
+    value = checked(name or preset.title, context | table, options, at=("backends", backend))
+    plain: dict[str, Any] = msgspec.to_builtins(value)
+    return plain
+
+
+def source_for(preset: Preset, backend: str, *, name: str = "") -> str:
+    """Return where `backend` finds the model, as the preset writes it. Raises PresetError."""
+    name = name or preset.title
+    source = _table(preset, backend, name).get("source")
+    path = ("backends", backend, "source")
+    if source is None:
+        raise PresetError(
+            name,
+            "missing key",
+            path=path,
+            hint='Say where the model is, for example source = "file:~/models/model.gguf".',
+        )
+    if not isinstance(source, str):
+        raise PresetError(name, "wrong type", path=path, note="expected text in quotes")
+    try:
+        parse(source)
+    except SourceError as error:
+        raise PresetError(name, "wrong source", path=path, note=error.detail, hint=error.hint) from error
+    return source
+
+
+def registered_options(backend: str) -> type[msgspec.Struct]:
+    """Return the Options of an installed backend. Raises NotInstalled."""
+    # Imported here: looking up entry points takes longer than reading all presets.
+    from backends import registry
+
+    return registry.options_type(backend)
+
+
+def _table(preset: Preset, backend: str, name: str) -> dict[str, Any]:
+    try:
+        return preset.backends[backend]
+    except KeyError:
+        raise PresetError(
+            name or preset.title,
+            f"it does not say how to run with {backend}",
+            hint=f"It can run with: {', '.join(preset.backends)}.",
+        ) from None
+
+
+def _check_sampling(name: str, sampling: Sampling) -> None:
+    ranges: tuple[tuple[str, float | None, float, float], ...] = (
+        ("temperature", sampling.temperature, 0, 10),
+        ("top_p", sampling.top_p, 0, 1),
+        ("top_k", sampling.top_k, 0, 1 << 20),
+        ("min_p", sampling.min_p, 0, 1),
+        ("repeat_penalty", sampling.repeat_penalty, 0.01, 10),
+        ("seed", sampling.seed, 0, (1 << 32) - 1),
+        ("max_tokens", sampling.max_tokens, 1, 1 << 24),
+    )
+    for key, value, low, high in ranges:
+        # "not <=" also refuses NaN.
+        if value is not None and not low <= value <= high:
+            shown = value if math.isfinite(value) and abs(value) < 1e15 else "a number beyond all sense"
+            raise PresetError(
+                name, "wrong value", path=("sampling", key), note=f"expected {low} to {high}, found {shown}"
+            )

