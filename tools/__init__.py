@@ -1,0 +1,1 @@
+"""Setting up this checkout on a bare machine: Python's standard library only."""
