@@ -1,0 +1,121 @@
+"""The door to the engine's library: imported here, once, and nowhere at import time."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from backends.errors import NotInstalled
+from backends.llama_cpp.logs import LogTail
+
+CUDA_WHEELS = "https://abetlen.github.io/llama-cpp-python/whl/cu124"
+GPU_BUILD_HINT = (
+    "`make run` puts the GPU build in place, or: pip install --force-reinstall --no-deps "
+    f"--extra-index-url {CUDA_WHEELS} llama-cpp-python"
+)
+
+INSTALL_HINT = "Install it: pip install llama-cpp-python (from source it takes some minutes)."
+
+log = LogTail()
+
+# ggml_backend_dev_type in ggml-backend.h.
+_GPU_DEVICE = 1
+
+
+class GpuDevice(msgspec.Struct, frozen=True):
+    """The first GPU that the engine can use."""
+
+    description: str
+    free_bytes: int
+    total_bytes: int
+
+
+class _Loaded:
+    """What must stay alive as long as the library does."""
+
+    library: Any = None
+    callback: Any = None
+
+
+def library() -> Any:
+    """Return the binding's low-level module, ready for use. Raises NotInstalled if it cannot be imported."""
+    if _Loaded.library is None:
+        # On an abort the library would fork a debugger and hang.
+        os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+        try:
+            module = importlib.import_module("llama_cpp.llama_cpp")
+        except Exception as error:  # a broken build raises whatever its loader does
+            raise NotInstalled(
+                "llama.cpp is not installed",
+                f"llama-cpp-python cannot be imported: {error}",
+                INSTALL_HINT,
+            ) from error
+        _Loaded.callback = module.llama_log_callback(_log_line)
+        module.llama_log_set(_Loaded.callback, None)
+        module.llama_backend_init()
+        _Loaded.library = module
+    return _Loaded.library
+
+
+def version() -> str:
+    """Return the version of the binding."""
+    return str(getattr(importlib.import_module("llama_cpp"), "__version__", ""))
+
+
+def first_gpu() -> GpuDevice | None:
+    """Return the first GPU and its memory at this moment, None if the build or the machine has none."""
+    if not library().llama_supports_gpu_offload():
+        return None
+    try:
+        registry, base = _ggml("ggml"), _ggml("ggml-base")
+        registry.ggml_backend_dev_count.restype = ctypes.c_size_t
+        registry.ggml_backend_dev_get.restype = ctypes.c_void_p
+        registry.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
+        base.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
+        base.ggml_backend_dev_description.restype = ctypes.c_char_p
+        base.ggml_backend_dev_description.argtypes = [ctypes.c_void_p]
+        size_pointer = ctypes.POINTER(ctypes.c_size_t)
+        base.ggml_backend_dev_memory.argtypes = [ctypes.c_void_p, size_pointer, size_pointer]
+        base.ggml_backend_dev_memory.restype = None
+        for index in range(registry.ggml_backend_dev_count()):
+            device = registry.ggml_backend_dev_get(index)
+            if base.ggml_backend_dev_type(device) == _GPU_DEVICE:
+                free, total = ctypes.c_size_t(), ctypes.c_size_t()
+                base.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
+                description = (base.ggml_backend_dev_description(device) or b"").decode("utf-8", "replace")
+                return GpuDevice(description, free.value, total.value)
+    except (OSError, AttributeError):
+        return None
+    return None
+
+
+def nvidia_driver_present() -> bool:
+    """Say whether this machine has an NVIDIA driver, whatever the engine can do with it."""
+    if Path("/proc/driver/nvidia/version").exists():
+        return True
+    try:
+        ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def _ggml(name: str) -> Any:
+    """Open a ggml library that the binding has loaded already."""
+    folder = os.environ.get("LLAMA_CPP_LIB_PATH")
+    package = importlib.import_module("llama_cpp").__file__
+    lib = Path(folder) if folder else Path(str(package)).parent / "lib"
+    for suffix in (".so", ".dylib"):
+        path = lib / f"lib{name}{suffix}"
+        if path.exists():
+            return ctypes.CDLL(str(path))
+    raise OSError(f"lib{name} is not in {lib}")
+
+
+def _log_line(level: int, text: bytes | None, _data: object) -> None:
+    log.write(level, text or b"")

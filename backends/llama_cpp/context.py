@@ -1,0 +1,87 @@
+"""The engine's context: KV cache and compute buffers, as small as the options allow."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from backends.errors import BackendError, BadOptions
+from backends.llama_cpp.binding import log
+from backends.llama_cpp.model import out_of_memory
+from backends.llama_cpp.offload import ModelShape
+from backends.llama_cpp.options import LlamaCppOptions
+from backends.llama_cpp.threads import usable_cores
+
+_STEP = 256
+
+# ggml_type in ggml.h.
+_GGML_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}
+
+
+def round_context(tokens: int) -> int:
+    """Return the next multiple of 256, which is what the engine would make of it silently."""
+    return -(-tokens // _STEP) * _STEP
+
+
+def context_notes(options: LlamaCppOptions, trained: int) -> list[str]:
+    """Return what the user should know about the context, as sentences."""
+    context = round_context(options.context)
+    notes = []
+    if context != options.context:
+        notes.append(f"The context was rounded up from {options.context} to {context} tokens, a multiple of {_STEP}.")
+    if trained and context > trained:
+        notes.append(f"The context of {context} tokens is longer than the {trained} that the model was trained on.")
+    return notes
+
+
+def check_options(options: LlamaCppOptions) -> None:
+    """Raise BadOptions for a combination that the engine refuses."""
+    if options.kv_cache != "f16" and options.flash_attention == "off":
+        raise BadOptions(
+            "A quantized KV cache needs flash attention",
+            f'kv_cache is "{options.kv_cache}" and flash_attention is "off".',
+            'Set flash_attention = "auto" or kv_cache = "f16".',
+        )
+
+
+def check_host_memory(shape: ModelShape, options: LlamaCppOptions, host_blocks: int) -> None:
+    """Raise OutOfMemory for a KV cache that the machine can never hold: the kernel would end the process instead."""
+    need = shape.kv_bytes_per_layer(round_context(options.context), options.kv_cache) * host_blocks
+    have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if need > have:
+        raise out_of_memory(
+            f"The KV cache for {options.context} tokens needs {need / 1024**3:.1f} GiB; "
+            f"the machine has {have / 1024**3:.1f} GiB."
+        )
+
+
+def create_context(lib: Any, model: int, options: LlamaCppOptions) -> int:
+    """Create a context for `model` and return the engine's handle. Raises OutOfMemory, BadOptions or BackendError."""
+    threads = usable_cores() if options.threads == "auto" else options.threads
+    params = lib.llama_context_default_params()
+    params.n_ctx = round_context(options.context)
+    params.n_batch = options.batch
+    params.n_ubatch = min(options.batch, options.ubatch)
+    params.n_threads = threads
+    params.n_threads_batch = threads if options.prefill_threads == "auto" else options.prefill_threads
+    params.type_k = params.type_v = _GGML_TYPES[options.kv_cache]
+    params.flash_attn_type = {
+        "auto": lib.LLAMA_FLASH_ATTN_TYPE_AUTO,
+        "on": lib.LLAMA_FLASH_ATTN_TYPE_ENABLED,
+        "off": lib.LLAMA_FLASH_ATTN_TYPE_DISABLED,
+    }[options.flash_attention]
+    # Only the last token's logits are ever read; the default reserves a row for each token of a batch.
+    params.n_outputs_max = 1
+    log.clear()
+    context = lib.llama_init_from_model(model, params)
+    if context is not None:
+        return int(context)
+    cause, line = log.cause()
+    match cause:
+        case "memory":
+            raise out_of_memory(line)
+        case "flash_attention":
+            hint = 'Set kv_cache = "f16".'
+            raise BadOptions("This model cannot use flash attention, which kv_cache needs", line, hint)
+        case _:
+            raise BackendError("The engine could not prepare the model", line, "Try a smaller context.")

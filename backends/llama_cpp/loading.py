@@ -1,0 +1,121 @@
+"""From a file to a model that is ready for requests: weights, context, vocabulary, template, a trial run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from backends.base import Cancel, Cancelled
+from backends.errors import BadModelFile
+from backends.events import LoadProgress
+from backends.llama_cpp import offload
+from backends.llama_cpp.binding import GpuDevice
+from backends.llama_cpp.context import check_host_memory, create_context, round_context
+from backends.llama_cpp.decode import OK, Decoder
+from backends.llama_cpp.model import load_model
+from backends.llama_cpp.options import LlamaCppOptions
+from backends.llama_cpp.tokens import Vocabulary
+
+if TYPE_CHECKING:
+    from backends.template import ChatTemplate
+
+Report = Callable[[LoadProgress], None]
+
+
+class OpenModel(msgspec.Struct, frozen=True):
+    """A model ready for requests. `engine_layers` counts as the engine does: the output layer, then blocks."""
+
+    lib: Any
+    handle: int
+    decoder: Decoder
+    vocabulary: Vocabulary
+    template: ChatTemplate
+    shape: offload.ModelShape
+    trained_context: int
+    engine_layers: int
+
+    def free(self) -> None:
+        self.decoder.close()
+        self.lib.llama_model_free(self.handle)
+
+
+def open_on(
+    lib: Any,
+    gpu: GpuDevice | None,
+    path: Path,
+    options: LlamaCppOptions,
+    report: Report,
+    cancel: Cancel,
+    notes: list[str],
+) -> OpenModel:
+    """Open the file with as many layers on `gpu` as the options say or, with "auto", as fit. Adds to `notes`."""
+    asked = options.gpu_layers
+    if gpu is None:
+        if asked not in ("auto", 0):
+            notes.append("gpu_layers has no effect: this build of llama.cpp finds no GPU.")
+        return open_model(lib, path, options, 0, report, cancel)
+    if asked != "auto":
+        return open_model(lib, path, options, asked, report, cancel)
+
+    def attempt(blocks: int) -> OpenModel:
+        return open_model(lib, path, options, offload.engine_layers(blocks), report, cancel)
+
+    def retreat(note: str) -> None:
+        notes.append(note)
+        report(LoadProgress("offloading", None, note))
+
+    shape = offload.read_shape(lib, path)
+    context = round_context(options.context)
+    blocks = offload.blocks_that_fit(shape, gpu.free_bytes, context, options.kv_cache, options.ubatch)
+    return offload.load_with_retreat(blocks, attempt, retreat)
+
+
+def open_model(
+    lib: Any, path: Path, options: LlamaCppOptions, engine_layers: int, report: Report, cancel: Cancel
+) -> OpenModel:
+    """Open the file with this many of the engine's layers on the GPU; negative means all.
+
+    Raises what `load_model`, `create_context` and `compile_template` raise, and has then freed everything.
+    """
+    handle = load_model(lib, path, options, engine_layers, report, cancel)
+    decoder: Decoder | None = None
+    try:
+        shape = offload.shape_of(lib, handle)
+        if not lib.llama_model_has_decoder(handle) or lib.llama_model_has_encoder(handle):
+            hint = "Choose a model that generates text."
+            raise BadModelFile("This model cannot chat", f"{path} holds an encoder.", hint)
+        layers = shape.layers + 1 if engine_layers < 0 else min(engine_layers, shape.layers + 1)
+        vocabulary = Vocabulary(lib, handle)
+        template = _template(lib, handle, vocabulary)
+        report(LoadProgress("warming"))
+        check_host_memory(shape, options, shape.layers - max(0, layers - 1))
+        decoder = Decoder(lib, create_context(lib, handle, options))
+        warm_up(decoder, vocabulary, cancel)
+        trained = lib.llama_model_n_ctx_train(handle)
+        return OpenModel(lib, handle, decoder, vocabulary, template, shape, trained, layers)
+    except BaseException:
+        if decoder is not None:
+            decoder.close()
+        lib.llama_model_free(handle)
+        raise
+
+
+def warm_up(decoder: Decoder, vocabulary: Vocabulary, cancel: Cancel) -> None:
+    """Run one token: a mapped file is read, buffers are touched, and what does not fit fails now. May be cancelled."""
+    with decoder.stoppable(cancel):
+        if cancel.is_set() or decoder.extend([vocabulary.first_token()]) != OK:
+            raise Cancelled
+        decoder.synchronize()
+        decoder.forget()
+
+
+def _template(lib: Any, handle: int, vocabulary: Vocabulary) -> ChatTemplate:
+    """Compile the model's own chat template, or one that fits its vocabulary."""
+    from backends.template import compile_template, fallback_source
+
+    own = lib.llama_model_chat_template(handle, None)
+    source, note = (own.decode("utf-8", "replace"), "") if own else fallback_source(vocabulary.is_token)
+    return compile_template(source, vocabulary.bos_text(), vocabulary.eos_text(), note)

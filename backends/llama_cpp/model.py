@@ -1,0 +1,138 @@
+"""A model file in memory: checked, loaded with progress, stoppable, and every failure with its reason."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from backends.base import Cancel, Cancelled
+from backends.errors import BackendError, BadModelFile, ModelNotFound, OutOfMemory
+from backends.events import LoadProgress, LoadStage
+from backends.llama_cpp.binding import log
+from backends.llama_cpp.options import LlamaCppOptions
+
+_MAGIC = b"GGUF"
+_REPORT_EVERY_S = 0.05
+_FETCH_AGAIN = "Fetch the file again and compare its size with the publisher's."
+
+
+def check_file(path: Path) -> None:
+    """See that `path` may be a GGUF file before the engine does.
+
+    Raises ModelNotFound if there is no file and BadModelFile if it cannot be read or is something else.
+    """
+    if not path.exists():
+        hint = "Mend the source in the preset, or fetch the file."
+        raise ModelNotFound("The model file is not there", str(path), hint)
+    if path.is_dir():
+        raise BadModelFile("The model is a folder, not a file", str(path), "Name the .gguf file in it.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        hint = "Look at the permissions of the file and its folder."
+        raise BadModelFile("The model file cannot be read", f"{path}: {error.strerror}", hint) from error
+    if head.startswith(_MAGIC):
+        return
+    detail = f"{path} does not begin with the letters GGUF."
+    hint = "Name a .gguf file in the preset."
+    if not head:
+        detail, hint = f"{path} is empty.", _FETCH_AGAIN
+    elif head.startswith(b"version https://git-lfs"):
+        detail = f"{path} is a Git LFS pointer: the name of the file, not the file."
+        hint = "Fetch the file itself, with git lfs pull for example."
+    elif head.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        detail, hint = f"{path} is a web page, probably an error message that was saved as the model.", _FETCH_AGAIN
+    raise BadModelFile("This is not a GGUF model", detail, hint)
+
+
+def load_model(
+    lib: Any,
+    path: Path,
+    options: LlamaCppOptions,
+    gpu_layers: int,
+    report: Callable[[LoadProgress], None],
+    cancel: Cancel,
+) -> int:
+    """Load the file and return the engine's handle of the model; `gpu_layers` counts as the engine does.
+
+    Raises Cancelled, OutOfMemory, BadModelFile, or whatever `report` raises.
+    """
+    stage: LoadStage = "offloading" if gpu_layers else "reading"
+    raised: list[BaseException] = []
+    last_report = 0.0
+
+    def progress(fraction: float, _data: object) -> bool:
+        nonlocal last_report
+        now = time.monotonic()
+        if now - last_report >= _REPORT_EVERY_S or fraction >= 1:
+            last_report = now
+            try:
+                report(LoadProgress(stage, min(1.0, fraction)))
+            except BaseException as error:  # noqa: BLE001 - nothing may unwind through the engine's C++
+                raised.append(error)
+        return not raised and not cancel.is_set()
+
+    params = lib.llama_model_default_params()
+    params.n_gpu_layers = gpu_layers
+    params.load_mode = _load_mode(lib, options)
+    # Keep the callback in a variable: the engine only borrows it.
+    callback = lib.llama_progress_callback(progress)
+    params.progress_callback = callback
+    if cancel.is_set():
+        raise Cancelled
+    log.clear()
+    model = lib.llama_model_load_from_file(str(path).encode("utf-8", "surrogateescape"), params)
+    if model is not None and not raised and not cancel.is_set():
+        return int(model)
+    if model is not None:
+        lib.llama_model_free(model)
+    if raised:
+        raise raised[0]
+    if cancel.is_set():
+        raise Cancelled
+    raise load_error(path)
+
+
+def load_error(path: Path) -> BackendError:
+    """Return the typed error for a failed load, from the engine's log."""
+    cause, line = log.cause()
+    detail = f"{path}: {line}" if line else str(path)
+    match cause:
+        case "memory":
+            return out_of_memory(line)
+        case "architecture":
+            hint = "Update llama-cpp-python, or choose another model."
+            return BadModelFile("This build of llama.cpp does not know this kind of model", detail, hint)
+        case "file":
+            return BadModelFile("The model file is damaged or incomplete", detail, _FETCH_AGAIN)
+        case _:
+            return BadModelFile("The model file cannot be loaded", detail, _FETCH_AGAIN)
+
+
+def out_of_memory(detail: str) -> OutOfMemory:
+    return OutOfMemory(
+        "There is too little memory for this model",
+        detail,
+        'Choose a smaller context, kv_cache = "q8_0", fewer gpu_layers or a smaller quantization.',
+    )
+
+
+def metadata(lib: Any, model: int, key: str) -> str:
+    """Return a value of the model's metadata as text, empty if it is not there. Long values are cut."""
+    buffer = ctypes.create_string_buffer(1024)
+    length = lib.llama_model_meta_val_str(model, key.encode(), buffer, len(buffer))
+    return buffer.value.decode("utf-8", "replace") if length >= 0 else ""
+
+
+def _load_mode(lib: Any, options: LlamaCppOptions) -> int:
+    modes = {
+        (False, False): lib.LLAMA_LOAD_MODE_NONE,
+        (True, False): lib.LLAMA_LOAD_MODE_MMAP,
+        (False, True): lib.LLAMA_LOAD_MODE_MLOCK,
+        (True, True): lib.LLAMA_LOAD_MODE_MMAP_MLOCK,
+    }
+    return int(modes[options.mmap, options.mlock])

@@ -1,0 +1,114 @@
+"""Text to tokens and back, piece by piece."""
+
+from __future__ import annotations
+
+import codecs
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+from backends.reasoning import CLOSE, OPEN, overlap
+
+# A token may be longer than any fixed size; this one is enough for nearly all, and the engine says when it is not.
+_PIECE_BYTES = 256
+
+
+class Vocabulary:
+    """A loaded model's vocabulary. Pieces are kept, so that a repeated token costs a dictionary look-up."""
+
+    def __init__(self, lib: Any, model: int) -> None:
+        self._lib = lib
+        self.handle = lib.llama_model_get_vocab(model)
+        self._buffer = ctypes.create_string_buffer(_PIECE_BYTES)
+        self._pieces: dict[int, bytes] = {}
+        self._bos: int = lib.llama_vocab_bos(self.handle)
+        self._add_bos = bool(lib.llama_vocab_get_add_bos(self.handle)) and self._bos >= 0
+        # Some models mark their thinking tags as control tokens, which otherwise have no text.
+        for tag in (OPEN, CLOSE):
+            tokens = self.tokenize(tag)
+            if len(tokens) == 1:
+                self._pieces[tokens[0]] = tag.encode()
+
+    def tokenize(self, text: str) -> list[int]:
+        """Return the tokens of a text; the names of special tokens become those tokens. Nothing is added."""
+        data = text.encode("utf-8", "replace")
+        room = len(data) + 8
+        while True:
+            buffer = (ctypes.c_int32 * room)()
+            count = self._lib.llama_tokenize(self.handle, data, len(data), buffer, room, False, True)
+            if count >= 0:
+                return buffer[:count]
+            room = -count
+
+    def prompt(self, text: str) -> list[int]:
+        """Return the tokens of a rendered prompt, with exactly one leading BOS if the model wants one."""
+        tokens = self.tokenize(text)
+        if self._add_bos and tokens[:1] != [self._bos]:
+            tokens.insert(0, self._bos)
+        return tokens
+
+    def piece(self, token: int) -> bytes:
+        """Return the bytes of a token as an answer shows it: nothing for a control token."""
+        known = self._pieces.get(token)
+        if known is None:
+            known = self._pieces[token] = self._read_piece(token, special=False)
+        return known
+
+    def special_text(self, token: int) -> str:
+        """Return the name of a special token such as BOS, empty if the model has none."""
+        return self._read_piece(token, special=True).decode("utf-8", "replace") if token >= 0 else ""
+
+    def bos_text(self) -> str:
+        return self.special_text(self._bos)
+
+    def eos_text(self) -> str:
+        return self.special_text(self._lib.llama_vocab_eos(self.handle))
+
+    def is_token(self, text: str) -> bool:
+        """Say whether `text` is one token."""
+        return len(self.tokenize(text)) == 1
+
+    def first_token(self) -> int:
+        """Return a token to begin with, for a trial run."""
+        return max(0, self._bos)
+
+    def _read_piece(self, token: int, special: bool) -> bytes:
+        size = self._lib.llama_token_to_piece(self.handle, token, self._buffer, len(self._buffer), 0, special)
+        if size < 0:
+            self._buffer = ctypes.create_string_buffer(-size)
+            size = self._lib.llama_token_to_piece(self.handle, token, self._buffer, -size, 0, special)
+        return ctypes.string_at(self._buffer, max(0, size))
+
+
+class StopMatcher:
+    """Find stop strings in text that comes in pieces, holding back only what may be the beginning of one."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = tuple(stop for stop in stops if stop)
+        self._held = ""
+        self.hit = False
+
+    def feed(self, text: str) -> str:
+        """Return what is certainly no part of a stop string; `hit` says that one came, and what follows is dropped."""
+        if not self._stops:
+            return text
+        text = self._held + text
+        # The string that is complete first wins, as if the text had come letter by letter.
+        found = [(place + len(stop), place) for stop in self._stops if (place := text.find(stop)) >= 0]
+        if found:
+            self.hit = True
+            self._held = ""
+            return text[: min(found)[1]]
+        keep = max(overlap(text, stop) for stop in self._stops)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep]
+
+    def finish(self) -> str:
+        """Return what was held back."""
+        held, self._held = self._held, ""
+        return held
+
+
+def utf8_decoder() -> codecs.IncrementalDecoder:
+    """Return a decoder for characters that are spread over several tokens; impossible bytes become U+FFFD."""
+    return codecs.getincrementaldecoder("utf-8")("replace")
