@@ -1,0 +1,221 @@
+"""Blocks of Markdown laid out as rows. What it needs of Rich, Pygments and the parser is loaded when first needed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+
+from tui.chat.clean import clean_line
+from tui.widgets.transcript.blocks import FENCE, HEADING, ITEM, SETEXT, Block, split
+from tui.widgets.transcript.inline import Line, inline, parser, styled
+from tui.widgets.transcript.palette import Palette
+from tui.widgets.transcript.rows import BLANK, Row, prefixed, row, slice_spans, styled_rows
+from tui.widgets.transcript.wrap import fold
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.syntax import SyntaxTheme
+
+_DEEPEST: Final = 6  # nesting of lists and quotes that is still drawn; a hostile text nests without end
+_NARROWEST: Final = 16  # cells that lists and quotes need for their margins
+_HIGHLIGHTED: Final = 40_000  # characters of code that are coloured at most (about 0.1 s)
+_COLUMN: Final = 6  # cells a table's column needs; narrower, the source reads better
+
+
+class Formatter:
+    """Lays out blocks at one width in one palette; keeps the highlighter and the console that it needs for that."""
+
+    def __init__(self, palette: Palette, width: int) -> None:
+        self.palette = palette
+        self.width = max(width, 2)
+
+    def block(self, block: Block, width: int | None = None, depth: int = 0) -> list[Row]:
+        """Return the rows of one block whose lines are clean, with a blank row before it if it asks for one."""
+        width = self.width if width is None else width
+        match block.kind:
+            case "heading":
+                rows = self._heading(block, width)
+            case "rule":
+                rows = [row("─" * width, self.palette.mark)]
+            case "fence":
+                rows = self._fence(block, width)
+            case "code":
+                rows = self._code("\n".join(line[4:] for line in block.lines), "", width)
+            case "item" | "quote" if depth >= _DEEPEST or width < _NARROWEST:
+                rows = [laid for line in block.lines for laid in styled_rows([(line, None)], width)]
+            case "item":
+                rows = self._item(block, width, depth)
+            case "quote":
+                rows = self._quote(block, width, depth)
+            case "table":
+                rows = self._table(block, width)
+            case _:
+                rows = self._text(block, width)
+        return [BLANK, *rows] if block.gap else rows
+
+    def _inside(self, lines: list[str], width: int, depth: int) -> list[Row]:
+        """Lay out the content of an item or a quote."""
+        return [laid for block in split("\n".join(lines)) for laid in self.block(block, width, depth + 1)]
+
+    def _paragraph(self, source: str, width: int, base: Style | None = None) -> list[Row]:
+        return [laid for line in inline(source, self.palette, base) for laid in styled_rows(line, width)]
+
+    def _text(self, block: Block, width: int) -> list[Row]:
+        lines = [line.strip(" ") for line in block.lines]
+        if len(lines) > 1 and SETEXT.match(block.lines[-1]):
+            return self._paragraph("\n".join(lines[:-1]), width, self.palette.heading)
+        return self._paragraph("\n".join(lines), width)
+
+    def _heading(self, block: Block, width: int) -> list[Row]:
+        found = HEADING.match(block.lines[0])
+        return self._paragraph((found and found["title"]) or "", width, self.palette.heading)
+
+    def _item(self, block: Block, width: int, depth: int) -> list[Row]:
+        found = ITEM.match(block.lines[0])
+        if found is None:
+            return self._text(block, width)
+        mark = " • " if block.number is None else f" {block.number}. "
+        offset = found.end() if 1 <= len(found["space"]) <= 4 else found.end("marker") + 1
+        lines = [block.lines[0][offset:], *(_dedented(line, offset) for line in block.lines[1:])]
+        body = self._inside(lines, max(width - len(mark), 2), depth)
+        blank = " " * len(mark)
+        return [prefixed(mark if number == 0 else blank, self.palette.mark, laid) for number, laid in enumerate(body)]
+
+    def _quote(self, block: Block, width: int, depth: int) -> list[Row]:
+        lines = []
+        for line in block.lines:
+            bare = line.lstrip(" ")
+            lines.append(bare[1:].removeprefix(" ") if bare.startswith(">") else bare)
+        body = self._inside(lines, max(width - 2, 2), depth)
+        return [prefixed("▌ ", self.palette.mark, laid) for laid in body]
+
+    def _fence(self, block: Block, width: int) -> list[Row]:
+        first, *code = block.lines
+        opening = FENCE.match(first)
+        indent = len(first) - len(first.lstrip(" "))
+        marks = opening["marks"] if opening else "```"
+        last = code.pop() if code and code[-1].strip(" ").startswith(marks) else None
+        language = opening["info"].split()[0] if opening and opening["info"].strip() else ""
+        dedented = [_dedented(line, indent) for line in code]
+        rows = self.fence_rows(first, width)
+        if code:
+            rows += self._code("\n".join(dedented), language, width)
+        return rows + (self.fence_rows(last, width) if last is not None else [])
+
+    def fence_rows(self, line: str, width: int) -> list[Row]:
+        """Return the rows of the line that opens or closes a fence."""
+        return slice_spans([(line, self.palette.mark)], fold(line, width))
+
+    def _code(self, code: str, language: str, width: int) -> list[Row]:
+        lines = self._highlighted(code, language) if language and len(code) <= _HIGHLIGHTED else None
+        lines = lines or [[(line, self.palette.code)] for line in code.split("\n")]
+        return [laid for line in lines for laid in slice_spans(line, fold("".join(text for text, _ in line), width))]
+
+    def _highlighted(self, code: str, language: str) -> list[Line] | None:
+        """Return the coloured lines of code, or None for an unknown language."""
+        from rich.syntax import Syntax
+
+        syntax = Syntax(code, language, theme=self._theme)
+        if syntax.lexer is None:
+            return None
+        text = syntax.highlight(code)
+        lines: list[Line] = [[]]
+        for segment in text.render(self._console):
+            first, *others = segment.text.split("\n")
+            lines[-1].append((first, segment.style))
+            lines.extend([(other, segment.style)] for other in others)
+        while len(lines) > code.count("\n") + 1:
+            lines.pop()
+        shown = "\n".join("".join(text for text, _ in line) for line in lines)
+        return lines if shown == code else None
+
+    def _table(self, block: Block, width: int) -> list[Row]:
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        tokens = parser().parse("\n".join(block.lines))
+        if tokens[0].type != "table_open" or tokens[-1].type != "table_close":
+            return self._source(block, width)
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, border_style=self.palette.mark)
+        cells: list[Text] = []
+        header = True
+        for number, token in enumerate(tokens):
+            if token.type in {"th_open", "td_open"}:
+                lines = styled(tokens[number + 1].children or [], self.palette)
+                cells.append(Text("\n").join(Text.assemble(*[(t, s or "") for t, s in line]) for line in lines))
+            elif token.type == "tr_close" and header:
+                alignments = [str(t.attrGet("style") or "") for t in tokens[:number] if t.type == "th_open"]
+                for cell, alignment in zip(cells, alignments, strict=True):
+                    side = alignment.rpartition(":")[2]
+                    table.add_column(cell, overflow="fold", justify="right" if side == "right" else "left")
+                cells, header = [], False
+            elif token.type == "tr_close":
+                table.add_row(*cells)
+                cells = []
+        if not table.columns or width < _COLUMN * len(table.columns):
+            return self._source(block, width)
+        console = self._console
+        options = console.options.update(width=width)
+        return [Row(_trimmed(line)) for line in console.render_lines(table, options, pad=False)]
+
+    def _source(self, block: Block, width: int) -> list[Row]:
+        return [laid for line in block.lines for laid in slice_spans([(line, None)], fold(line, width))]
+
+    @cached_property
+    def _console(self) -> Console:
+        from io import StringIO
+
+        from rich.console import Console
+
+        return Console(file=StringIO(), width=self.width, color_system="truecolor", force_terminal=True, _environ={})
+
+    @cached_property
+    def _theme(self) -> SyntaxTheme:
+        from pygments.token import (  # type: ignore[import-untyped]
+            Comment,
+            Keyword,
+            Name,
+            Number,
+            Operator,
+            String,
+        )
+        from rich.syntax import ANSISyntaxTheme
+
+        colours = self.palette
+        return ANSISyntaxTheme(
+            {
+                Comment: colours.comment,
+                Keyword: colours.keyword,
+                Operator.Word: colours.keyword,
+                String: colours.string,
+                Number: colours.number,
+                Name.Builtin: colours.link + Style(underline=False),
+                Name.Decorator: colours.number,
+                Name.Tag: colours.keyword,
+            }
+        )
+
+
+def one_line(text: str, width: int) -> str:
+    """Return the text cleaned and cut to `width` cells, with … where something was cut."""
+    line = clean_line(text)
+    return line if cell_len(line) <= width else fold(line, max(width - 1, 2))[0][0] + "…"
+
+
+def _dedented(line: str, most: int) -> str:
+    """Return the line without its leading spaces, of which at most `most` go."""
+    return line[min(most, len(line) - len(line.lstrip(" "))) :]
+
+
+def _trimmed(segments: list[Segment]) -> Strip:
+    """Return the strip without the spaces that only fill up the last column."""
+    parts = [segment for segment in segments if segment.text != "\n"]
+    while parts and not parts[-1].text.strip(" "):
+        parts.pop()
+    return Strip(parts)
