@@ -22,6 +22,7 @@ _FOREIGN_NAMES = (
     "LANGUAGE", "COLUMNS", "LINES", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "STY", "EDITOR", "VISUAL",
     "TERM_PROGRAM", "CMAKE_ARGS",
 )  # fmt: skip
+_OUR_TOOLS = {"TEXTUAL_SNAPSHOT_TEMPDIR"}  # where the snapshot plug-in puts its reports
 _OLLAMA_HOST = os.environ.get("OLLAMA_HOST")
 
 
@@ -31,7 +32,8 @@ class NetworkTouched(RuntimeError):
 
 def _clean_environment(patch: pytest.MonkeyPatch, home: Path) -> None:
     for name in [name for name in os.environ if name.startswith(_FOREIGN) or name in _FOREIGN_NAMES]:
-        patch.delenv(name)
+        if name not in _OUR_TOOLS:
+            patch.delenv(name)
     home.mkdir(parents=True, exist_ok=True)
     user = home.parent / "user"
     user.mkdir(exist_ok=True)

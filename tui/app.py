@@ -20,7 +20,7 @@ from tui.screens.chat.start import Wish  # noqa: E402
 HUNG_UP = 128 + signal.SIGHUP
 
 
-class DeepseekApp(App[None]):
+class DeepseekApp(App[None], inherit_bindings=False):
     """The screen of `deepseek-tui`."""
 
     TITLE = "deepseek-tui"

@@ -33,8 +33,8 @@ def take_in_all(store: Store) -> list[str]:
     running = [answer for answer in store.streaming() if not take_in(store, answer)]
     for answer in spool.answers():
         # A spool without a row: its client died before the question was committed. Nothing was said.
-        if store.message(answer) is None:
-            with spool.claim(answer) as claimed:
-                if claimed:
-                    spool.remove(answer)
+        # The lock comes first: a row that is missing while nobody holds the spool will not come any more.
+        with spool.claim(answer) as claimed:
+            if claimed and store.message(answer) is None:
+                spool.remove(answer)
     return running

@@ -6,16 +6,15 @@ The session owns this state; a screen only reads it and is told what changed. It
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
-from backends.base import ChatRequest, Partial
-from backends.errors import Problem, to_info
+from backends.base import Cancelled, ChatRequest, Partial
+from backends.errors import Busy, Problem
 from backends.host import launch
 from backends.host.client import HostClient
-from backends.host.wire import Status
+from backends.host.wire import Status, Unsaved
 from tui.chat import turn
 from tui.chat.answer import Answer
 from tui.chat.store import Conversation, Store, StoredMessage, StoreError, model_messages, new_id
@@ -48,7 +47,10 @@ class Session:
         self._client: HostClient | None = None
         self._client_target: Target | None = None
         self._connecting = asyncio.Lock()
+        self._moving = asyncio.Lock()
         self._turn: asyncio.Task[None] | None = None
+        self._asked: Target | None = None
+        self._stopping = False
         self._warming: asyncio.Task[None] | None = None
         self._seen_changes = store.changes()
 
@@ -76,71 +78,85 @@ class Session:
 
     async def new(self) -> None:
         """Begin an empty conversation; it reaches the disk with its first question."""
-        await self._let_go()
-        self.conversation, self.branch = None, []
-        self._changed("branch")
+        async with self._moving:
+            await self._let_go()
+            self.conversation, self.branch = None, []
+            self._changed("branch")
 
     async def open(self, conversation: str) -> None:
         """Show a conversation; if its answer is still being generated, follow it. Raises StoreError."""
-        await self._let_go()
-        self.conversation = await asyncio.to_thread(self.store.conversation, conversation)
-        await self._reload()
-        self._follow()
+        async with self._moving:
+            opened = await asyncio.to_thread(self.store.conversation, conversation)
+            branch = await asyncio.to_thread(self.store.branch, opened.id)
+            await self._let_go()
+            self._show(opened, branch)
+            self._follow()
 
     async def refresh(self) -> bool:
-        """Take in what other screens and `ask`s have changed; say whether there was anything."""
-        changes = await asyncio.to_thread(self.store.changes)
-        if changes == self._seen_changes:
-            return False
-        self._seen_changes = changes
-        if self.conversation is not None and not self.busy:
-            with contextlib.suppress(StoreError):
-                self.conversation = await asyncio.to_thread(self.store.conversation, self.conversation.id)
-            await self._reload()
-            self._follow()
-        return True
+        """Take in what other screens and `ask`s have changed; say whether there was anything that can be read now."""
+        async with self._moving:
+            try:
+                changes = await asyncio.to_thread(self.store.changes)
+                if changes == self._seen_changes:
+                    return False
+                if self.conversation is not None and not self.busy:
+                    opened = await asyncio.to_thread(self.store.conversation, self.conversation.id)
+                    self._show(opened, await asyncio.to_thread(self.store.branch, opened.id))
+                    self._follow()
+            except StoreError:
+                return False  # Locked for the moment: the next look comes soon.
+            self._seen_changes = changes
+            return True
 
     # Asking.
 
     async def send(self, text: str) -> None:
-        """Commit a question and have it answered. Raises StoreError, and then nothing was sent."""
-        target = self._wanted()
-        conversation = self.conversation.id if self.conversation else None
-        row = await self._begin(lambda answer: self.store.begin(answer, target.asked, text, conversation))
-        if row is not None and self.conversation is None:
-            self.conversation = await asyncio.to_thread(self.store.conversation, row.conversation)
-            self._changed("branch")
+        """Commit a question and have it answered. Raises Problem (StoreError, no model), and then nothing was sent.
+
+        While an answer is on its way this and the next two do nothing.
+        """
+        async with self._moving:
+            target = self._wanted()
+            conversation = self.conversation.id if self.conversation else None
+            await self._begin(lambda answer: self.store.begin(answer, target.asked, text, conversation))
 
     async def retry(self) -> None:
-        """Have the last question answered once more, beside the answer it has. Raises StoreError."""
-        target = self._wanted()
-        question = self._last_question()
-        if question is not None:
-            await self._begin(lambda answer: self.store.begin_again(answer, target.asked, question, None))
+        """Have the last question answered once more, beside the answer it has. Raises Problem."""
+        async with self._moving:
+            target, question = self._wanted(), self._last_question()
+            if question is not None:
+                await self._begin(lambda answer: self.store.begin_again(answer, target.asked, question, None))
 
     async def resume(self) -> None:
-        """Go on with the last answer where it was cut off. Raises StoreError."""
-        target = self._wanted()
-        question, last = self._last_question(), self.branch[-1] if self.branch else None
-        if question is not None and last is not None and last.role == "assistant":
-            await self._begin(lambda answer: self.store.begin_again(answer, target.asked, question, last.partial))
+        """Go on with the last answer where it was cut off. Raises Problem."""
+        async with self._moving:
+            target, question = self._wanted(), self._last_question()
+            last = self.branch[-1] if self.branch else None
+            if question is not None and last is not None and last.role == "assistant":
+                await self._begin(lambda answer: self.store.begin_again(answer, target.asked, question, last.partial))
 
     async def stop(self) -> None:
         """Stop the answer, or the loading if there is no answer. What was said stays."""
+        await asyncio.sleep(0)  # A turn that was begun just now has to start before it can be stopped.
         if self._turn is not None and self.answering is not None:
-            client = self._client
-            if self.step is not None:
-                self._turn.cancel()
-            elif client is not None and client.connected:
-                await client.stop(self.answering.id)
-                await client.stop_load()
-            else:
-                other = await launch.find_answer(self.answering.id)
-                if other is not None:
-                    await other.stop(self.answering.id)
-                    await other.close()
+            if self.answer is not None and not self.answer.finished:
+                await self._stop_turn(self._turn, self.answering)
         elif self._warming is not None:
             await self._stop_warming()
+
+    async def _stop_turn(self, task: asyncio.Task[None], row: StoredMessage) -> None:
+        client = self._client
+        if self._asked is None:  # Another client's answer, watched here.
+            other = await launch.find_answer(row.id)
+            if other is not None:
+                await other.stop(row.id)
+                await other.close()
+        elif client is not None and client.connected and self._client_target == self._asked:
+            await client.stop(row.id)
+            await client.stop_load()
+        else:  # No host has it yet.
+            self._stopping = True
+            task.cancel()
 
     # The model.
 
@@ -159,35 +175,38 @@ class Session:
 
     async def leave(self) -> None:
         """Let go of everything: the answer goes on in its host."""
-        await self._let_go()
+        async with self._moving:
+            await self._let_go()
         if self._warming is not None:
             self._warming.cancel()
+            await asyncio.wait([self._warming])
         if self._client is not None:
             await self._client.close()
 
     # One turn.
 
-    async def _begin(self, commit: Callable[[str], StoredMessage]) -> StoredMessage | None:
+    async def _begin(self, commit: Callable[[str], StoredMessage]) -> None:
         """Spool first, then the row, then the host: from here on nothing said can be lost."""
         if self.busy:
-            return None
-        target, answer_id = self._wanted(), new_id()
-        descriptor = turn.open_spool(answer_id)
+            return
+        target = self._wanted()
+        work = asyncio.ensure_future(asyncio.to_thread(turn.begin, self.store, new_id(), commit))
         try:
-            row = await asyncio.to_thread(commit, answer_id)
-            branch = await asyncio.to_thread(self.store.branch, row.conversation)
-        except BaseException:
-            turn.discard_spool(answer_id, descriptor)
+            begun = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            work.add_done_callback(turn.abandon)
             raise
-        before = row.partial if row.text or row.reasoning else None
-        request = ChatRequest(model_messages(branch[:-1]), target.sampling, target.reasoning, before)
-        self.branch = branch
-        self._start(row, before, self._generate(row, request, descriptor, target))
-        return row
+        row, before = begun.row, _before(begun.row)
+        request = ChatRequest(model_messages(begun.branch[:-1]), target.sampling, target.reasoning, before)
+        self.conversation, self.branch = begun.conversation, begun.branch
+        self._start(row, before, self._generate(row, request, begun.descriptor, target), target)
 
-    def _start(self, row: StoredMessage, before: Partial | None, work: Coroutine[Any, Any, None]) -> None:
+    def _start(
+        self, row: StoredMessage, before: Partial | None, work: Coroutine[Any, Any, None], asked: Target | None
+    ) -> None:
         self.answering, self.answer, self.problem = row, Answer(before), None
-        self._turn = asyncio.create_task(work)
+        self._stopping = False
+        self._turn, self._asked = asyncio.create_task(work), asked
         self._changed("branch")
 
     async def _generate(self, row: StoredMessage, request: ChatRequest, descriptor: int, target: Target) -> None:
@@ -197,7 +216,7 @@ class Session:
             async for _ in turn.generate(row.id, request, connect, descriptor, answer):
                 self._changed("answer")
         except asyncio.CancelledError:
-            if self._turn is None:
+            if not self._stopping:
                 raise  # Left, not stopped: whoever comes next takes the answer in.
             turn.stop(answer)
         await self._finish(row, answer)
@@ -210,17 +229,19 @@ class Session:
 
     async def _finish(self, row: StoredMessage, answer: Answer) -> None:
         """Commit the end, as often as it takes: an answer that cannot be saved stays on the screen and says so."""
-        while answer.finished:
+        while True:
             try:
-                await asyncio.to_thread(turn.finish, self.store, row.id, answer)
+                if answer.finished:
+                    await asyncio.to_thread(turn.finish, self.store, row.id, answer)
+                opened = await asyncio.to_thread(self.store.conversation, row.conversation)
+                branch = await asyncio.to_thread(self.store.branch, row.conversation)
                 break
             except StoreError as error:
                 self._tell_unsaved(error.detail or error.title)
                 await asyncio.sleep(SAVE_AGAIN_S)
         self._tell_unsaved("")
-        self._turn = self.answer = self.answering = None
-        self.step = None
-        await self._reload()
+        self._turn = self.answer = self.answering = self._asked = self.step = None
+        self._show(opened, branch)
         if self.target is not None and self.target != self._client_target:
             self._warm("idle")
 
@@ -228,22 +249,20 @@ class Session:
         """If the last answer is still being generated somewhere, follow it."""
         if self.branch and self.branch[-1].state == "streaming" and not self.busy:
             row = self.branch[-1]
-            before = row.partial if row.text or row.reasoning else None
-            self._start(row, before, self._watch(row))
+            self._start(row, _before(row), self._watch(row), None)
 
-    async def _reload(self) -> None:
-        if self.conversation is not None:
-            self.branch = await asyncio.to_thread(self.store.branch, self.conversation.id)
+    def _show(self, conversation: Conversation, branch: list[StoredMessage]) -> None:
+        self.conversation, self.branch = conversation, branch
         self._changed("branch")
 
     async def _let_go(self) -> None:
         """Stop following the answer; it goes on in its host."""
+        await asyncio.sleep(0)  # A turn that never started could not free its spool.
         task, self._turn = self._turn, None
-        self.answer = self.answering = None
+        self.answer = self.answering = self._asked = None
         if task is not None:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait([task])
 
     # The host.
 
@@ -253,13 +272,14 @@ class Session:
         async def warm() -> None:
             if before is not None:
                 before.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await before
+                await asyncio.wait([before])
             if target is None:
                 return
             try:
                 client = await self._connect(target, evict)
                 await client.loaded()
+            except Cancelled:
+                pass  # Loading was stopped, as wanted.
             except Problem as problem:
                 self._fail(problem)
             finally:
@@ -299,7 +319,7 @@ class Session:
                 self._tell_step(None)
             self._client, self._client_target, self.status = client, target, client.status
             client.on_status = self._tell_status
-            client.on_unsaved = lambda unsaved: self._tell_unsaved(unsaved.detail)
+            client.on_unsaved = self._tell_spool
             client.on_closed = self._lost
             self._changed("model")
             return client
@@ -320,6 +340,10 @@ class Session:
         self.status = status
         self._changed("model")
 
+    def _tell_spool(self, unsaved: Unsaved) -> None:
+        if self.answering is not None and unsaved.answer == self.answering.id:
+            self._tell_unsaved(unsaved.detail)
+
     def _tell_unsaved(self, why: str) -> None:
         if why != self.unsaved:
             self.unsaved = why
@@ -333,6 +357,11 @@ class Session:
         self._changed("model")
 
     def _fail(self, problem: Problem) -> None:
-        if to_info(problem).kind not in {"cancelled", "busy"}:
+        if not isinstance(problem, Busy):
             self.problem = problem
             self._changed("problem")
+
+
+def _before(row: StoredMessage) -> Partial | None:
+    """Return what an answer goes on from; None if it begins anew."""
+    return row.partial if row.text or row.reasoning else None

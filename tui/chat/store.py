@@ -25,7 +25,7 @@ from tui.chat.answer import Answer
 from tui.chat.migrations import MIGRATIONS
 
 BUSY_S = 10.0
-TITLE_CELLS = 60
+TITLE_CHARACTERS = 60
 
 State = Literal["streaming", "done", "stopped", "interrupted", "failed"]
 
@@ -99,19 +99,20 @@ def new_id() -> str:
 def title_from(text: str) -> str:
     """Return a conversation's first title: the question's first line, shortened."""
     first = next((line.strip() for line in text.splitlines() if line.strip()), "New chat")
-    return first if len(first) <= TITLE_CELLS else first[: TITLE_CELLS - 1].rstrip() + "…"
+    return first if len(first) <= TITLE_CHARACTERS else first[: TITLE_CHARACTERS - 1].rstrip() + "…"
 
 
 class Store:
     """The database. Methods block for milliseconds, may be called from any thread, and raise StoreError."""
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, busy_s: float = BUSY_S) -> None:
+        """Open the conversations, made or migrated if need be; `busy_s` is how long to wait for another writer."""
         self.path = path or paths.database()
         self._lock = threading.RLock()
         with self._errors():
             paths.private(self.path.parent)
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._db = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(self.path, timeout=busy_s, isolation_level=None, check_same_thread=False)
             self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA foreign_keys = ON")
             self._db.execute("PRAGMA synchronous = EXTRA")
@@ -168,7 +169,7 @@ class Store:
 
     def begin(self, answer: str, asked: Asked, text: str, conversation: str | None = None) -> StoredMessage:
         """Commit a question and the empty answer to it; return the answer's row. Starts a conversation if None."""
-        now, question = time.time(), new_id()
+        now, question, text = time.time(), new_id(), _storable(text)
         with self._transaction() as db:
             if conversation is None:
                 conversation, head = new_id(), None
@@ -177,7 +178,10 @@ class Store:
                     (conversation, title_from(text), now, now, asked.preset),
                 )
             else:
-                head = db.execute("SELECT head FROM conversation WHERE id = ?", (conversation,)).fetchone()["head"]
+                found = db.execute("SELECT head FROM conversation WHERE id = ?", (conversation,)).fetchone()
+                if found is None:
+                    raise StoreError("This chat was deleted", repr(conversation), "Start a new one.")
+                head = found["head"]
             db.execute(
                 "INSERT INTO message (id, conversation, parent, role, text, state, created_at)"
                 " VALUES (?, ?, ?, 'user', ?, 'done', ?)",
@@ -188,12 +192,9 @@ class Store:
     def begin_again(self, answer: str, asked: Asked, question: StoredMessage, before: Partial | None) -> StoredMessage:
         """Commit another answer to a question, beside those it has; `before` is what it goes on from."""
         with self._transaction() as db:
-            row = self._insert_answer(db, answer, asked, question.conversation, question.id, time.time())
-            if before is not None:
-                db.execute(
-                    "UPDATE message SET text = ?, reasoning = ? WHERE id = ?", (before.text, before.reasoning, answer)
-                )
-        return row
+            if db.execute("SELECT 1 FROM message WHERE id = ?", (question.id,)).fetchone() is None:
+                raise StoreError("This chat was deleted", repr(question.conversation), "Start a new one.")
+            return self._insert_answer(db, answer, asked, question.conversation, question.id, time.time(), before)
 
     def finish(self, answer: str, result: Answer) -> bool:
         """Commit an answer's end; say whether this call did it. Once it is finished, nothing changes it again."""
@@ -209,8 +210,8 @@ class Store:
                 "UPDATE message SET text = ?, reasoning = ?, state = ?, reason = ?, finished_at = ?, usage = ?,"
                 " timings = ?, thought_s = ?, energy = ?, error = ? WHERE id = ? AND state = 'streaming'",
                 (
-                    result.text,
-                    result.reasoning,
+                    _storable(result.text),
+                    _storable(result.reasoning),
                     state,
                     done.reason if done else None,
                     now,
@@ -222,21 +223,31 @@ class Store:
                     answer,
                 ),
             ).rowcount
-            db.execute(
-                "UPDATE conversation SET updated_at = ? WHERE id = (SELECT conversation FROM message WHERE id = ?)",
-                (now, answer),
-            )
+            if changed:
+                db.execute(
+                    "UPDATE conversation SET updated_at = ? WHERE id = (SELECT conversation FROM message WHERE id = ?)",
+                    (now, answer),
+                )
         return changed > 0
 
     # Inside.
 
     def _insert_answer(
-        self, db: sqlite3.Connection, answer: str, asked: Asked, conversation: str, question: str, now: float
+        self,
+        db: sqlite3.Connection,
+        answer: str,
+        asked: Asked,
+        conversation: str,
+        question: str,
+        now: float,
+        before: Partial | None = None,
     ) -> StoredMessage:
+        text, reasoning = (before.text, before.reasoning) if before else ("", "")
         db.execute(
-            "INSERT INTO message (id, conversation, parent, role, text, state, preset, backend, model, created_at)"
-            " VALUES (?, ?, ?, 'assistant', '', 'streaming', ?, ?, ?, ?)",
-            (answer, conversation, question, asked.preset, asked.backend, asked.model, now),
+            "INSERT INTO message"
+            " (id, conversation, parent, role, text, reasoning, state, preset, backend, model, created_at)"
+            " VALUES (?, ?, ?, 'assistant', ?, ?, 'streaming', ?, ?, ?, ?)",
+            (answer, conversation, question, text, reasoning, asked.preset, asked.backend, asked.model, now),
         )
         db.execute(
             "UPDATE conversation SET head = ?, updated_at = ?, preset = ? WHERE id = ?",
@@ -314,6 +325,15 @@ def _message(row: sqlite3.Row) -> StoredMessage:
         if values[column] is not None:
             values[column] = msgspec.json.decode(values[column], type=kind)
     return StoredMessage(**values)
+
+
+def _storable(text: str) -> str:
+    """Return `text` as UTF-8 can hold it: lone surrogates (undecodable bytes of a command line) become U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _json(value: object) -> str | None:

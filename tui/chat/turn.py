@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import NamedTuple
 
 from backends.base import ChatRequest
 from backends.errors import EngineDied, ErrorInfo, Problem, to_info
@@ -15,12 +16,21 @@ from backends.host.client import HostClient, HostEnded
 from backends.host.wire import Failed, Record
 from tui.chat import recovery
 from tui.chat.answer import Answer
-from tui.chat.store import Store, StoreError
+from tui.chat.store import Conversation, Store, StoredMessage, StoreError
 
 ATTACH_POLL_S = 0.2
 ENDED_RETRIES = 3
 
 Connect = Callable[[], Awaitable[HostClient]]
+
+
+class Begun(NamedTuple):
+    """A turn that is on disk: the locked spool's descriptor, the answer's row, and where it stands."""
+
+    descriptor: int
+    row: StoredMessage
+    conversation: Conversation
+    branch: list[StoredMessage]
 
 
 def open_spool(answer: str) -> int:
@@ -35,10 +45,22 @@ def open_spool(answer: str) -> int:
         ) from error
 
 
-def discard_spool(answer: str, descriptor: int) -> None:
-    """Take back a spool whose question was not committed."""
-    os.close(descriptor)
-    spool.remove(answer)
+def begin(store: Store, answer: str, commit: Callable[[str], StoredMessage]) -> Begun:
+    """Lock a spool, then commit the question and the answer's row. Raises StoreError; then nothing was sent."""
+    descriptor = open_spool(answer)
+    try:
+        row = commit(answer)
+        return Begun(descriptor, row, store.conversation(row.conversation), store.branch(row.conversation))
+    except BaseException:
+        os.close(descriptor)
+        spool.remove(answer)
+        raise
+
+
+def abandon(begun: asyncio.Future[Begun]) -> None:
+    """Free the spool of a turn that nobody waits for any more: whoever comes next takes it in."""
+    if not begun.cancelled() and begun.exception() is None:
+        os.close(begun.result().descriptor)
 
 
 async def generate(
@@ -65,7 +87,7 @@ async def generate(
                     continue
                 raise EngineDied("The model was ended again and again", "", "Another program may need it.") from None
             break
-    except Problem as error:
+    except (Problem, OSError) as error:
         fail(answer, to_info(error))
         yield answer
     finally:
@@ -81,15 +103,18 @@ async def watch(store: Store, answer_id: str, answer: Answer) -> AsyncIterator[A
     while True:
         client = await launch.find_answer(answer_id)
         if client is not None:
-            with contextlib.suppress(HostEnded, Problem):
-                async for record in client.attach(answer_id, answer.records):
-                    answer.take(record)
-                    yield answer
-            await client.close()
+            try:
+                with contextlib.suppress(HostEnded, Problem):
+                    async for record in client.attach(answer_id, answer.records):
+                        answer.take(record)
+                        yield answer
+            finally:
+                await client.close()
             if answer.finished:
                 return
-        if await asyncio.to_thread(recovery.take_in, store, answer_id):
-            return
+        with contextlib.suppress(StoreError):  # Locked for the moment, or the disk is full.
+            if await asyncio.to_thread(recovery.take_in, store, answer_id):
+                return
         await asyncio.sleep(ATTACH_POLL_S)
 
 
@@ -102,7 +127,7 @@ def finish(store: Store, answer_id: str, answer: Answer) -> None:
 def stop(answer: Answer) -> None:
     """End an answer that no host has begun."""
     if not answer.finished:
-        answer.take(Record("", answer.records, 0.0, Done("stopped")))
+        answer.take(Record("", answer.records, answer.last_s, Done("stopped")))
 
 
 def fail(answer: Answer, error: ErrorInfo) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from textual import events
-from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
@@ -25,11 +22,6 @@ class Composer(TextArea):
     }
     Composer:focus { border: none; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "send", "Send", show=False, priority=True, id="composer.send"),
-        Binding("ctrl+j", "newline", "New line", show=False, priority=True, id="composer.newline"),
-    ]
-
     class Sent(Message):
         """The user has finished a text. The composer keeps it until it is told to `clear`."""
 
@@ -56,17 +48,22 @@ class Composer(TextArea):
         )
         self.cursor_blink = False
 
-    def action_send(self) -> None:
-        if self.text.strip():
-            self.post_message(self.Sent(self, self.text))
-
-    def action_newline(self) -> None:
-        self.insert("\n")
-
     async def _on_key(self, event: events.Key) -> None:
-        if event.key == "up" and not self.text:
-            event.stop()
-            event.prevent_default()
-            self.post_message(self.Recall())
-            return
-        await super()._on_key(event)
+        # Not as priority bindings: those overtake the letters typed just before, so a fast "hi⏎" would send nothing.
+        match event.key:
+            case "enter":
+                self._taken(event)
+                if self.text.strip():
+                    self.post_message(self.Sent(self, self.text))
+            case "ctrl+j":
+                self._taken(event)
+                self.insert("\n")
+            case "up" if not self.text:
+                self._taken(event)
+                self.post_message(self.Recall())
+            case _:
+                await super()._on_key(event)
+
+    def _taken(self, event: events.Key) -> None:
+        event.stop()
+        event.prevent_default()

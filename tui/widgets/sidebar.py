@@ -80,15 +80,15 @@ def _preset(line: PresetLine, width: int) -> Content:
     title = clean_line(line.title)
     room = max(4, width - 5)
     title = title if len(title) <= room else title[: room - 1] + "…"
-    first = f"{key} {title}".ljust(width - 2) + _MARKS[line.mark]
-    style = "$text-warning" if line.mark == "problem" else "bold $text-accent" if line.mark == "chosen" else "bold"
-    parts = [Content.styled(first, style if line.mark != "loaded" else "bold $text-accent")]
-    parts += [Content.styled(f"   {clean_line(text)}", "$text-muted") for text in (line.detail, line.speed) if text]
+    first = f"{key} {title}".ljust(width - 2)
+    mark = (_MARKS[line.mark], "$text-warning" if line.mark == "problem" else "$text-accent")
+    parts = [Content.assemble((first, "bold $text-accent" if line.mark in {"loaded", "chosen"} else "bold"), mark)]
+    parts += [Content.styled(f"   {clean_line(text)}", "dim") for text in (line.detail, line.speed) if text]
     return Content("\n").join(parts)
 
 
 def _chat(line: ChatLine) -> Option:
     if not line.id:
-        return Option(Content.styled(f" {line.title}", "$text-muted"), disabled=True)
+        return Option(Content.styled(f" {line.title}", "dim"), disabled=True)
     mark = "▌" if line.open else " "
     return Option(Content.styled(mark + clean_line(line.title), "bold" if line.open else ""), id=line.id)

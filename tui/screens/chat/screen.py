@@ -23,11 +23,12 @@ from tui.chat.clean import clean_line
 from tui.chat.session import Change, Session
 from tui.chat.target import resolve
 from tui.screens.chat import lists, start, wording
+from tui.screens.chat.shown import Shown
 from tui.screens.help import HelpScreen
 from tui.widgets.composer import Composer
 from tui.widgets.lines import Line, edges, joined
 from tui.widgets.sidebar import ChatList, PresetList
-from tui.widgets.transcript import Entry, Transcript
+from tui.widgets.transcript import Transcript
 
 TICK_S = 0.1
 LINES_EVERY = 5
@@ -59,13 +60,12 @@ class ChatScreen(Screen[None]):
         self._catalog = Catalog((), ())
         self._titles: dict[str, str] = {}
         self._keep_alive_s: float | None = None
-        self._shown: dict[str, Entry] = {}
-        self._shown_chat: str | None = None
-        self._notices: list[Entry] = []
         self._below = False
         self._ticks = 0
         self._ticking: Timer | None = None
         self._leaving = False
+        self._begun = False
+        self._send_when_ready = False
         self._sampler = GpuSampler(interval_s=3600)
 
     # What there is.
@@ -90,6 +90,7 @@ class ChatScreen(Screen[None]):
         yield Line(id="keys")
 
     def on_mount(self) -> None:
+        self._shown = Shown(self.query_one(Transcript))
         self._ticking = self.set_interval(TICK_S, self._tick, pause=True)
         self._show_lines()
         self.call_after_refresh(self._begin)
@@ -104,7 +105,7 @@ class ChatScreen(Screen[None]):
         self._catalog, self._keep_alive_s, self._session = begun.catalog, begun.settings.keep_alive_s, begun.session
         self._titles = {entry.name: entry.preset.title for entry in begun.catalog.entries}
         for problem in (*begun.problems, *begun.catalog.problems):
-            self._notice(problem)
+            self._shown.notice(problem)
         if begun.session is not None:
             await self._refresh_lists()
             if begun.chat is not None:
@@ -112,7 +113,11 @@ class ChatScreen(Screen[None]):
             if begun.target is not None:
                 begun.session.choose(begun.target, evict="none")
             self.set_interval(REFRESH_S, self._look_around)
+        self._begun = True
         self._show_lines()
+        if self._send_when_ready:
+            composer = self.query_one(Composer)
+            composer.post_message(Composer.Sent(composer, composer.text))
 
     # The session speaks.
 
@@ -132,7 +137,7 @@ class ChatScreen(Screen[None]):
                 self._show_branch(session)
                 await self._refresh_lists()
             case "problem" if session.problem is not None:
-                self._notice(session.problem)
+                self._shown.notice(session.problem)
             case "model":
                 if session.loaded_target is not None and session.host_pid is not None:
                     self._sampler.watch([session.host_pid])
@@ -147,7 +152,7 @@ class ChatScreen(Screen[None]):
             return
         self._ticks += 1
         if session.answer is not None and session.answering is not None:
-            self._put(wording.live_entry(session.answering, session.answer, self._titles))
+            self._shown.put(wording.live_entry(session.answering, session.answer, self._titles))
         if self._ticks % LINES_EVERY == 0 or session.loading:
             self._sampler.request()
             self._show_lines()
@@ -162,51 +167,16 @@ class ChatScreen(Screen[None]):
                 if await self._session.refresh():
                     await self._refresh_lists()
             except Problem as problem:
-                self._notice(problem)
+                self._shown.notice(problem)
 
     # The transcript.
 
     def _show_branch(self, session: Session) -> None:
-        """Show the branch; what is on the screen already is not drawn again."""
-        chat = session.conversation.id if session.conversation else None
-        wanted = {entry.id: entry for entry in wording.entries(session.branch, self._titles)}
-        if session.answering is not None and session.answer is not None and session.answering.id in wanted:
+        entries = wording.entries(session.branch, self._titles)
+        if session.answering is not None and session.answer is not None:
             live = wording.live_entry(session.answering, session.answer, self._titles)
-            wanted[live.id] = live
-        transcript = self.query_one(Transcript)
-        began_here = self._shown_chat is None and chat is not None and not self._shown
-        if chat != self._shown_chat and not began_here:
-            self._notices.clear()
-            self._shown = {}
-        if not self._shown:
-            self._shown = wanted
-            transcript.show([*wanted.values(), *self._notices])
-        else:
-            for gone in [entry for entry in self._shown if entry not in wanted]:
-                transcript.take_out(gone)
-                del self._shown[gone]
-            for entry in wanted.values():
-                self._put(entry)
-        self._shown_chat = chat
-
-    def _put(self, entry: Entry) -> None:
-        if self._shown.get(entry.id) != entry:
-            if entry.id not in self._shown:
-                self._drop_notices()
-            self._shown[entry.id] = entry
-            self.query_one(Transcript).put(entry)
-
-    def _notice(self, problem: Problem) -> None:
-        entry = wording.problem_entry(len(self._notices) + 1, problem)
-        if self._notices and (self._notices[-1].title, self._notices[-1].text) == (entry.title, entry.text):
-            return
-        self._notices.append(entry)
-        self.query_one(Transcript).put(entry)
-
-    def _drop_notices(self) -> None:
-        for notice in self._notices:
-            self.query_one(Transcript).take_out(notice.id)
-        self._notices.clear()
+            entries = [live if entry.id == live.id else entry for entry in entries]
+        self._shown.branch(session.conversation.id if session.conversation else None, entries)
 
     def on_transcript_more(self, event: Transcript.More) -> None:
         self._below = event.below
@@ -223,26 +193,12 @@ class ChatScreen(Screen[None]):
         self._line("keys").say(keys.key_line())
         if session is None:
             return
-        model = session.target.title if session.target else "No preset"
-        last = session.branch[-1] if session.branch and session.branch[-1].role == "assistant" else None
-        doing = wording.progress(model, session.step, session.status, session.answer)
-        waits = session.busy and session.target is not None and session.target != session.loaded_target
-        if not doing and waits and session.answer is not None and session.loaded_target is not None:
-            doing = f"{model} comes when this answer is done · Esc stops the answer"
-        if self._leaving:
-            doing = "Leaving: the answer goes on. ^q again ends it too"
+        doing = "Leaving: the answer goes on. ^q again ends it too" if self._leaving else wording.doing(session)
         if not doing and self._below:
             doing = "↓ more below · End goes there"
         self._line("progress").say(clean_line(doing))
         sample = self._sampler.latest()
-        short = self.size.width < 100
-        parts = [
-            wording.model_part(model, session.status),
-            wording.speed_part(session.answer, last),
-            wording.context_part(session.answer, last, session.status),
-            wording.saved_part(session.unsaved, answering=session.busy, empty=not session.branch),
-            wording.vram_part(sample.reading if sample else None, short=short),
-        ]
+        parts = wording.status_parts(session, sample.reading if sample else None, short=self.size.width < 100)
         self._line("status").say(clean_line(joined(parts, width)))
 
     def _line(self, name: str) -> Line:
@@ -275,14 +231,17 @@ class ChatScreen(Screen[None]):
     async def on_composer_sent(self, event: Composer.Sent) -> None:
         session = self._session
         if session is None:
-            self._say("Not ready: nothing was sent. Your text stays here")
+            self._send_when_ready = not self._begun
+            self._say(
+                "Starting: it is sent in a moment" if not self._begun else "Nothing was sent. Your text stays here"
+            )
         elif session.busy:
             self._say("An answer is running: Esc stops it. Your text stays here")
         else:
             try:
                 await session.send(event.text)
             except Problem as problem:
-                self._notice(problem)
+                self._shown.notice(problem)
             else:
                 event.composer.clear()
 
@@ -331,19 +290,22 @@ class ChatScreen(Screen[None]):
         if entry is None:
             problem = next((problem for problem in self._catalog.problems if problem.name == name), None)
             if problem is not None:
-                self._notice(problem)
+                self._shown.notice(problem)
             return
         try:
             session.choose(resolve(entry, backend, self._keep_alive_s))
         except Problem as problem:
-            self._notice(problem)
+            self._shown.notice(problem)
 
     def _entry(self, name: str) -> PresetEntry | None:
         return next((entry for entry in self._catalog.entries if entry.name == name), None)
 
     async def action_stop(self) -> None:
-        if self._session is not None:
-            await self._session.stop()
+        session = self._session
+        if session is not None and (session.busy or session.loading):
+            await session.stop()
+        else:
+            self._say("Nothing is running. ^q leaves")
 
     async def action_retry(self) -> None:
         if self._session is not None and not self._session.busy:
@@ -397,7 +359,7 @@ class ChatScreen(Screen[None]):
         try:
             await work  # type: ignore[misc]
         except Problem as problem:
-            self._notice(problem)
+            self._shown.notice(problem)
 
     def _say(self, text: str) -> None:
         self._line("progress").say(text)

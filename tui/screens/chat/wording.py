@@ -9,6 +9,7 @@ from backends.hardware.gpu import GpuReading
 from backends.host.launch import Ending, LaunchStep, Starting, Waiting
 from backends.host.wire import Status
 from tui.chat.answer import Answer
+from tui.chat.session import Session
 from tui.chat.store import Conversation, StoredMessage
 from tui.chat.target import backend_title
 from tui.widgets.transcript.model import Entry, FootnoteKind
@@ -67,7 +68,7 @@ def live_entry(message: StoredMessage, answer: Answer, titles: dict[str, str]) -
 def problem_entry(number: int, problem: Problem) -> Entry:
     """Return a failure that belongs to no message as a notice."""
     text = "\n".join(part for part in (problem.detail, problem.hint) if part)
-    return Entry(f"problem-{number}", "notice", problem.title, clock(time.time()), text, footnote_kind="error")
+    return Entry(f"problem-{number}", "notice", f"✗ {problem.title}", clock(time.time()), text, footnote_kind="error")
 
 
 def label(message: StoredMessage, titles: dict[str, str]) -> str:
@@ -109,6 +110,32 @@ def ending(message: StoredMessage) -> tuple[str, FootnoteKind]:
 
 def _resume(message: StoredMessage) -> str:
     return ", ^e goes on from here" if message.text or message.reasoning else ""
+
+
+def doing(session: Session) -> str:
+    """Return what is being done that the transcript does not show, "" if nothing is."""
+    target, loaded = session.target, session.loaded_target
+    model = target.title if target else "No preset"
+    text = progress(model, session.step, session.status, session.answer)
+    if text or target is None:
+        return text
+    if session.busy and session.answer is not None and loaded is not None and target != loaded:
+        return f"{model} comes when this answer is done · Esc stops the answer"
+    if not session.busy and loaded is None and not session.loading:
+        return f"{model} is not in memory: it loads with your next question, or with its key"
+    return ""
+
+
+def status_parts(session: Session, reading: GpuReading | None, *, short: bool) -> list[str]:
+    """Return the parts of the footer, most important first."""
+    last = session.branch[-1] if session.branch and session.branch[-1].role == "assistant" else None
+    return [
+        model_part(session.target.title if session.target else "No preset", session.status),
+        speed_part(session.answer, last),
+        context_part(session.answer, last, session.status),
+        saved_part(session.unsaved, answering=session.busy, empty=not session.branch),
+        vram_part(reading, short=short),
+    ]
 
 
 def progress(title: str, step: LaunchStep | None, status: Status | None, answer: Answer | None) -> str:

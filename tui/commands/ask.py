@@ -1,0 +1,87 @@
+"""`deepseek-tui ask`: one answer on stdout, as it is generated."""
+
+from __future__ import annotations
+
+import argparse
+
+from backends.errors import Problem, to_info
+from tui.commands import output, parser
+
+_EPILOG = """\
+examples:
+  deepseek-tui ask "Why is the sky blue?"
+  git diff | deepseek-tui ask "Review this change:"
+  deepseek-tui ask - < question.txt
+  deepseek-tui ask --json --no-save "What is 2+2?" | jq -r 'select(.event == "text").text' | tr -d '\\n'
+
+The question may come from standard input too: it then follows the words, after a blank line.
+Without -p the preset is the settings', else the last one used, else the first whose model is here.
+What the model says is made harmless for the terminal; --raw leaves it as it is.
+If another model is answering, this waits in line and says so on stderr.
+Ctrl+C stops the answer and keeps what was said; a second one leaves at once.
+
+exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped"""
+
+
+def configure(subparser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `ask`."""
+    subparser.epilog = _EPILOG
+    parser.add_choice(subparser, argparse.SUPPRESS)
+    subparser.add_argument("--json", action="store_true", help='print one JSON object a line; the last is "done"')
+    subparser.add_argument("--no-save", action="store_true", help="keep nothing of it on disk")
+    subparser.add_argument("--show-thinking", action="store_true", help="print thoughts too, in <think> … </think>")
+    subparser.add_argument("--raw", action="store_true", help="print control characters as the model says them")
+    subparser.add_argument("--evict", action="store_true", help="end another model even while it is answering")
+    subparser.add_argument("prompt", nargs="*", metavar="PROMPT", help="the question; - reads standard input")
+    subparser.set_defaults(usage_error=subparser.error)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ask, print the answer, and return the exit status."""
+    try:
+        return _ask(arguments)
+    except Problem as problem:
+        if not arguments.json:
+            raise
+        return _fail_in_json(problem)
+
+
+def _ask(arguments: argparse.Namespace) -> int:
+    from tui.commands import prompt
+
+    text = prompt.read(arguments.prompt)
+    if not text:
+        arguments.usage_error("there is no question")
+    import asyncio
+
+    from tui.chat.store import Store
+    from tui.commands.asking import Asking
+    from tui.commands.choice import choose
+    from tui.commands.printing import JsonPrinter, Printer, TextPrinter
+    from tui.settings import load_settings
+
+    store = None if arguments.no_save else Store()
+    try:
+        target = choose(arguments.preset, arguments.backend, load_settings(), store)
+        printer: Printer = (
+            JsonPrinter() if arguments.json else TextPrinter(thoughts=arguments.show_thinking, raw=arguments.raw)
+        )
+        asking = Asking(target, store, printer, thoughts=arguments.show_thinking, quiet=arguments.json)
+        return asyncio.run(asking.run(text, evict="busy" if arguments.evict else "idle"))
+    finally:
+        if store is not None:
+            store.close()
+
+
+def _fail_in_json(problem: Problem) -> int:
+    """Tell an error from before the answer as the stream would have told it."""
+    import sys
+
+    from backends.host.wire import Failed, Record
+    from tui.chat.answer import Answer
+    from tui.commands.printing import JsonPrinter
+
+    answer = Answer()
+    answer.take(Record("", 0, 0.0, Failed(to_info(problem))))
+    sys.stdout.write(JsonPrinter().end(answer, None, None).decode())
+    return output.FAILED

@@ -1,0 +1,177 @@
+"""One `ask` from its question to its exit status: saved, sent, printed as it comes, stopped when asked to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+from backends.base import ChatRequest, Message
+from backends.errors import ErrorInfo, Problem
+from backends.host import launch
+from backends.host.client import HostClient
+from backends.host.wire import Status
+from tui.chat import turn
+from tui.chat.answer import Answer
+from tui.chat.store import Store, new_id
+from tui.chat.target import Target
+from tui.commands import output
+from tui.commands.printing import Printer
+from tui.commands.progress import Progress
+from tui.commands.stream import Output
+
+_CUT = {
+    "length": "The answer ends here: the preset's token limit was reached.",
+    "context": "The answer ends here: the context is full.",
+}
+
+
+class Asking:
+    """One question. Without `store` nothing of it is written to disk."""
+
+    def __init__(self, target: Target, store: Store | None, printer: Printer, *, thoughts: bool, quiet: bool) -> None:
+        self._target = target
+        self._store = store
+        self._printer = printer
+        self._thoughts = thoughts
+        self._quiet = quiet
+        self._progress = Progress(quiet=quiet)
+        self._output = Output()
+        self._id = new_id()
+        self._answer = Answer()
+        self._evict: launch.Evict = "idle"
+        self._client: HostClient | None = None
+        self._generating: asyncio.Task[None] | None = None
+        self._interrupted = False
+        self._unwritten: OSError | None = None
+        self._pending = b""
+        self._stopping = False
+        self._writing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self, text: str, *, evict: launch.Evict = "idle") -> int:
+        """Ask and print; return the exit status. Raises StoreError, and then nothing was sent or its end not saved."""
+        self._evict = evict
+        conversation, descriptor = self._save(text)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._interrupt)
+        request = ChatRequest((Message("user", text),), self._target.sampling, self._target.reasoning)
+        self._generating = asyncio.create_task(self._generate(request, descriptor))
+        try:
+            await self._generating
+        except asyncio.CancelledError:
+            turn.stop(self._answer)
+        try:
+            if self._store is not None:
+                turn.finish(self._store, self._id, self._answer)
+        finally:
+            self._progress.clear()
+            message = self._id if conversation else None
+            await self._print(self._printer.end(self._answer, conversation, message))
+            if self._client is not None:
+                await self._client.close()
+        return self._status()
+
+    def _save(self, text: str) -> tuple[str | None, int | None]:
+        """Commit the question; return the conversation's id and the locked spool."""
+        if self._store is None:
+            return None, None
+        asked = self._target.asked
+        store = self._store
+        begun = turn.begin(store, self._id, lambda answer: store.begin(answer, asked, text))
+        return begun.conversation.id, begun.descriptor
+
+    async def _generate(self, request: ChatRequest, descriptor: int | None) -> None:
+        async for answer in turn.generate(self._id, request, self._connect, descriptor, self._answer):
+            self._progress.answer(answer, thoughts=self._thoughts)
+            await self._print(self._printer.answer(answer))
+
+    async def _connect(self) -> HostClient:
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+        if self._stopping:
+            # The host that was told to stop has ended instead; no other is started.
+            raise asyncio.CancelledError
+        try:
+            client = await launch.obtain(self._target.spec, self._step, evict=self._evict)
+        except OSError as error:
+            hint = "`deepseek-tui doctor` looks at the state folder."
+            raise Problem("The model's process cannot be started", str(error), hint) from error
+        self._client = client
+        client.on_status = self._status_changed
+        self._status_changed(client.status)
+        return client
+
+    # What is heard, and said.
+
+    def _step(self, step: launch.LaunchStep) -> None:
+        self._progress.step(self._target.title, step)
+        self._pending += self._printer.step(step)
+        self._soon(self._print(b""))
+
+    def _status_changed(self, status: Status) -> None:
+        self._progress.status(self._target.title, status, self._id)
+        self._pending += self._printer.status(status)
+        self._soon(self._print(b""))
+
+    async def _print(self, data: bytes) -> None:
+        """Write what waits, then `data`; when it cannot be written the answer is stopped, but still taken in whole."""
+        async with self._writing:
+            data, self._pending = self._pending + data, b""
+            if not data or self._unwritten is not None:
+                return
+            try:
+                await self._output.write(data)
+            except OSError as error:
+                self._unwritten = error
+                self._stop()
+
+    # Stopping.
+
+    def _interrupt(self) -> None:
+        if self._interrupted:
+            self._progress.clear()
+            os._exit(output.STOPPED)
+        self._interrupted = True
+        self._stop()
+
+    def _stop(self) -> None:
+        self._stopping = True
+        if self._client is not None:
+            self._soon(self._ask_to_stop(self._client))
+        elif self._generating is not None:
+            self._generating.cancel()
+
+    async def _ask_to_stop(self, client: HostClient) -> None:
+        await client.stop(self._id)
+        await client.stop_load()
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _status(self) -> int:
+        """Tell on stderr what did not go as it should, and return the exit status."""
+        failed, done = self._answer.failed, self._answer.done
+        if isinstance(self._unwritten, BrokenPipeError):
+            output.forget_stdout()
+            return output.STOPPED
+        if self._unwritten is not None:
+            output.forget_stdout()
+            why = self._unwritten.strerror or str(self._unwritten)
+            kept = "" if self._store is None else "`deepseek-tui chats show` has what was said."
+            output.say_error(ErrorInfo("problem", "The answer could not be written to stdout", why, kept))
+            return output.FAILED
+        if failed is not None:
+            if not self._quiet:
+                output.say_error(failed)
+            return output.STOPPED if failed.kind == "cancelled" else output.FAILED
+        reason = done.reason if done is not None else "stopped"
+        if reason in _CUT and not self._quiet:
+            output.warn(_CUT[reason])
+        return output.STOPPED if reason == "stopped" else output.DONE

@@ -1,0 +1,29 @@
+"""`deepseek-tui --print-completion SHELL`: what the shell sources to complete commands, options and preset names."""
+
+from __future__ import annotations
+
+from tui.commands import output, parser
+
+_PREAMBLE = {
+    "bash": """\
+_deepseek_tui_presets() {
+  compgen -W "$(deepseek-tui presets list --names 2>/dev/null)" -- "$1"
+}
+""",
+    "zsh": """\
+_deepseek_tui_presets() {
+  local -a names
+  names=("${(@f)$(deepseek-tui presets list --names 2>/dev/null)}")
+  compadd -a names
+}
+""",
+    "tcsh": "",
+}
+
+
+def run(shell: str) -> int:
+    """Print the completion script."""
+    import shtab
+
+    print(shtab.complete(parser.build(), shell, preamble=_PREAMBLE[shell]))
+    return output.DONE

@@ -1,0 +1,115 @@
+"""The arguments of `deepseek-tui`. A command's own module is imported only where its name occurs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Sequence
+from typing import NoReturn, Protocol, cast
+
+COMMANDS = {
+    "ask": "answer one question on stdout",
+    "presets": "list, show and check presets",
+    "chats": "list and show what was said",
+    "ps": "show the models that are loaded",
+    "stop": "end loaded models and free their memory",
+    "doctor": "find out what is wrong with this machine, and how to mend it",
+}
+SHELLS = ("bash", "zsh", "tcsh")
+
+_EPILOG = """\
+examples:
+  deepseek-tui                                  open the screen
+  deepseek-tui -p 14b-q3_k_s-offload            open it with this preset
+  deepseek-tui ask "Why is the sky blue?"       one answer on stdout
+  git diff | deepseek-tui ask "Review this:"    with standard input below the question
+  deepseek-tui presets                          what can be run here
+  deepseek-tui doctor                           what is missing, and the command that mends it
+
+exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped
+Settings are in config.toml in the config folder; DEEPSEEK_TUI_PRESET, DEEPSEEK_TUI_KEEP_ALIVE_S and
+DEEPSEEK_TUI_THEME override them, and DEEPSEEK_TUI_HOME puts every file under one folder."""
+
+
+class Command(Protocol):
+    """What the module of a command has."""
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add the command's arguments."""
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Do it; return the exit status. Raises Problem."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Help as it was written, and errors in the form of all others."""
+
+    def error(self, message: str) -> NoReturn:
+        from tui.commands import output
+
+        output.warn(f"{self.prog}: {message}\n{self.format_usage().strip()}\n`{self.prog} --help` tells more.")
+        raise SystemExit(output.USAGE)
+
+
+def build(arguments: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """Return the parser. Commands that do not occur in `arguments` are only named; None describes all of them."""
+    parser = Parser(
+        prog="deepseek-tui",
+        description="Chat with DeepSeek-R1, or another model, on the card you have. Without a command: the screen.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_choice(parser)
+    parser.add_argument("-c", "--chat", metavar="CHAT", help="open this chat: its id or the beginning of it")
+    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument(
+        "--print-completion", dest="completion", choices=SHELLS, help="print completion for a shell, to be sourced"
+    )
+    # A metavar, because the usage line would list the commands twice.
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=Parser)
+    for name, what in COMMANDS.items():
+        subparser = subparsers.add_parser(
+            name,
+            help=what,
+            description=what[0].upper() + what[1:] + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        if arguments is None or name in arguments:
+            command(name).configure(subparser)
+    return parser
+
+
+def command(name: str) -> Command:
+    """Import the module of a command."""
+    return cast("Command", importlib.import_module(f"tui.commands.{name}"))
+
+
+def add_choice(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Add `-p` and `-b`: who is to answer. In a command, SUPPRESS keeps what stood before the command's name."""
+    preset = parser.add_argument(
+        "-p", "--preset", metavar="PRESET", default=default, help="which preset; `deepseek-tui presets` lists them"
+    )
+    preset.complete = PRESET_COMPLETION  # type: ignore[attr-defined]  # shtab reads it
+    parser.add_argument(
+        "-b", "--backend", metavar="BACKEND", default=default, help="which of the preset's backends, such as llama_cpp"
+    )
+
+
+def add_json(parser: argparse.ArgumentParser, default: bool | str = False) -> None:
+    """Add `--json` to a command that reads."""
+    parser.add_argument("--json", action="store_true", default=default, help="print one JSON object instead")
+
+
+PRESET_COMPLETION = {
+    "bash": "_deepseek_tui_presets",
+    "zsh": "{_deepseek_tui_presets}",
+    "tcsh": "`deepseek-tui presets list --names`",
+}
+
+
+def _version() -> str:
+    from backends.version import VERSION
+
+    return f"deepseek-tui {VERSION}"

@@ -1,0 +1,98 @@
+"""What an `ask` is waiting for, on stderr: one line that is written over on a terminal, else a line for each stage."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from backends.host.launch import Ending, LaunchStep, Starting, Waiting
+from backends.host.wire import Status
+from tui.chat.answer import Answer
+from tui.chat.clean import clean_line
+from tui.commands import output
+from tui.commands.table import fitted
+
+REDRAW_S = 0.1
+_ERASE = "\r\x1b[K"
+_DOING = {"loading": "is loading", "prefill": "is answering", "decode": "is answering"}
+
+
+class Progress:
+    """The line about one answer. `quiet` says nothing at all."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._terminal = output.is_terminal(2)
+        self._quiet = quiet
+        self._stage = self._shown = ""
+        self._drawn_at = 0.0
+
+    def step(self, title: str, step: LaunchStep) -> None:
+        """Tell what has to happen before there is a host."""
+        match step:
+            case Waiting(title=other, phase=phase):
+                doing = _DOING.get(phase, phase)
+                self._show("waiting", f"in line: {other} {doing} and is not ended unasked (--evict ends it)")
+            case Ending(title=other):
+                self._show("ending", f"ending {other} to free its memory")
+            case Starting():
+                self._show("loading", f"loading {title}")
+
+    def status(self, title: str, status: Status, answer: str) -> None:
+        """Tell what the host is doing."""
+        if status.phase == "loading":
+            load = status.load
+            text = f"loading {title}"
+            if load is not None and load.stage == "warming":
+                text += " · warming up"
+            elif load is not None:
+                text += " · onto the GPU" if load.stage == "offloading" else " · reading"
+                text += f" {load.fraction:.0%}" if load.fraction is not None else ""
+                text += f" · {load.note}" if load.note else ""
+            self._show("loading", text)
+        elif answer in status.waiting and status.answer is not None:
+            self._show("in line", f"in line: {title} gives another answer first")
+
+    def answer(self, answer: Answer, *, thoughts: bool) -> None:
+        """Tell how far the prompt is read, and how long a hidden thought is; nothing once there is text."""
+        if not self._terminal:
+            return
+        if answer.text or answer.finished or (answer.reasoning and thoughts):
+            self.clear()
+        elif answer.reasoning:
+            self._show("thinking", f"thinking · {answer.reasoning_tokens:,} tokens")
+        elif answer.prompt is not None and answer.prompt.done < answer.prompt.total:
+            self._show("prompt", f"reading the prompt · {answer.prompt.done:,}/{answer.prompt.total:,} tokens")
+
+    def clear(self) -> None:
+        """Take the line back, before anything else is written to the same terminal."""
+        if self._shown and self._terminal:
+            self._write(_ERASE)
+        self._shown = ""
+
+    def _show(self, stage: str, text: str) -> None:
+        if self._quiet or text == self._shown:
+            return
+        text, new = clean_line(text), stage != self._stage
+        self._stage = stage
+        if not self._terminal:
+            if new:
+                self._write(f"{text}\n")
+            return
+        now = time.monotonic()
+        if new or now - self._drawn_at >= REDRAW_S:
+            self._drawn_at, self._shown = now, text
+            self._write(_ERASE + fitted(text, _columns() - 1))
+
+    def _write(self, text: str) -> None:
+        """Write at once; whether anybody reads it changes nothing for the answer."""
+        try:
+            os.write(2, text.encode(errors="replace"))
+        except OSError:
+            self._quiet = True
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(2).columns or 80
+    except OSError:
+        return 80

@@ -1,0 +1,56 @@
+"""What the transcript shows now, so that only what differs is drawn again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from backends.errors import Problem
+from tui.screens.chat import wording
+from tui.widgets.transcript import Entry, Transcript
+
+
+class Shown:
+    """Keeps a transcript at the entries it is given. Notices stay below them until the next message comes."""
+
+    def __init__(self, transcript: Transcript) -> None:
+        self._transcript = transcript
+        self._entries: dict[str, Entry] = {}
+        self._notices: list[Entry] = []
+        self._chat: str | None = None
+
+    def branch(self, chat: str | None, entries: Iterable[Entry]) -> None:
+        """Show a conversation's entries; `chat` None is one that has no id yet."""
+        wanted = {entry.id: entry for entry in entries}
+        began_here = self._chat is None and not self._entries
+        if chat != self._chat and not began_here:
+            self._notices.clear()
+            self._entries.clear()
+        self._chat = chat
+        if not self._entries:
+            self._entries = wanted
+            self._transcript.show([*wanted.values(), *self._notices])
+            return
+        for gone in [entry_id for entry_id in self._entries if entry_id not in wanted]:
+            self._transcript.take_out(gone)
+            del self._entries[gone]
+        for entry in wanted.values():
+            self.put(entry)
+
+    def put(self, entry: Entry) -> None:
+        """Show one entry's new value, or append it."""
+        if self._entries.get(entry.id) == entry:
+            return
+        if entry.id not in self._entries:
+            for notice in self._notices:
+                self._transcript.take_out(notice.id)
+            self._notices.clear()
+        self._entries[entry.id] = entry
+        self._transcript.put(entry)
+
+    def notice(self, problem: Problem) -> None:
+        """Show a failure that belongs to no message; the same one twice in a row is shown once."""
+        entry = wording.problem_entry(len(self._notices) + 1, problem)
+        last = self._notices[-1] if self._notices else None
+        if last is None or (last.title, last.text) != (entry.title, entry.text):
+            self._notices.append(entry)
+            self._transcript.put(entry)
