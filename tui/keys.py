@@ -65,7 +65,8 @@ def bindings() -> list[Binding]:
 
 def key_line() -> str:
     """Return the line at the bottom: the keys a newcomer needs."""
-    return "  ".join(["F2-F7 preset", *(f"{key.shown} {key.label}" for key in KEYS if key.shown)])
+    shown = [f"{key.shown} {key.label}" for key in KEYS if key.shown]
+    return "  ".join([*shown[-2:], "F2-F7 preset", *shown[:-2]])
 
 
 def shown_keys(keys: str) -> str:

@@ -40,7 +40,10 @@ def help_text() -> Content:
     lines: list[Content] = []
     for group in dict.fromkeys(key.group for key in KEYS):
         lines.append(Content.styled(group, "bold $text-accent"))
-        lines += [_row(shown_keys(key.keys), key.help) for key in KEYS if key.group == group]
+        if group == "Presets":
+            lines.append(_row("F2…F7 or Alt+1…6", "Answer with preset 1…6"))
+        keys = [key for key in KEYS if key.group == group and not key.action.startswith("preset(")]
+        lines += [_row(shown_keys(key.keys), key.help) for key in keys]
     lines.append(Content.styled("Messages and lists", "bold $text-accent"))
     lines += [_row(keys, what) for keys, what in MESSAGE_KEYS]
     lines.append(Content.styled("Marks", "bold $text-accent"))

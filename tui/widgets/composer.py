@@ -22,6 +22,7 @@ class Composer(TextArea):
     }
     Composer:focus { border: none; }
     """
+
     class Sent(Message):
         """The user has finished a text. The composer keeps it until it is told to `clear`."""
 

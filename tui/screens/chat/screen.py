@@ -104,8 +104,10 @@ class ChatScreen(Screen[None]):
         begun = await start.begin(self._wish, self._heard)
         self._catalog, self._keep_alive_s, self._session = begun.catalog, begun.settings.keep_alive_s, begun.session
         self._titles = {entry.name: entry.preset.title for entry in begun.catalog.entries}
+        if begun.chat is None:
+            self._shown.notice(wording.welcome_entry())
         for problem in (*begun.problems, *begun.catalog.problems):
-            self._shown.notice(problem)
+            self._shown.problem(problem)
         if begun.session is not None:
             await self._refresh_lists()
             if begun.chat is not None:
@@ -137,7 +139,7 @@ class ChatScreen(Screen[None]):
                 self._show_branch(session)
                 await self._refresh_lists()
             case "problem" if session.problem is not None:
-                self._shown.notice(session.problem)
+                self._shown.problem(session.problem)
             case "model":
                 if session.loaded_target is not None and session.host_pid is not None:
                     self._sampler.watch([session.host_pid])
@@ -167,7 +169,7 @@ class ChatScreen(Screen[None]):
                 if await self._session.refresh():
                     await self._refresh_lists()
             except Problem as problem:
-                self._shown.notice(problem)
+                self._shown.problem(problem)
 
     # The transcript.
 
@@ -241,7 +243,7 @@ class ChatScreen(Screen[None]):
             try:
                 await session.send(event.text)
             except Problem as problem:
-                self._shown.notice(problem)
+                self._shown.problem(problem)
             else:
                 event.composer.clear()
 
@@ -290,12 +292,12 @@ class ChatScreen(Screen[None]):
         if entry is None:
             problem = next((problem for problem in self._catalog.problems if problem.name == name), None)
             if problem is not None:
-                self._shown.notice(problem)
+                self._shown.problem(problem)
             return
         try:
             session.choose(resolve(entry, backend, self._keep_alive_s))
         except Problem as problem:
-            self._shown.notice(problem)
+            self._shown.problem(problem)
 
     def _entry(self, name: str) -> PresetEntry | None:
         return next((entry for entry in self._catalog.entries if entry.name == name), None)
@@ -359,7 +361,7 @@ class ChatScreen(Screen[None]):
         try:
             await work  # type: ignore[misc]
         except Problem as problem:
-            self._shown.notice(problem)
+            self._shown.problem(problem)
 
     def _say(self, text: str) -> None:
         self._line("progress").say(text)

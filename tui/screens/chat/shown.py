@@ -47,9 +47,12 @@ class Shown:
         self._entries[entry.id] = entry
         self._transcript.put(entry)
 
-    def notice(self, problem: Problem) -> None:
+    def problem(self, problem: Problem) -> None:
         """Show a failure that belongs to no message; the same one twice in a row is shown once."""
-        entry = wording.problem_entry(len(self._notices) + 1, problem)
+        self.notice(wording.problem_entry(len(self._notices) + 1, problem))
+
+    def notice(self, entry: Entry) -> None:
+        """Show something that nobody said, until the next message comes."""
         last = self._notices[-1] if self._notices else None
         if last is None or (last.title, last.text) != (entry.title, entry.text):
             self._notices.append(entry)

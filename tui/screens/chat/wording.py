@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from backends.errors import Problem
+from backends.errors import EngineDied, Problem
 from backends.hardware.gpu import GpuReading
 from backends.host.launch import Ending, LaunchStep, Starting, Waiting
 from backends.host.wire import Status
@@ -68,7 +68,16 @@ def live_entry(message: StoredMessage, answer: Answer, titles: dict[str, str]) -
 def problem_entry(number: int, problem: Problem) -> Entry:
     """Return a failure that belongs to no message as a notice."""
     text = "\n".join(part for part in (problem.detail, problem.hint) if part)
-    return Entry(f"problem-{number}", "notice", f"✗ {problem.title}", clock(time.time()), text, footnote_kind="error")
+    return Entry(f"notice-{number}", "notice", f"✗ {problem.title}", clock(time.time()), text, footnote_kind="error")
+
+
+def welcome_entry() -> Entry:
+    """Return what somebody reads who has never asked anything here."""
+    text = (
+        "Type a question and press Enter. The presets are at the side, one key each; F1 shows every key.\n"
+        "The starter is a tiny model that is always here: it shows how things work, and is often wrong."
+    )
+    return Entry("welcome", "notice", "Welcome to deepseek-tui", "", text)
 
 
 def label(message: StoredMessage, titles: dict[str, str]) -> str:
@@ -86,23 +95,26 @@ def thought_line(seconds: float | None, tokens: int | None) -> str:
 
 
 def ending(message: StoredMessage) -> tuple[str, FootnoteKind]:
-    """Return how an answer ended, where that needs saying."""
+    """Return how an answer ended, where that needs saying. The transcript puts a sign of its kind before it."""
+    again = f"^r tries again{_resume(message)}."
     if message.error is not None:
-        kept = "" if not message.text and not message.reasoning else " What was said before is kept."
-        detail = f" {message.error.detail}" if message.error.detail else ""
-        return f"✗ {message.error.title}.{detail}{kept} ^r tries again{_resume(message)}.", "error"
+        kept = "What was said before is kept." if message.text or message.reasoning else ""
+        error = message.error
+        hint = "" if error.kind == EngineDied.kind else error.hint
+        parts = (f"{error.title}.", error.detail, hint, kept, again)
+        return " ".join(part for part in parts if part), "error"
     match message.state:
         case "interrupted":
-            return f"✗ Interrupted: under a second of it may be missing. ^r tries again{_resume(message)}.", "warning"
+            return f"Interrupted: under a second of it may be missing. {again}", "warning"
         case "stopped":
-            return f"■ Stopped. ^r tries again{_resume(message)}.", "info"
+            return f"Stopped. {again}", "info"
         case "streaming":
-            return "… being written elsewhere", "info"
+            return "being written elsewhere", "info"
     match message.reason:
         case "context":
-            return "■ The context is full: the answer ends here. A preset with a larger context can go on.", "warning"
+            return "The context is full: the answer ends here. A preset with a larger context can go on.", "warning"
         case "length":
-            return "■ The token limit of this preset was reached. ^e goes on.", "info"
+            return "The token limit of this preset was reached. ^e goes on.", "info"
     if not message.text and message.state == "done":
         return "The model said nothing. ^r tries again.", "info"
     return "", ""
@@ -129,13 +141,14 @@ def doing(session: Session) -> str:
 def status_parts(session: Session, reading: GpuReading | None, *, short: bool) -> list[str]:
     """Return the parts of the footer, most important first."""
     last = session.branch[-1] if session.branch and session.branch[-1].role == "assistant" else None
-    return [
+    saved = saved_part(session.unsaved, answering=session.busy, empty=not session.branch)
+    parts = [
         model_part(session.target.title if session.target else "No preset", session.status),
         speed_part(session.answer, last),
         context_part(session.answer, last, session.status),
-        saved_part(session.unsaved, answering=session.busy, empty=not session.branch),
         vram_part(reading, short=short),
     ]
+    return [saved, *parts] if session.unsaved else [*parts[:3], saved, *parts[3:]]
 
 
 def progress(title: str, step: LaunchStep | None, status: Status | None, answer: Answer | None) -> str:
