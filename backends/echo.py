@@ -83,20 +83,20 @@ class EchoBackend(Backend):
         started = time.monotonic()
         usage = Usage(prompt_tokens, 0, 0, 0)
         for done in range(_PREFILL_SLICE, prompt_tokens + _PREFILL_SLICE, _PREFILL_SLICE):
-            self._misbehave("prefill")
             if self._pause(_PREFILL_SLICE, options.prefill_tokens_per_second, cancel):
                 yield Done("stopped", usage, Timings(prefill_s=time.monotonic() - started))
                 return
+            self._misbehave("prefill")
             yield PromptProgress(min(done, prompt_tokens), prompt_tokens)
         decoding = time.monotonic()
         reason: Literal["stop", "length", "context", "stopped"] = "stop"
         thought = said = 0
         for event in self._script(request):
-            if thought + said == options.after:
-                self._misbehave("decode")
             if self._pause(1, options.tokens_per_second, cancel):
                 reason = "stopped"
                 break
+            if thought + said == options.after:
+                self._misbehave("decode")
             if prompt_tokens + thought + said >= options.context:
                 reason = "context"
                 break

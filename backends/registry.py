@@ -5,12 +5,15 @@ Built-ins take the same way in as plug-ins. Listing names imports nothing of the
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
 
@@ -23,6 +26,7 @@ from backends.version import build_id
 
 GROUP = "deepseek_tui.backends"
 PROBE_TIMEOUT_S = 30.0
+KILLED_S = 1.0
 
 
 @functools.cache
@@ -95,23 +99,32 @@ def probe(name: str, timeout_s: float = PROBE_TIMEOUT_S) -> Availability:
 
 def _ask_child(name: str, timeout_s: float) -> Availability:
     command = [sys.executable, "-P", "-m", "backends.probe", name]
-    try:
-        child = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, cwd="/", check=False
+    # Files and not pipes: a child of the child that hangs in a driver would keep a pipe open for ever.
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd="/", start_new_session=True
         )
-    except subprocess.TimeoutExpired:
-        return Availability(
-            ready=False,
-            detail=f"Looking at {name} took more than {timeout_s:.0f} s.",
-            hint="A driver may hang; `nvidia-smi` shows whether it answers.",
-        )
+        try:
+            status = child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # Inside a driver even this may not end it.
+                child.wait(KILLED_S)
+            return Availability(
+                ready=False,
+                detail=f"Looking at {name} took more than {timeout_s:g} s.",
+                hint="A driver may hang; `nvidia-smi` shows whether it answers.",
+            )
+        out.seek(0)
+        err.seek(0)
+        said, complained = out.read(), err.read()
     try:
-        return msgspec.json.decode(child.stdout.splitlines()[-1], type=Availability)
+        return msgspec.json.decode(said.splitlines()[-1], type=Availability)
     except (IndexError, msgspec.MsgspecError):
-        tail = child.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        tail = complained.decode(errors="replace").strip().splitlines()[-1:]
         return Availability(
             ready=False,
-            detail=f"Looking at {name} ended with status {child.returncode}: {''.join(tail)}",
+            detail=f"Looking at {name} ended with status {status}: {''.join(tail)}",
             hint="Reinstall the engine's package.",
         )
 
@@ -132,5 +145,5 @@ def _stamp(name: str) -> str:
         except ModuleNotFoundError:
             parts.append(f"no {engine}")
     driver = Path("/proc/driver/nvidia/version")
-    parts.append(driver.read_text(errors="replace").splitlines()[0] if driver.exists() else "no driver")
+    parts.append(driver.read_text(errors="replace").partition("\n")[0] if driver.exists() else "no driver")
     return json.dumps(parts)

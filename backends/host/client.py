@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
-from backends.base import ChatRequest, Message, TokenCount
+from backends.base import Cancelled, ChatRequest, Message, TokenCount
 from backends.errors import BackendError, EngineDied, ErrorInfo, from_info
 from backends.host.linesocket import LineSocket, connect
 from backends.host.wire import (
+    LOAD_STOPPED,
     PROTOCOL,
     Attach,
     Chat,
@@ -58,12 +59,14 @@ class HostClient:
         self.on_closed: Callable[[], None] | None = None
         self._socket = socket
         self._welcome: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
-        self._first_status = asyncio.Event()
+        self._greeted = asyncio.Event()
         self._news = asyncio.Event()
         self._records: dict[str, asyncio.Queue[Record | Refused | None]] = {}
         self._counts: dict[int, asyncio.Future[TokenCount]] = {}
         self._numbers = itertools.count()
         self._closed = False
+        self._readable = False
+        self._refused = False
         self._reader = asyncio.create_task(self._read())
 
     @property
@@ -74,12 +77,19 @@ class HostClient:
     def connected(self) -> bool:
         return not self._closed
 
+    @property
+    def readable(self) -> bool:
+        """Whether the host's status is in words that this build knows."""
+        return self._readable
+
     async def greet(self, build: str) -> None:
         """Say hello and wait for the host's name and first status. Raises EngineDied, TimeoutError."""
         async with asyncio.timeout(HELLO_S):
             await self._send(Hello(PROTOCOL, build))
             await asyncio.shield(self._welcome)
-            await self._first_status.wait()
+            await self._greeted.wait()
+        if self._closed:
+            raise self.died()
 
     async def chat(self, answer: str, request: ChatRequest, spool: int | None) -> AsyncIterator[Record]:
         """Send a question and yield its records to the last one.
@@ -90,6 +100,11 @@ class HostClient:
         try:
             self._records[answer] = asyncio.Queue()
             await self._send(Chat(answer, request, spooled=spool is not None), spool)
+        except EngineDied as error:
+            del self._records[answer]
+            if self.status.phase == "ending":
+                raise HostEnded from error
+            raise
         finally:
             if spool is not None:
                 os.close(spool)
@@ -111,9 +126,16 @@ class HostClient:
         with contextlib.suppress(EngineDied):
             await self._send(StopLoad())
 
-    async def shutdown(self, *, force: bool = False) -> None:
-        with contextlib.suppress(EngineDied):
+    async def shutdown(self, *, force: bool = False) -> bool:
+        """Ask the host to end; say whether it will. Without `force` a busy one refuses."""
+        self._refused = False
+        with contextlib.suppress(BackendError, TimeoutError):
             await self._send(Shutdown(force))
+            async with asyncio.timeout(HELLO_S):
+                while not (self._refused or self._closed or self.status.phase == "ending"):
+                    self._news.clear()
+                    await self._news.wait()
+        return not self._refused
 
     async def count_tokens(self, messages: Sequence[Message]) -> TokenCount:
         """Count a conversation's prompt tokens; waits until the engine is free. Raises BackendError."""
@@ -123,27 +145,28 @@ class HostClient:
         return await self._counts[number]
 
     async def loaded(self) -> Status:
-        """Wait until the model is loaded; return that status. Raises BackendError if loading fails."""
+        """Wait until the model is loaded; return that status. Raises Cancelled if it was stopped, BackendError."""
         while self.status.phase == "loading" and not self._closed:
             self._news.clear()
             await self._news.wait()
         if self.status.error is not None:
-            raise from_info(self.status.error)
+            raise Cancelled if self.status.error.kind == LOAD_STOPPED else from_info(self.status.error)
         if self._closed:
             raise self.died()
         return self.status
 
     async def close(self) -> None:
+        self.on_closed = None  # It is no loss.
         self._reader.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._reader
+        await asyncio.wait([self._reader])
         self._finish()
 
     def died(self) -> BackendError:
         """Say how the host went, as an error for the user."""
         if self.status.error is not None:
             return from_info(self.status.error)
-        title = self.welcome.title if self._welcome.done() and not self._welcome.cancelled() else "The model"
+        known = self._welcome.done() and not self._welcome.cancelled() and self._welcome.exception() is None
+        title = self.welcome.title if known else "The model"
         doing = _DOING.get(self.status.phase, "")
         last = last_words(self.folder)
         return EngineDied(
@@ -160,6 +183,8 @@ class HostClient:
         try:
             await self._socket.send(encode(request), descriptor)
         except OSError as error:
+            # What it said before it went says why.
+            await asyncio.wait([self._reader], timeout=HELLO_S)
             raise self.died() from error
 
     async def _watch(self, answer: str) -> AsyncIterator[Record]:
@@ -189,7 +214,9 @@ class HostClient:
                 try:
                     self._take(line)
                 except msgspec.MsgspecError:
-                    continue  # A newer host may say things that this client does not know.
+                    # A newer host may say things that this client does not know, its status among them.
+                    if self._welcome.done():
+                        self._greeted.set()
         except (OSError, ValueError):
             pass
         finally:
@@ -202,7 +229,8 @@ class HostClient:
                     self._records[answer].put_nowait(reply)
             case Status():
                 self.status = reply
-                self._first_status.set()
+                self._readable = True
+                self._greeted.set()
                 if self.on_status is not None:
                     self.on_status(reply)
                 self._news.set()
@@ -217,7 +245,8 @@ class HostClient:
                     else:
                         future.set_exception(from_info(error or ErrorInfo("backend_error", "Counting failed")))
             case Refused(answer=None):
-                pass
+                self._refused = True
+                self._news.set()
             case Refused(answer=answer):
                 if answer in self._records:
                     self._records[answer].put_nowait(reply)
@@ -237,6 +266,7 @@ class HostClient:
             if not future.done():
                 future.set_exception(self.died())
                 future.exception()  # Nobody may be waiting for it.
+        self._greeted.set()
         self._news.set()
         if self.on_closed is not None:
             self.on_closed()

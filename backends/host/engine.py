@@ -16,7 +16,7 @@ from backends.base import Backend, Cancel, Cancelled, Loaded, Message, TokenCoun
 from backends.errors import BackendError, BadOptions, ErrorInfo, Problem, to_info
 from backends.events import Done, LoadProgress, PromptProgress, Reasoning, Text, Timings
 from backends.host.answer import AnswerLog
-from backends.host.wire import Failed, HostSpec, Phase
+from backends.host.wire import LOAD_STOPPED, Failed, HostSpec, Phase
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Engine:
                 raise BadOptions(title, str(error), "Mend the preset.") from error
             self.loaded = backend.load(self._spec.model, options, self._report, self.load_cancel)
         except Cancelled:
-            self.error = ErrorInfo("cancelled", "Loading was stopped")
+            self.error = ErrorInfo(LOAD_STOPPED, "Loading was stopped")
             self._set("failed")
             return None
         except Exception as error:  # noqa: BLE001 - an engine may raise anything; the host goes on
@@ -141,7 +141,7 @@ class Engine:
             if isinstance(job, CountJob):
                 job.reply(error)
             else:
-                stopped = job.cancel.is_set() or error.kind == "cancelled"
+                stopped = job.cancel.is_set() or error.kind == LOAD_STOPPED
                 job.close(Done("stopped", job.usage(), Timings()) if stopped else Failed(error))
 
     def _set(self, phase: Phase) -> None:

@@ -29,6 +29,8 @@ START_S = 20.0
 END_S = 15.0
 POLL_S = 0.05
 WAIT_POLL_S = 0.25
+UNANSWERED_S = 30.0
+LOCK_SHOWN_S = 1.0
 
 _children: list[subprocess.Popen[bytes]] = []
 
@@ -71,7 +73,8 @@ class HostView(msgspec.Struct, frozen=True):
 
     @property
     def busy(self) -> bool:
-        return self.status is None or self.status.phase in {"loading", "prefill", "decode"} or bool(self.status.waiting)
+        status = self.status
+        return status is None or status.phase == "loading" or status.answer is not None or bool(status.waiting)
 
 
 def key_of(spec: HostSpec) -> str:
@@ -90,19 +93,32 @@ async def obtain(
 
     `evict` says which hosts of other models may be ended for it: "none" raises Busy if there is any, "idle" waits in
     line behind a busy one, "busy" ends that too.
-    Raises EngineDied if the process cannot be started, OSError if the state folder cannot be used.
+    Raises EngineDied if the process cannot be started or a host in the way does not answer, OutOfMemory if one does
+    not end, OSError if the state folder cannot be used.
     """
     folder = paths.hosts() / key_of(spec)
     client = await _connect_own(folder, spec)
     if client is not None:
         return client
+    clock = asyncio.get_running_loop().time
+    unanswered_since: float | None = None
     while True:
-        async with _launch_lock():
+        async with _launch_lock(report):
             blocking = await _make_room(spec, folder, report, evict)
             if blocking is None:
                 return await _start(spec, folder, report)
         if evict == "none":
             raise Busy(f"{blocking.title} is loaded", "It is not ended unasked.", "Ask something to load this model.")
+        if blocking.welcome is not None:
+            unanswered_since = None
+        elif unanswered_since is None:
+            unanswered_since = clock()
+        elif clock() - unanswered_since > UNANSWERED_S:
+            raise EngineDied(
+                f"{blocking.title} does not answer",
+                f"Its process {blocking.pid} holds its place but has said nothing for {UNANSWERED_S:.0f} s.",
+                "`deepseek-tui stop --force` ends it.",
+            )
         report(Waiting(blocking.title, blocking.status.phase if blocking.status else "not answering"))
         await asyncio.sleep(WAIT_POLL_S)
 
@@ -121,9 +137,10 @@ async def end(view: HostView, *, force: bool = False, timeout_s: float = END_S) 
     """Ask a host to end and wait until its process is gone; with `force` also when busy or deaf. Say whether it is."""
     with contextlib.suppress(OSError, TimeoutError, Problem):
         client = await open_client(view.folder, "")
-        await client.shutdown(force=force)
-        gone = await _gone(view.folder, timeout_s)
-        await client.close()
+        try:
+            gone = await client.shutdown(force=force) and await _gone(view.folder, timeout_s)
+        finally:
+            await client.close()
         if gone or not force:
             return gone
     if force and view.pid is not None and _alive(view.folder):
@@ -147,13 +164,17 @@ def reap() -> None:
     _children[:] = [child for child in _children if child.poll() is None]
 
 
-async def _connect_own(folder: Path, spec: HostSpec) -> HostClient | None:
-    """Connect to a running host of this very model and build; None if there is none that will stay."""
+async def _connect_own(folder: Path, spec: HostSpec, *, failed_too: bool = False) -> HostClient | None:
+    """Connect to a running host of this very model and build; None if there is none that will stay.
+
+    `failed_too` also takes one that has just failed to load: it is the one to say why.
+    """
     try:
         client = await open_client(folder, spec.build)
     except (OSError, TimeoutError, Problem):
         return None
-    if client.welcome.build == spec.build and client.status.phase not in {"ending", "failed"}:
+    unwanted = {"ending"} if failed_too else {"ending", "failed"}
+    if client.welcome.build == spec.build and client.status.phase not in unwanted:
         return client
     await client.close()
     return None
@@ -165,10 +186,15 @@ async def _make_room(spec: HostSpec, own: Path, report: Callable[[LaunchStep], N
         if view.folder == own and view.welcome is not None and view.welcome.build == spec.build and _stays(view):
             continue
         ending = view.status is not None and view.status.phase in {"ending", "failed"}
-        if not ending and (evict == "none" or (view.busy and evict == "idle")):
+        # A host of another build may say its status in words unknown here: it knows best whether it is busy.
+        busy = view.welcome is None or (view.status is not None and view.busy)
+        if not ending and (evict == "none" or (busy and evict == "idle")):
             return view
         report(Ending(view.title))
         if not await end(view, force=evict == "busy"):
+            now = await _view(view.folder)
+            if evict == "idle" and (now.status is None or now.busy):
+                return now  # Somebody asked it something meanwhile.
             raise OutOfMemory(
                 f"{view.title} does not give its memory back",
                 f"Its process {view.pid} did not end within {END_S:.0f} s.",
@@ -189,17 +215,22 @@ async def _start(spec: HostSpec, folder: Path, report: Callable[[LaunchStep], No
     reap()
     paths.private(folder.parent)
     paths.private(folder)
+    (folder / SPEC).touch(mode=0o600)
     (folder / SPEC).write_bytes(msgspec.json.encode(spec))
     child = _spawn(folder)
     _children.append(child)
     deadline = asyncio.get_running_loop().time() + START_S
-    while asyncio.get_running_loop().time() < deadline:
-        client = await _connect_own(folder, spec)
-        if client is not None:
-            return client
-        if child.poll() is not None and not _alive(folder):
-            break
-        await asyncio.sleep(POLL_S / 2)
+    try:
+        while asyncio.get_running_loop().time() < deadline:
+            client = await _connect_own(folder, spec, failed_too=True)
+            if client is not None:
+                return client
+            if child.poll() is not None and not _alive(folder):
+                break
+            await asyncio.sleep(POLL_S / 2)
+    except asyncio.CancelledError:
+        child.terminate()  # Nobody wants this model any more.
+        raise
     raise EngineDied(
         f"{spec.title}: its process did not start",
         last_words(folder) or f"See {folder / LOG}.",
@@ -224,15 +255,18 @@ def _spawn(folder: Path) -> subprocess.Popen[bytes]:
 
 
 @contextlib.asynccontextmanager
-async def _launch_lock() -> AsyncIterator[None]:
+async def _launch_lock(report: Callable[[LaunchStep], None]) -> AsyncIterator[None]:
     """Hold the user's launch lock: between looking for room and starting, nobody else starts anything."""
     descriptor = os.open(paths.private(paths.hosts()) / "launch.lock", os.O_CREAT | os.O_RDWR, 0o600)
     try:
+        waited_s = 0.0
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
+                if waited_s < LOCK_SHOWN_S <= (waited_s := waited_s + POLL_S):
+                    report(Waiting("Another window", "starting a model"))
                 await asyncio.sleep(POLL_S)
         yield
     finally:
@@ -245,7 +279,7 @@ async def _view(folder: Path) -> HostView:
         client = await open_client(folder, "")
     except (OSError, TimeoutError, Problem):
         return HostView(folder.name, folder, pid, None, None)
-    view = HostView(folder.name, folder, pid, client.welcome, client.status)
+    view = HostView(folder.name, folder, pid, client.welcome, client.status if client.readable else None)
     await client.close()
     return view
 
@@ -257,7 +291,7 @@ def _alive(folder: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:

@@ -23,10 +23,10 @@ class LineSocket:
         sock.setblocking(False)
         self._sock = sock
         self._loop = asyncio.get_running_loop()
+        self._sending = asyncio.Lock()
         self._buffer = bytearray()
         self._searched = 0
-        self.descriptors: list[int] = []
-        """Descriptors received and not taken yet, in order."""
+        self._descriptors: list[int] = []
 
     async def read(self) -> bytes | None:
         """Return the next line without its newline, None at the end. Raises ConnectionError, ValueError if too long."""
@@ -47,17 +47,24 @@ class LineSocket:
 
     async def send(self, data: bytes, descriptor: int | None = None) -> None:
         """Send all of `data`; `descriptor` travels with its first byte. Raises ConnectionError."""
-        if descriptor is not None:
-            sent = await self._send_with(data, descriptor)
-            data = data[sent:]
-        if data:
-            await self._loop.sock_sendall(self._sock, data)
+        async with self._sending:  # A long line may take several writes; no other must come between them.
+            if descriptor is not None:
+                sent = await self._send_with(data, descriptor)
+                data = data[sent:]
+            if data:
+                await self._loop.sock_sendall(self._sock, data)
+
+    def take_descriptor(self) -> int | None:
+        """Return the oldest descriptor that came and was not taken yet; it is the caller's to close."""
+        return self._descriptors.pop(0) if self._descriptors else None
+
+    def drop_descriptors(self) -> None:
+        """Close every descriptor that nobody has taken."""
+        while (descriptor := self.take_descriptor()) is not None:
+            os.close(descriptor)
 
     def close(self) -> None:
-        for descriptor in self.descriptors:
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
-        self.descriptors.clear()
+        self.drop_descriptors()
         self._sock.close()
 
     async def _receive(self) -> bytes:
@@ -67,7 +74,7 @@ class LineSocket:
             except BlockingIOError:
                 await self._ready(self._loop.add_reader, self._loop.remove_reader)
             else:
-                self.descriptors.extend(descriptors)
+                self._descriptors.extend(descriptors)
                 return data
 
     async def _send_with(self, data: bytes, descriptor: int) -> int:

@@ -43,10 +43,12 @@ from backends.host.wire import (
 )
 
 STOP_GRACE_S = 0.1
-DRAIN_S = 10.0
 QUIT_S = 5.0
+PARTING_S = 0.05
+ACCEPT_AGAIN_S = 0.1
 FAILED_LINGER_S = 2.0
 KEPT_ANSWERS = 4
+STUCK_STATUS = 70
 
 
 class Connection:
@@ -61,7 +63,7 @@ class Connection:
         self.replies: list[Reply] = []
         self.status_due = False
         self.wake = asyncio.Event()
-        self.only_looks = False
+        self.only_looks = True  # until it greets as one who stays
 
 
 class Server:
@@ -77,6 +79,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
+        self._stuck = False
         self._wake_pending = False
         self._idle_since = time.monotonic()
         self._end_timer: asyncio.TimerHandle | None = None
@@ -95,10 +98,8 @@ class Server:
         for log in self._open_answers():
             log.cancel.set()
             await self._close(log, Done("stopped", log.usage(), Timings()))
-        if self._engine.error is None:
-            self._engine.phase = "ending"
         self._tell_all()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(PARTING_S)
         await asyncio.to_thread(self._engine.quit, QUIT_S)
 
     def end(self) -> None:
@@ -108,7 +109,12 @@ class Server:
 
     async def _accept(self) -> None:
         while True:
-            sock, _ = await self._loop.sock_accept(self._listener)
+            try:
+                sock, _ = await self._loop.sock_accept(self._listener)
+            except OSError as error:  # Out of descriptors, say: those who are connected go on.
+                os.write(2, f"No new connection: {error}\n".encode())
+                await asyncio.sleep(ACCEPT_AGAIN_S)
+                continue
             if peer_uid(sock) != os.getuid():
                 sock.close()
                 continue
@@ -123,6 +129,8 @@ class Server:
                 try:
                     self._handle(connection, decode_request(line))
                 except msgspec.MsgspecError as error:
+                    # A spool that came with it must not be taken for the next answer's.
+                    connection.socket.drop_descriptors()
                     self._reply(connection, Refused(ErrorInfo("protocol", "Not understood", str(error))))
         except (OSError, ValueError):
             pass  # The client is gone or talks nonsense: either way the connection ends here.
@@ -145,9 +153,11 @@ class Server:
                     lines.append(encode(self._status()))
                 for answer, sent in list(connection.watched.items()):
                     log = self._answers[answer]
-                    lines += log.lines[sent:]
-                    connection.watched[answer] = len(log.lines)
-                    if log.finished and connection.watched[answer] == len(log.lines):
+                    finished = log.finished
+                    fresh = log.lines[sent:]  # the engine's thread may add more at any moment
+                    lines += fresh
+                    connection.watched[answer] = sent + len(fresh)
+                    if finished:
                         del connection.watched[answer]
                 if lines:
                     await connection.socket.send(b"".join(lines))
@@ -190,16 +200,21 @@ class Server:
                 self._count(connection, number, messages)
 
     def _chat(self, connection: Connection, chat: Chat) -> None:
-        spool: SpoolWriter | None = None
-        if chat.spooled:
-            if not connection.socket.descriptors:
-                self._reply(connection, Refused(ErrorInfo("protocol", "The spool did not arrive"), chat.answer))
-                return
-            descriptor = connection.socket.descriptors.pop(0)
-            if chat.answer in self._answers:
+        descriptor = connection.socket.take_descriptor() if chat.spooled else None
+        refusal = ""
+        if chat.spooled and descriptor is None:
+            refusal = "The spool did not arrive"
+        elif chat.answer in self._answers:
+            refusal = "This answer exists already"
+        if refusal or self._ended.is_set():
+            # A host that ends takes nothing more; its client sees it end and asks a fresh one.
+            if descriptor is not None:
                 os.close(descriptor)
-                self._reply(connection, Refused(ErrorInfo("protocol", "This answer exists already"), chat.answer))
-                return
+            if refusal:
+                self._reply(connection, Refused(ErrorInfo("protocol", refusal), chat.answer))
+            return
+        spool: SpoolWriter | None = None
+        if descriptor is not None:
             spool = SpoolWriter(descriptor, lambda why: self._threadsafe(self._unsaved, chat.answer, why))
         log = AnswerLog(chat, spool, self._changed)
         self._forget_old()
@@ -208,7 +223,7 @@ class Server:
         self._engine.submit(log)
         current = self._engine.current
         if current is not None and current.closing:
-            self._loop.call_later(DRAIN_S, self._die_if_stuck, current)
+            self._loop.call_later(self._spec.drain_s, self._die_if_stuck, current)
         self._arm_end()
         self._tell_all()
 
@@ -220,22 +235,25 @@ class Server:
             await asyncio.sleep(STOP_GRACE_S)
         if not log.closing:
             await self._close(log, Done("stopped", log.usage(), Timings()))
+        self._arm_end()
+        self._tell_all()
         if not running:
             return
         if any(other is not log for other in self._open_answers()):
-            self._loop.call_later(DRAIN_S, self._die_if_stuck, log)
+            self._loop.call_later(self._spec.drain_s, self._die_if_stuck, log)
 
     async def _close(self, log: AnswerLog, event: Done | Failed) -> None:
         await asyncio.to_thread(log.close, event)
 
     def _die_if_stuck(self, log: AnswerLog) -> None:
         """End the process if the engine still sits in a stopped answer while others wait."""
-        waiting = self._open_answers()
-        if self._engine.current is not log or not waiting:
+        if self._engine.current is not log or not self._open_answers():
             return
         os.write(2, b"The engine did not come back after Stop; ending this process.\n")
-        # Whoever waits finds the connection closed and starts a fresh host.
-        os._exit(70)
+        # Whoever waits is told that this host ends, and asks a fresh one.
+        self._stuck = True
+        self._tell_all()
+        self._loop.call_later(PARTING_S, os._exit, STUCK_STATUS)
 
     def _count(self, connection: Connection, number: int, messages: tuple[Any, ...]) -> None:
         def reply(result: TokenCount | ErrorInfo) -> None:
@@ -254,17 +272,19 @@ class Server:
         return [log for log in self._answers.values() if not log.closing]
 
     def _busy(self) -> bool:
-        return self._engine.phase in {"loading", "prefill", "decode"} or bool(self._open_answers())
+        # An engine that has not come back from a stopped answer works for nobody.
+        return self._engine.phase == "loading" or bool(self._open_answers())
 
     def _clients(self) -> int:
         return sum(not connection.only_looks for connection in self._connections)
 
     def _status(self) -> Status:
         engine, now = self._engine, time.monotonic()
+        ending = self._stuck or (self._ended.is_set() and engine.error is None)
         current = engine.current.answer if engine.current is not None and not engine.current.closing else None
         ends_in = self._end_timer.when() - self._loop.time() if self._end_timer is not None else None
         return Status(
-            engine.phase,
+            "ending" if ending else engine.phase,
             engine.loaded,
             engine.progress,
             current,

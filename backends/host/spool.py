@@ -38,29 +38,44 @@ def create(answer: str) -> int:
     """Create an answer's spool, lock it, sync its folder; return the open descriptor. Raises OSError."""
     path = path_of(answer)
     paths.private(path.parent)
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    _sync_folder(path.parent)
-    return descriptor
+    while True:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # Before it was locked, one who tidies up may have taken it for abandoned.
+            if os.fstat(descriptor).st_nlink:
+                _sync_folder(path.parent)
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
 
 
 def running(answer: str) -> bool:
     """Say whether somebody holds the spool's lock: a host that writes it, or a client about to hand it over."""
-    with claim(answer) as claimed:
-        return not claimed and path_of(answer).exists()
+    with _locked(answer, fcntl.LOCK_SH) as locked:
+        return not locked and path_of(answer).exists()
 
 
 @contextlib.contextmanager
 def claim(answer: str) -> Iterator[bool]:
     """Hold the spool's lock inside the block; False if it is missing or somebody else holds it."""
+    with _locked(answer, fcntl.LOCK_EX) as locked:
+        yield locked
+
+
+@contextlib.contextmanager
+def _locked(answer: str, kind: int) -> Iterator[bool]:
     try:
-        descriptor = os.open(path_of(answer), os.O_RDONLY)
+        # Network file systems give an exclusive lock only to a writer.
+        descriptor = os.open(path_of(answer), os.O_RDWR)
     except FileNotFoundError:
         yield False
         return
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
         else:
@@ -127,6 +142,7 @@ class SpoolWriter:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._complete = False
+        self._sync_failed = False
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self._thread.start()
 
@@ -155,7 +171,8 @@ class SpoolWriter:
             with self._lock:
                 rest = bool(self._pending)
             if not rest:
-                self._complete = self._sync()
+                # After a failed sync the kernel may have dropped what it could not write: a later success says nothing.
+                self._complete = self._sync() and not self._sync_failed
                 return
             if time.monotonic() > deadline:
                 return
@@ -182,6 +199,7 @@ class SpoolWriter:
         try:
             os.fsync(self._descriptor)
         except OSError as error:
+            self._sync_failed = True
             self._tell(str(error.strerror or error))
             return False
         return True

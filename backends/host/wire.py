@@ -16,12 +16,17 @@ from backends.events import Done, LoadProgress, PromptProgress, Reasoning, Text
 
 PROTOCOL = 1
 MAX_LINE_BYTES = 64 * 1024 * 1024
+LOAD_STOPPED = "cancelled"
+"""The kind of a `Status.error` that no failure caused: loading was stopped."""
 
 Phase = Literal["loading", "idle", "prefill", "decode", "failed", "ending"]
 
 
 class HostSpec(msgspec.Struct, frozen=True):
-    """What one host runs. Two clients with the same backend, model and options share the host."""
+    """What one host runs. Two clients with the same backend, model and options share the host.
+
+    `drain_s` is how long a stopped engine may hold up the next request before its process is ended.
+    """
 
     backend: str
     model: str
@@ -29,6 +34,7 @@ class HostSpec(msgspec.Struct, frozen=True):
     title: str
     build: str
     keep_alive_s: float = 300.0
+    drain_s: float = 10.0
 
 
 # Client to host.

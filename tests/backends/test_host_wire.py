@@ -43,6 +43,16 @@ async def test_lines_of_any_size_arrive_whole_and_in_order() -> None:
     right.close()
 
 
+async def test_lines_sent_at_the_same_time_do_not_mix() -> None:
+    left, right = await pair()
+    lines = {bytes([letter]) * 1_000_000 for letter in b"abcd"}
+    sending = asyncio.gather(*(left.send(line + b"\n") for line in lines))
+    assert {await right.read() for _ in lines} == lines
+    await sending
+    left.close()
+    right.close()
+
+
 async def test_a_line_without_end_is_refused_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linesocket, "MAX_LINE_BYTES", 100_000)
     left, right = await pair()
