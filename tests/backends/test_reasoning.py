@@ -1,3 +1,5 @@
+"""Thoughts are told from answers, wherever the text is cut into chunks."""
+
 from __future__ import annotations
 
 import time

