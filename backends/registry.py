@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import EntryPoint, entry_points, version
+from importlib.metadata import EntryPoint, distribution, entry_points
 from pathlib import Path
 
 import msgspec
@@ -27,6 +28,8 @@ from backends.version import build_id
 GROUP = "deepseek_tui.backends"
 PROBE_TIMEOUT_S = 30.0
 KILLED_S = 1.0
+_DRIVER = Path("/proc/driver/nvidia/version")
+_WSL_DRIVER = Path("/usr/lib/wsl/lib/libnvidia-ml.so.1")
 
 
 @functools.cache
@@ -139,11 +142,27 @@ def _stamp(name: str) -> str:
     parts = [build_id(), sys.prefix]
     if entry is not None and entry.dist is not None:
         parts.append(f"{entry.dist.name} {entry.dist.version}")
-    for engine in ("llama-cpp-python", "exllamav2", "ollama"):
-        try:
-            parts.append(f"{engine} {version(engine)}")
-        except ModuleNotFoundError:
-            parts.append(f"no {engine}")
-    driver = Path("/proc/driver/nvidia/version")
-    parts.append(driver.read_text(errors="replace").partition("\n")[0] if driver.exists() else "no driver")
-    return json.dumps(parts)
+    parts += [_build_of(engine) for engine in ("llama-cpp-python", "exllamav2", "ollama")]
+    return json.dumps([*parts, _driver()])
+
+
+def _build_of(package: str) -> str:
+    """Name one installed build of a package: those for the processor and for a card have the same version."""
+    try:
+        found = distribution(package)
+    except ModuleNotFoundError:
+        return f"no {package}"
+    record = (found.read_text("RECORD") or "").encode()
+    return f"{package} {found.version} {hashlib.blake2b(record, digest_size=8).hexdigest()}"
+
+
+def _driver() -> str:
+    """Name the NVIDIA driver: Linux tells its version, of WSL's there is only the library that Windows puts there."""
+    try:
+        return _DRIVER.read_text(errors="replace").partition("\n")[0]
+    except OSError:
+        pass
+    try:
+        return f"WSL {_WSL_DRIVER.stat().st_mtime_ns}"
+    except OSError:
+        return "no driver"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from backends.titles import backend_title
 from presets.schema import PresetEntry
 from presets.sources import Located
-
-_TITLES = {"llama_cpp": "llama.cpp", "exllamav2": "ExLlamaV2", "ollama": "Ollama", "openai": "OpenAI"}
 
 
 class Outlook(msgspec.Struct, frozen=True):
@@ -25,7 +24,7 @@ class Outlook(msgspec.Struct, frozen=True):
 
 def outlook(entry: PresetEntry, backend: str, located: Located) -> Outlook:
     """Say whether `entry` can be started with `backend`, given where its model is."""
-    parts = [_TITLES.get(backend, backend)]
+    parts = [backend_title(backend)]
     if backend not in entry.preset.backends:
         hint = f"This preset can run with: {', '.join(entry.preset.backends)}."
         return Outlook(" · ".join([*parts, "not in this preset"]), ready=False, hint=hint)

@@ -32,7 +32,7 @@ def own_files(*suffixes: str) -> list[Path]:
     folders = [ROOT / name for name in (*PACKAGES, "tests", "tools", ".ci")]
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     files += [path for path in ROOT.iterdir() if path.is_file()]
-    skipped = {"__pycache__", "__snapshots__"}
+    skipped = {"__pycache__", "__snapshots__", "snapshot_report.html"}
     return sorted(p for p in files if not skipped & set(p.parts) and (not suffixes or p.suffix in suffixes))
 
 

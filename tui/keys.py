@@ -45,13 +45,18 @@ KEYS = (
     Key("program.quit", "ctrl+q", "leave", "Leave: the answer goes on. Twice: end it too", "Program", "^q", "quit"),
 )
 
+# Where the window is narrow the key line leaves these out, in this order.
+_LEFT_OUT_FIRST = (
+    "preset.backend", "answer.thought", "program.palette", "answer.retry", "chat.new", "answer.stop", "sidebar",
+)  # fmt: skip
+
 MESSAGE_KEYS = (
-    ("Tab", "Go from the composer to the messages, the presets, the chats, and back"),
-    ("↑ ↓ j k", "Scroll by lines, in the messages"),
-    ("PgUp PgDn Home End", "Scroll by pages; to the beginning; to the end"),
-    ("t", "Unfold or fold the thought, in the messages"),
+    ("Tab", "Go round: composer, presets, chats, messages"),
+    ("PgUp PgDn End", "Scroll the messages; to their end"),
+    ("↑ ↓ j k Home", "Scroll by lines; to the beginning: in the messages"),
+    ("t", "Unfold or fold the last thought, in the messages"),
     ("Enter", "Send, in the composer; open, in the lists"),
-    ("Ctrl+J", "New line, in the composer"),
+    ("Ctrl+J  ↑", "New line; in an empty composer the last question"),
 )
 
 
@@ -63,10 +68,16 @@ def bindings() -> list[Binding]:
     ]
 
 
-def key_line() -> str:
-    """Return the line at the bottom: the keys a newcomer needs."""
-    shown = [f"{key.shown} {key.label}" for key in KEYS if key.shown]
-    return "  ".join([*shown[-2:], "F2-F7 preset", *shown[:-2]])
+def key_line(width: int) -> str:
+    """Return the line at the bottom: the keys a newcomer needs, as many as are whole in `width` cells."""
+    left_out: set[str] = set()
+    for least in (*_LEFT_OUT_FIRST, ""):
+        shown = [f"{key.shown} {key.label}" for key in KEYS if key.shown and key.id not in left_out]
+        line = "  ".join([*shown[-2:], "F2-F7 preset", *shown[:-2]])
+        if len(line) <= width:
+            break
+        left_out.add(least)
+    return line
 
 
 def shown_keys(keys: str) -> str:

@@ -14,6 +14,7 @@ import msgspec
 
 from backends import paths
 from backends.errors import Problem
+from backends.host.wire import KEEP_ALIVE_S
 from presets.checking import checked
 from presets.problems import PresetError, printable, shown_path
 from presets.toml_lines import key_lines, line_of
@@ -29,7 +30,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     preset: str | None = None
-    keep_alive_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 300.0
+    keep_alive_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = KEEP_ALIVE_S
     theme: str = ""
 
 

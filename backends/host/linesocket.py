@@ -40,6 +40,7 @@ class LineSocket:
             self._searched = len(self._buffer)
             if len(self._buffer) > MAX_LINE_BYTES:
                 raise ValueError("the line is too long")
+            await asyncio.sleep(0)  # Where there is always more to read, the other tasks want their turn too.
             chunk = await self._receive()
             if not chunk:
                 return None

@@ -115,7 +115,7 @@ class Server:
                 os.write(2, f"No new connection: {error}\n".encode())
                 await asyncio.sleep(ACCEPT_AGAIN_S)
                 continue
-            if peer_uid(sock) != os.getuid():
+            if not _is_ours(sock):
                 sock.close()
                 continue
             connection = Connection(LineSocket(sock))
@@ -139,7 +139,8 @@ class Server:
             connection.socket.close()
             self._connections.discard(connection)
             self._arm_end()
-            self._tell_all()
+            if not connection.only_looks:
+                self._tell_all()
 
     async def _write(self, connection: Connection) -> None:
         with contextlib.suppress(OSError):
@@ -347,6 +348,13 @@ class Server:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _is_ours(sock: socket.socket) -> bool:
+    try:
+        return peer_uid(sock) == os.getuid()
+    except OSError:  # It has gone already, and some systems then do not say whose it was.
+        return False
 
 
 async def serve(spec: HostSpec, folder: Path, listener: socket.socket) -> None:

@@ -103,17 +103,17 @@ def read(answer: str) -> list[Record]:
 
 
 def remove(answer: str) -> None:
-    """Delete a spool that was taken in; a second time does nothing."""
+    """Delete a spool that was taken in; a second time does nothing. One that stays is for whoever tidies up next."""
     path = path_of(answer)
-    path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
         _sync_folder(path.parent)
 
 
 def answers() -> list[str]:
-    """Return the ids of all answers that have a spool."""
+    """Return the ids of all answers that have a spool. Files with other names are none of ours."""
     try:
-        return sorted(path.stem for path in paths.spools().glob("*.jsonl"))
+        return sorted(path.stem for path in paths.spools().glob("*.jsonl") if _ID.fullmatch(path.stem))
     except OSError:
         return []
 
@@ -137,7 +137,7 @@ class SpoolWriter:
         os.set_inheritable(descriptor, False)
         self._descriptor = descriptor
         self._trouble = trouble
-        self._troubled = False
+        self._told = ""
         self._pending = bytearray()
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -159,7 +159,7 @@ class SpoolWriter:
 
     def _run(self) -> None:
         unsynced_since: float | None = None
-        while not self._closing.wait(1.0 if self._troubled else FLUSH_S):
+        while not self._closing.wait(1.0 if self._told else FLUSH_S):
             if self._flush() and unsynced_since is None:
                 unsynced_since = time.monotonic()
             if unsynced_since is not None and time.monotonic() - unsynced_since >= SYNC_S - FLUSH_S:
@@ -205,6 +205,7 @@ class SpoolWriter:
         return True
 
     def _tell(self, detail: str) -> None:
-        if detail or self._troubled:
-            self._troubled = bool(detail)
+        """Pass on what is the matter, "" for nothing, whenever that changes."""
+        if detail != self._told:
+            self._told = detail
             self._trouble(detail)

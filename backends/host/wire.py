@@ -16,6 +16,7 @@ from backends.events import Done, LoadProgress, PromptProgress, Reasoning, Text
 
 PROTOCOL = 1
 MAX_LINE_BYTES = 64 * 1024 * 1024
+KEEP_ALIVE_S = 300.0
 LOAD_STOPPED = "cancelled"
 """The kind of a `Status.error` that no failure caused: loading was stopped."""
 
@@ -33,7 +34,7 @@ class HostSpec(msgspec.Struct, frozen=True):
     options: dict[str, Any]
     title: str
     build: str
-    keep_alive_s: float = 300.0
+    keep_alive_s: float = KEEP_ALIVE_S
     drain_s: float = 10.0
 
 

@@ -19,6 +19,9 @@ GPU_BUILD_HINT = (
     f"--extra-index-url {CUDA_WHEELS} llama-cpp-python"
 )
 
+BLIND = "This machine has an NVIDIA driver, but this build of llama.cpp uses only the CPU."
+"""What a plain install beside a card is, told wherever it matters."""
+
 INSTALL_HINT = "Install it: pip install llama-cpp-python (from source it takes some minutes)."
 
 log = LogTail()
@@ -92,6 +95,11 @@ def first_gpu() -> GpuDevice | None:
     except (OSError, AttributeError):
         return None
     return None
+
+
+def blind() -> bool:
+    """Say whether this build leaves an NVIDIA card idle."""
+    return not library().llama_supports_gpu_offload() and nvidia_driver_present()
 
 
 def nvidia_driver_present() -> bool:

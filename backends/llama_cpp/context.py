@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from backends.errors import BackendError, BadOptions
+from backends.hardware.memory import ram
 from backends.llama_cpp.binding import log
 from backends.llama_cpp.model import out_of_memory
 from backends.llama_cpp.offload import ModelShape
@@ -45,13 +45,14 @@ def check_options(options: LlamaCppOptions) -> None:
 
 
 def check_host_memory(shape: ModelShape, options: LlamaCppOptions, host_blocks: int) -> None:
-    """Raise OutOfMemory for a KV cache that the machine can never hold: the kernel would end the process instead."""
+    """Raise OutOfMemory for a KV cache that this process can never hold: the kernel would end it instead."""
     need = shape.kv_bytes_per_layer(round_context(options.context), options.kv_cache) * host_blocks
-    have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if need > have:
+    memory = ram()
+    have = memory.limit_bytes or memory.total_bytes
+    if have is not None and need > have:
         raise out_of_memory(
             f"The KV cache for {options.context} tokens needs {need / 1024**3:.1f} GiB; "
-            f"the machine has {have / 1024**3:.1f} GiB."
+            f"there are {have / 1024**3:.1f} GiB for this process."
         )
 
 

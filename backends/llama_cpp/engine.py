@@ -40,13 +40,13 @@ class LlamaCppBackend(Backend):
         try:
             gpu = bool(binding.library().llama_supports_gpu_offload())
             version = binding.version()
-            blind = not gpu and binding.nvidia_driver_present()
+            blind = binding.blind()
         except NotInstalled as error:
             return Availability(ready=False, detail=error.detail, hint=error.hint)
         except Exception as error:  # noqa: BLE001 - whatever a foreign build does, this only tells of it
             return Availability(ready=False, detail=f"{type(error).__name__}: {error}", hint=binding.INSTALL_HINT)
-        detail = "This machine has an NVIDIA driver, but this build of llama.cpp uses only the CPU." if blind else ""
-        return Availability(True, version, gpu, detail, binding.GPU_BUILD_HINT if blind else "", _CAPABILITIES)
+        detail, hint = (binding.BLIND, binding.GPU_BUILD_HINT) if blind else ("", "")
+        return Availability(True, version, gpu, detail, hint, _CAPABILITIES)
 
     def load(
         self, model: str, options: LlamaCppOptions, report: Callable[[LoadProgress], None], cancel: Cancel

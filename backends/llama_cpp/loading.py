@@ -12,7 +12,7 @@ from backends.base import Cancel, Cancelled
 from backends.errors import BadModelFile
 from backends.events import LoadProgress
 from backends.llama_cpp import offload
-from backends.llama_cpp.binding import GpuDevice
+from backends.llama_cpp.binding import BLIND, GPU_BUILD_HINT, GpuDevice, blind
 from backends.llama_cpp.context import check_host_memory, create_context, round_context
 from backends.llama_cpp.decode import OK, Decoder
 from backends.llama_cpp.model import load_model
@@ -56,6 +56,8 @@ def open_on(
     if gpu is None:
         if asked not in ("auto", 0):
             notes.append("gpu_layers has no effect: this build of llama.cpp finds no GPU.")
+        if asked != 0 and blind():
+            notes.append(f"{BLIND} {GPU_BUILD_HINT}")
         return open_model(lib, path, options, 0, report, cancel)
     if asked != "auto":
         return open_model(lib, path, options, asked, report, cancel)

@@ -57,6 +57,20 @@ async def test_one_who_only_looks_does_not_keep_a_host(hosts: Any, eventually: A
     assert looker.status.phase == "ending"
 
 
+async def test_one_who_only_looks_disturbs_no_client(hosts: Any) -> None:
+    client = await hosts.loaded(hosts.spec())
+    heard: list[Any] = []
+    client.on_status = heard.append
+    for _ in range(3):
+        await launch.survey()
+    await asyncio.sleep(0.2)
+    assert heard == []
+    other = await hosts.loaded(hosts.spec())
+    await other.close()
+    await asyncio.sleep(0.2)
+    assert [status.clients for status in heard][-1] == 1
+
+
 async def test_looking_again_and_again_does_not_put_off_the_end(hosts: Any, eventually: Any) -> None:
     client = await hosts.loaded(hosts.spec(keep_alive_s=0.5))
     await client.close()

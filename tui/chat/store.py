@@ -69,8 +69,10 @@ class StoredMessage(msgspec.Struct, frozen=True):
     error: ErrorInfo | None
 
     @property
-    def partial(self) -> Partial:
-        """What of this answer there is, to go on with."""
+    def partial(self) -> Partial | None:
+        """What of this answer there is, to go on with; None if there is nothing."""
+        if not (self.text or self.reasoning):
+            return None
         return Partial(self.reasoning, self.text, thinking=bool(self.reasoning) and not self.text)
 
 
@@ -152,6 +154,25 @@ class Store:
             conversation,
         )
         return [_message(row) for row in rows]
+
+    def count(self) -> int:
+        """Return how many conversations there are."""
+        return int(self._rows("SELECT count(*) FROM conversation")[0][0])
+
+    def branch_length(self, conversation: str) -> int:
+        """Return how many messages `branch` has, without reading them."""
+        rows = self._rows(
+            """
+            WITH RECURSIVE up (id) AS (
+                SELECT head FROM conversation WHERE id = ?
+                UNION ALL
+                SELECT message.parent FROM message JOIN up ON message.id = up.id
+            )
+            SELECT count(id) FROM up
+            """,
+            conversation,
+        )
+        return int(rows[0][0])
 
     def message(self, message: str) -> StoredMessage | None:
         rows = self._rows("SELECT * FROM message WHERE id = ?", message)

@@ -1,24 +1,27 @@
-"""Who is to answer: a preset on one of its backends, resolved to what a host needs to know."""
+"""Who is to answer: a preset on one of its backends, chosen, and resolved to what a host needs to know."""
 
 from __future__ import annotations
 
 import msgspec
 
 from backends.base import ReasoningStyle, Sampling
-from backends.errors import ModelNotFound
-from backends.host.wire import HostSpec
+from backends.errors import ModelNotFound, Problem
+from backends.host.wire import KEEP_ALIVE_S, HostSpec
+from backends.titles import backend_title
 from backends.version import build_id
+from presets.catalog import Catalog, find
 from presets.schema import PresetEntry, options_for, source_for
 from presets.sources import locate, parse
 from tui.chat.store import Asked
 
+__all__ = ["Target", "backend_title", "choose", "resolve"]
+
 
 class Target(msgspec.Struct, frozen=True):
-    """A preset ready to be loaded. `label` names it on answers: "Starter 135M · llama.cpp"."""
+    """A preset ready to be loaded."""
 
     preset: str
     title: str
-    label: str
     spec: HostSpec
     sampling: Sampling
     reasoning: ReasoningStyle
@@ -36,7 +39,7 @@ def resolve(entry: PresetEntry, backend: str | None = None, keep_alive_s: float 
     located = locate(parse(source_for(preset, chosen, name=entry.name)))
     if located.present is False:
         raise ModelNotFound(f"{preset.title}: {located.detail or 'the model is not here'}", "", located.hint)
-    default = HostSpec.keep_alive_s if keep_alive_s is None else keep_alive_s
+    default = KEEP_ALIVE_S if keep_alive_s is None else keep_alive_s
     spec = HostSpec(
         backend=chosen,
         model=located.model,
@@ -48,13 +51,29 @@ def resolve(entry: PresetEntry, backend: str | None = None, keep_alive_s: float 
     return Target(
         preset=entry.name,
         title=preset.title,
-        label=f"{preset.title} · {backend_title(chosen)}",
         spec=spec,
         sampling=preset.sampling,
         reasoning=preset.model.reasoning,
     )
 
 
-def backend_title(name: str) -> str:
-    """Return a backend's name as people write it, without importing it."""
-    return {"llama_cpp": "llama.cpp", "exllamav2": "ExLlamaV2", "ollama": "Ollama", "openai": "OpenAI"}.get(name, name)
+def choose(
+    catalog: Catalog,
+    named: str | None,
+    last: str | None,
+    backend: str | None = None,
+    keep_alive_s: float | None = None,
+) -> Target:
+    """Return who is to answer: the preset `named`, else the one used `last`, else the first that can run.
+
+    Raises Problem: an unknown or broken preset, no model, no such backend.
+    """
+    if named:
+        return resolve(find(catalog, named), backend, keep_alive_s)
+    first: Problem | None = None
+    for entry in sorted(catalog.entries, key=lambda entry: entry.name != last):
+        try:
+            return resolve(entry, backend, keep_alive_s)
+        except Problem as problem:
+            first = first or problem
+    raise first or Problem("There is no preset", "", "`deepseek-tui presets check` tells what is wrong with yours.")

@@ -13,7 +13,7 @@ from backends.errors import EngineDied, ErrorInfo, Problem, to_info
 from backends.events import Done
 from backends.host import launch, spool
 from backends.host.client import HostClient, HostEnded
-from backends.host.wire import Failed, Record
+from backends.host.wire import Failed, HostSpec, Record
 from tui.chat import recovery
 from tui.chat.answer import Answer
 from tui.chat.store import Conversation, Store, StoredMessage, StoreError
@@ -61,6 +61,17 @@ def abandon(begun: asyncio.Future[Begun]) -> None:
     """Free the spool of a turn that nobody waits for any more: whoever comes next takes it in."""
     if not begun.cancelled() and begun.exception() is None:
         os.close(begun.result().descriptor)
+
+
+async def obtain(
+    spec: HostSpec, report: Callable[[launch.LaunchStep], None], *, evict: launch.Evict = "idle"
+) -> HostClient:
+    """Return a connection to the host of `spec` like `launch.obtain`. Raises Problem."""
+    try:
+        return await launch.obtain(spec, report, evict=evict)
+    except OSError as error:
+        hint = "`deepseek-tui doctor` looks at the state folder."
+        raise Problem("The model's process cannot be started", str(error), hint) from error
 
 
 async def generate(

@@ -77,11 +77,11 @@ def _fail_in_json(problem: Problem) -> int:
     """Tell an error from before the answer as the stream would have told it."""
     import sys
 
-    from backends.host.wire import Failed, Record
+    from tui.chat import turn
     from tui.chat.answer import Answer
     from tui.commands.printing import JsonPrinter
 
     answer = Answer()
-    answer.take(Record("", 0, 0.0, Failed(to_info(problem))))
+    turn.fail(answer, to_info(problem))
     sys.stdout.write(JsonPrinter().end(answer, None, None).decode())
     return output.FAILED

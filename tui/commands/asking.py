@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from backends.base import ChatRequest, Message
-from backends.errors import ErrorInfo, Problem
+from backends.errors import ErrorInfo
 from backends.host import launch
 from backends.host.client import HostClient
 from backends.host.wire import Status
@@ -96,12 +96,7 @@ class Asking:
         if self._stopping:
             # The host that was told to stop has ended instead; no other is started.
             raise asyncio.CancelledError
-        try:
-            client = await launch.obtain(self._target.spec, self._step, evict=self._evict)
-        except OSError as error:
-            hint = "`deepseek-tui doctor` looks at the state folder."
-            raise Problem("The model's process cannot be started", str(error), hint) from error
-        self._client = client
+        client = self._client = await turn.obtain(self._target.spec, self._step, evict=self._evict)
         client.on_status = self._status_changed
         self._status_changed(client.status)
         return client

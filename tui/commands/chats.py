@@ -8,11 +8,11 @@ import time
 import msgspec
 
 from backends.host import spool
+from backends.titles import backend_title
 from tui.chat import recovery
 from tui.chat.answer import fold
 from tui.chat.clean import clean_line
 from tui.chat.store import Conversation, Store, StoredMessage, StoreError
-from tui.chat.target import backend_title
 from tui.commands import output, parser, table
 
 LIMIT = 20
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _list(store: Store, limit: int, as_json: bool) -> int:
     found = store.conversations(limit + 1)
     rows = [
-        ChatRow(c.id, c.title, c.created_at, c.updated_at, c.preset, len(store.branch(c.id))) for c in found[:limit]
+        ChatRow(c.id, c.title, c.created_at, c.updated_at, c.preset, store.branch_length(c.id)) for c in found[:limit]
     ]
     more = len(found) > limit
     if as_json:
@@ -103,8 +103,7 @@ def _so_far(message: StoredMessage) -> StoredMessage:
     """Return a running answer with what its host has written of it until now."""
     if message.state != "streaming":
         return message
-    before = message.partial if message.text or message.reasoning else None
-    answer = fold(spool.read(message.id), before)
+    answer = fold(spool.read(message.id), message.partial)
     return msgspec.structs.replace(message, text=answer.text, reasoning=answer.reasoning)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import shlex
 import sqlite3
 import stat
 import sys
@@ -20,6 +22,7 @@ from backends.hardware.gpu import GpuReading
 from backends.hardware.memory import ram
 from backends.hardware.sampler import HANGS_AFTER_S, GpuSampler
 from backends.host.launch import HostView
+from backends.titles import backend_title
 from backends.version import VERSION, build_id
 from presets.catalog import Catalog
 from presets.problems import shown_path
@@ -27,7 +30,6 @@ from presets.schema import source_for
 from presets.sources import locate, parse
 from tui import terminal
 from tui.chat.store import Store
-from tui.chat.target import backend_title
 from tui.commands import table
 from tui.settings import load_settings, settings_file
 
@@ -58,7 +60,8 @@ def folders() -> Iterator[Check]:
 
 
 def _folder(name: str, folder: Path, *, needed: bool) -> Check:
-    shown, bad = shown_path(folder), "fail" if needed else "warn"
+    bad: State = "fail" if needed else "warn"
+    shown, named = shown_path(folder), shlex.quote(str(folder))
     try:
         paths.private(folder)
         probe = folder / f".doctor-{os.getpid()}"
@@ -66,29 +69,25 @@ def _folder(name: str, folder: Path, *, needed: bool) -> Check:
         probe.unlink()
         info = folder.stat()
     except OSError as error:
-        fix = f"Check the owner and the free space: ls -ld {folder}; df -h {folder}"
-        return Check(name, _state(bad), f"{shown}: {error.strerror or error}", fix)
+        fix = f"Check the owner and the free space: ls -ld {named}; df -h {named}"
+        return Check(name, bad, f"{shown}: {error.strerror or error}", fix)
     if info.st_uid != os.getuid():
-        return Check(name, "warn", f"{shown} belongs to another user", f"sudo chown -R {os.getuid()} {folder}")
+        return Check(name, "warn", f"{shown} belongs to another user", f"sudo chown -R {os.getuid()} {named}")
     if stat.S_IMODE(info.st_mode) & 0o077:
-        return Check(name, "warn", f"{shown} can be read by others", f"chmod 700 {folder}")
+        return Check(name, "warn", f"{shown} can be read by others", f"chmod 700 {named}")
     return Check(name, "ok", f"{shown} is writable and private")
-
-
-def _state(word: str) -> State:
-    return "fail" if word == "fail" else "warn"
 
 
 def database() -> Iterator[Check]:
     """The conversations must open."""
     try:
-        store = Store()
-        chats = len(store.conversations(1_000_000))
-        store.close()
+        with contextlib.closing(Store()) as store:
+            chats = store.count()
     except Problem as problem:
         yield Check("conversations", "fail", str(problem), problem.hint)
     else:
-        yield Check("conversations", "ok", f"{chats} chats; SQLite {sqlite3.sqlite_version}")
+        counted = f"{chats} {'chat' if chats == 1 else 'chats'}"
+        yield Check("conversations", "ok", f"{counted}; SQLite {sqlite3.sqlite_version}")
 
 
 def settings() -> Iterator[Check]:
@@ -111,7 +110,10 @@ def sockets() -> Iterator[Check]:
         yield Check("socket path", "ok", f"{length} bytes: too long for a socket, so it goes by /proc/self/fd")
     else:
         yield Check(
-            "socket path", "fail", f"{length} bytes are too long for a socket here", "export DEEPSEEK_TUI_HOME=/tmp/d"
+            "socket path",
+            "fail",
+            f"{length} bytes are too long for a socket here",
+            "export DEEPSEEK_TUI_HOME=…   (a folder of your own with a shorter path)",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 
 from backends.host.launch import Ending, LaunchStep, Starting, Waiting
 from backends.host.wire import Status
@@ -24,6 +25,7 @@ class Progress:
         self._terminal = output.is_terminal(2)
         self._quiet = quiet
         self._stage = self._shown = ""
+        self._loads = False
         self._drawn_at = 0.0
 
     def step(self, title: str, step: LaunchStep) -> None:
@@ -38,8 +40,12 @@ class Progress:
                 self._show("loading", f"loading {title}")
 
     def status(self, title: str, status: Status, answer: str) -> None:
-        """Tell what the host is doing."""
+        """Tell what the host is doing, and what is to be known of a model that was loaded for this answer."""
+        if self._loads and status.loaded is not None:
+            self._loads = False
+            self._note(status.loaded.notes)
         if status.phase == "loading":
+            self._loads = True
             load = status.load
             text = f"loading {title}"
             if load is not None and load.stage == "warming":
@@ -68,6 +74,12 @@ class Progress:
         if self._shown and self._terminal:
             self._write(_ERASE)
         self._shown = ""
+
+    def _note(self, notes: Sequence[str]) -> None:
+        self.clear()
+        if not self._quiet:
+            for note in notes:
+                self._write(f"note: {clean_line(note)}\n")
 
     def _show(self, stage: str, text: str) -> None:
         if self._quiet or text == self._shown:

@@ -11,8 +11,8 @@ from backends.events import LoadProgress
 from backends.hardware.memory import process_rss
 from backends.host import launch
 from backends.host.wire import Status
+from backends.titles import backend_title
 from backends.version import build_id
-from tui.chat.target import backend_title
 from tui.commands import output, parser, table
 
 _EPILOG = "`deepseek-tui stop` ends idle ones."
@@ -39,6 +39,7 @@ class HostRow(msgspec.Struct, frozen=True):
     context: int | None = None
     gpu_layers: int | None = None
     layers: int | None = None
+    notes: tuple[str, ...] | None = None
     answer: str | None = None
     waiting: tuple[str, ...] | None = None
     clients: int | None = None
@@ -89,6 +90,7 @@ def _row(view: launch.HostView) -> HostRow:
         context=loaded.context if loaded else None,
         gpu_layers=loaded.gpu_layers if loaded else None,
         layers=loaded.layers if loaded else None,
+        notes=loaded.notes if loaded else None,
         answer=status.answer,
         waiting=status.waiting,
         clients=status.clients,

@@ -49,7 +49,7 @@ def help_text() -> Content:
     lines.append(Content.styled("Marks", "bold $text-accent"))
     lines += [
         _row("●  ▌  !", "loaded · chosen · cannot be used as it is"),
-        _row("–", "unknown: a figure that nobody measured is never shown as 0"),
+        _row("–", "unknown: what nobody measured is not shown as 0"),
     ]
     return Content("\n").join(lines)
 

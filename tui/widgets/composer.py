@@ -38,6 +38,13 @@ class Composer(TextArea):
     class Recall(Message):
         """The user wants an earlier question back, in an empty composer."""
 
+    class Scroll(Message):
+        """A key that the text has no use for: the conversation may move. `key` is pageup, pagedown or end."""
+
+        def __init__(self, key: str) -> None:
+            super().__init__()
+            self.key = key
+
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 (Textual's name)
         super().__init__(
             id=id,
@@ -62,6 +69,12 @@ class Composer(TextArea):
             case "up" if not self.text:
                 self._taken(event)
                 self.post_message(self.Recall())
+            case "pageup" | "pagedown" if self.max_scroll_y == 0:
+                self._taken(event)
+                self.post_message(self.Scroll(event.key))
+            case "end" if self.cursor_location == self.document.end:
+                self._taken(event)
+                self.post_message(self.Scroll(event.key))
             case _:
                 await super()._on_key(event)
 

@@ -40,12 +40,21 @@ class PresetList(OptionList):
             super().__init__()
             self.name = name
 
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 (Textual's name)
+        super().__init__(id=id)
+        self._used: int | None = None
+
     def show(self, presets: list[PresetLine], width: int) -> None:
         """Replace the lines; `width` is the number of cells there are."""
         kept = self.highlighted
+        self._used = next((number for number, line in enumerate(presets) if line.mark in {"loaded", "chosen"}), 0)
         self.set_options([Option(_preset(line, width), id=line.name) for line in presets])
         if kept is not None and kept < len(presets):
             self.highlighted = kept
+
+    def on_focus(self) -> None:
+        if self.highlighted is None:
+            self.highlighted = self._used
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         event.stop()
@@ -61,13 +70,24 @@ class ChatList(OptionList):
             super().__init__()
             self.conversation = conversation
 
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 (Textual's name)
+        super().__init__(id=id)
+        self._open: int | None = None
+
     def show(self, chats: list[ChatLine]) -> None:
         """Replace the lines; the reader's place stays."""
         kept = self.highlighted_option.id if self.highlighted_option is not None else None
+        self._open = next((number for number, line in enumerate(chats) if line.open), None)
         self.set_options([_chat(line) for line in chats])
         places = {line.id: number for number, line in enumerate(chats) if line.id}
         if kept in places:
             self.highlighted = places[kept]
+
+    def on_focus(self) -> None:
+        if self.highlighted is None:
+            self.highlighted = self._open
+            if self.highlighted is None:
+                self.action_first()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         event.stop()

@@ -25,7 +25,7 @@ def make_target(
     model: str = "model", *, keep_alive_s: float = 60.0, drain_s: float = 10.0, **options: object
 ) -> Target:
     spec = HostSpec("echo", model, options, f"Echo {model}", "this build", keep_alive_s, drain_s)
-    return Target(model, f"Echo {model}", f"Echo {model} · echo", spec, Sampling(), "auto")
+    return Target(model, f"Echo {model}", spec, Sampling(), "auto")
 
 
 class Screen:

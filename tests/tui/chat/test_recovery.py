@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from backends import paths
 from backends.events import Done, Text
 from backends.host import spool
 from backends.host.wire import Record, encode
 from tui.chat import recovery
-from tui.chat.store import Asked, Store
+from tui.chat.store import Asked, Store, StoreError
 
 ASKED = Asked("p", "echo", "m")
 
@@ -90,6 +91,35 @@ def test_a_spool_of_an_answer_that_is_in_already_goes() -> None:
     store.close()
 
 
+def test_what_is_no_spool_of_ours_is_passed_over() -> None:
+    store = Store()
+    left_behind(store, "a1", Text("a"), Done("stop"))
+    for name in ("a1 (copy).jsonl", ".a1.jsonl.swp", "é.jsonl"):
+        (paths.spools() / name).write_text("{}\n")
+    assert recovery.take_in_all(store) == []
+    row = store.message("a1")
+    assert row is not None
+    assert row.state == "done"
+    store.close()
+
+
+def test_a_spool_that_cannot_be_read_keeps_neither_the_others_nor_the_program() -> None:
+    store = Store()
+    for answer in ("bad", "good"):
+        left_behind(store, answer, Text("a"), Done("stop"))
+    spool.remove("bad")
+    spool.path_of("bad").mkdir()
+    assert recovery.take_in_all(store) == ["bad"]
+    row = store.message("good")
+    assert row is not None
+    assert row.state == "done"
+    with pytest.raises(StoreError, match="cannot be taken in") as raised:
+        recovery.take_in(store, "bad")
+    assert str(spool.path_of("bad")) in raised.value.detail
+    assert raised.value.hint
+    store.close()
+
+
 def test_many_who_take_in_at_once_do_it_once() -> None:
     store = Store()
     for number in range(10):
@@ -147,7 +177,7 @@ async def main(name, words, speed):
         if session.host_pid:
             tell("host", session.host_pid)
     session = Session(Store(), changed)
-    session.choose(Target("p", "P", "P", spec, Sampling(), "auto"))
+    session.choose(Target("p", "P", spec, Sampling(), "auto"))
     for number in range(100):
         question = f"{name} {number}"
         tell("asking", question)

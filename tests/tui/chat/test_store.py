@@ -135,6 +135,7 @@ def test_a_retry_makes_a_sibling_and_the_branch_follows_it() -> None:
     assert [message.text for message in store.branch(first.conversation)] == ["question", "second"]
     turn(store, "next", first.conversation, "third")
     assert [m.text for m in store.branch(first.conversation)] == ["question", "second", "next", "third"]
+    assert (store.branch_length(first.conversation), store.count()) == (4, 1)
     kept = store.message(first.id)
     assert kept is not None
     assert kept.text == "answer"

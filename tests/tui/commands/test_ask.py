@@ -279,3 +279,16 @@ def test_the_starter_model_answers_and_stays_warm(run: Run) -> None:
         assert second.events[-1]["usage"]["prompt_tokens"] > 0
     finally:
         assert run("stop", "--force").status == 0
+
+
+def test_what_is_to_be_known_of_a_model_is_said_once_when_it_is_loaded(run: Run, home: Path) -> None:
+    folder = home / "config" / "presets"
+    folder.mkdir(parents=True)
+    (folder / "odd.toml").write_text('extends = "starter"\ncontext = 300\n[sampling]\nmax_tokens = 2\n')
+    note = "note: The context was rounded up from 300 to 512 tokens, a multiple of 256."
+    first = run("ask", "-p", "odd", "hi")
+    assert (first.status, note in first.err.splitlines()) == (0, True)
+    assert "note:" not in run("ask", "-p", "odd", "hi").err
+    (host,) = run("ps", "--json").json["hosts"]
+    assert note.removeprefix("note: ") in host["notes"]
+    assert run("stop").status == 0

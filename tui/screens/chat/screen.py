@@ -18,15 +18,16 @@ from backends.errors import Problem
 from backends.hardware.sampler import GpuSampler
 from presets.catalog import Catalog
 from presets.schema import PresetEntry
-from tui import keys, terminal
+from tui import keys
 from tui.chat.clean import clean_line
 from tui.chat.session import Change, Session
 from tui.chat.target import resolve
 from tui.screens.chat import lists, start, wording
+from tui.screens.chat.around import Around
 from tui.screens.chat.shown import Shown
 from tui.screens.help import HelpScreen
 from tui.widgets.composer import Composer
-from tui.widgets.lines import Line, edges, joined
+from tui.widgets.lines import Line
 from tui.widgets.sidebar import ChatList, PresetList
 from tui.widgets.transcript import Transcript
 
@@ -65,8 +66,10 @@ class ChatScreen(Screen[None]):
         self._ticking: Timer | None = None
         self._leaving = False
         self._begun = False
+        self._noted: int | None = None
         self._send_when_ready = False
         self._sampler = GpuSampler(interval_s=3600)
+        self._around = Around(self, self._sampler, self._show_lines)
 
     # What there is.
 
@@ -105,7 +108,8 @@ class ChatScreen(Screen[None]):
         self._catalog, self._keep_alive_s, self._session = begun.catalog, begun.settings.keep_alive_s, begun.session
         self._titles = {entry.name: entry.preset.title for entry in begun.catalog.entries}
         if begun.chat is None:
-            self._shown.notice(wording.welcome_entry())
+            starter = begun.target is not None and begun.target.preset == start.STARTER
+            self._shown.notice(wording.welcome_entry(starter=starter))
         for problem in (*begun.problems, *begun.catalog.problems):
             self._shown.problem(problem)
         if begun.session is not None:
@@ -144,9 +148,18 @@ class ChatScreen(Screen[None]):
                 if session.loaded_target is not None and session.host_pid is not None:
                     self._sampler.watch([session.host_pid])
                 self._show_presets(session)
+                self._tell_notes(session)
         if (session.busy or session.loading) and self._ticking is not None:
             self._ticking.resume()
         self._show_lines()
+
+    def _tell_notes(self, session: Session) -> None:
+        """Say, once for each loading, what the engine has to say about the model it has loaded."""
+        loaded = session.status.loaded if session.status is not None else None
+        pid, target = session.host_pid, session.loaded_target
+        if loaded is not None and loaded.notes and target is not None and pid != self._noted:
+            self._noted = pid
+            self._shown.notice(wording.notes_entry(target.title, loaded.notes))
 
     def _tick(self) -> None:
         session = self._session
@@ -187,24 +200,7 @@ class ChatScreen(Screen[None]):
     # The lines and lists.
 
     def _show_lines(self) -> None:
-        session = self._session
-        title = session.conversation.title if session and session.conversation else "New chat"
-        where = "SSH" if terminal.remote() else ""
-        width = self.size.width - 2
-        self._line("title").say(edges("deepseek-tui", clean_line(title), where, width))
-        self._line("keys").say(keys.key_line())
-        if session is None:
-            return
-        doing = "Leaving: the answer goes on. ^q again ends it too" if self._leaving else wording.doing(session)
-        if not doing and self._below:
-            doing = "↓ more below · End goes there"
-        self._line("progress").say(clean_line(doing))
-        sample = self._sampler.latest()
-        parts = wording.status_parts(session, sample.reading if sample else None, short=self.size.width < 100)
-        self._line("status").say(clean_line(joined(parts, width)))
-
-    def _line(self, name: str) -> Line:
-        return self.query_one(f"#{name}", Line)
+        self._around.show(self._session, below=self._below, leaving=self._leaving)
 
     def _show_presets(self, session: Session) -> None:
         chosen, loaded = session.target, session.loaded_target
@@ -238,7 +234,7 @@ class ChatScreen(Screen[None]):
                 "Starting: it is sent in a moment" if not self._begun else "Nothing was sent. Your text stays here"
             )
         elif session.busy:
-            self._say("An answer is running: Esc stops it. Your text stays here")
+            self._say(wording.not_yet(session))
         else:
             try:
                 await session.send(event.text)
@@ -246,6 +242,16 @@ class ChatScreen(Screen[None]):
                 self._shown.problem(problem)
             else:
                 event.composer.clear()
+                self._shown.forget_notices()
+                self._say("")
+
+    def on_composer_scroll(self, event: Composer.Scroll) -> None:
+        transcript = self.query_one(Transcript)
+        {
+            "pageup": transcript.action_page_up,
+            "pagedown": transcript.action_page_down,
+            "end": transcript.action_end,
+        }[event.key]()
 
     def on_composer_recall(self, _event: Composer.Recall) -> None:
         if self._session is not None:
@@ -289,6 +295,7 @@ class ChatScreen(Screen[None]):
         session, entry = self._session, self._entry(name)
         if session is None:
             return
+        self._say("")
         if entry is None:
             problem = next((problem for problem in self._catalog.problems if problem.name == name), None)
             if problem is not None:
@@ -305,6 +312,7 @@ class ChatScreen(Screen[None]):
     async def action_stop(self) -> None:
         session = self._session
         if session is not None and (session.busy or session.loading):
+            self._say(wording.unsaved(session))
             await session.stop()
         else:
             self._say("Nothing is running. ^q leaves")
@@ -364,7 +372,7 @@ class ChatScreen(Screen[None]):
             self._shown.problem(problem)
 
     def _say(self, text: str) -> None:
-        self._line("progress").say(text)
+        self._around.say(text)
 
     def get_commands(self) -> Iterable[SystemCommand]:
         """Return what the palette offers of this screen."""

@@ -41,11 +41,15 @@ class Shown:
         if self._entries.get(entry.id) == entry:
             return
         if entry.id not in self._entries:
-            for notice in self._notices:
-                self._transcript.take_out(notice.id)
-            self._notices.clear()
+            self.forget_notices()
         self._entries[entry.id] = entry
         self._transcript.put(entry)
+
+    def forget_notices(self) -> None:
+        """Take the notices away: something was said after them."""
+        for notice in self._notices:
+            self._transcript.take_out(notice.id)
+        self._notices.clear()
 
     def problem(self, problem: Problem) -> None:
         """Show a failure that belongs to no message; the same one twice in a row is shown once."""

@@ -16,6 +16,8 @@ from tui.chat.store import Conversation, Store
 from tui.chat.target import Target, resolve
 from tui.settings import Settings, load_settings
 
+STARTER = "starter"
+
 
 class Wish(msgspec.Struct, frozen=True):
     """What the command line asked for; None leaves it to the settings and to what was last used."""
@@ -57,6 +59,14 @@ async def begin(wish: Wish, changed: Callable[[Change], None]) -> Begun:
     try:
         entry = _preset(catalog, wish, settings, chat)
         target = resolve(entry, wish.backend, settings.keep_alive_s) if entry else None
+        if entry is None:
+            problems.append(
+                Problem(
+                    "No model is here yet",
+                    "None of the presets has its model on this machine.",
+                    "F2 to F7 tell how to get each; `deepseek-tui presets list` shows all of them.",
+                )
+            )
     except Problem as problem:
         problems.append(problem)
     return Begun(settings, catalog, session, chat.id if chat else None, target, tuple(problems))

@@ -71,13 +71,20 @@ def problem_entry(number: int, problem: Problem) -> Entry:
     return Entry(f"notice-{number}", "notice", f"✗ {problem.title}", clock(time.time()), text, footnote_kind="error")
 
 
-def welcome_entry() -> Entry:
-    """Return what somebody reads who has never asked anything here."""
+def welcome_entry(*, starter: bool) -> Entry:
+    """Return what somebody reads who has never asked anything here; `starter` is the model that answers first."""
     text = (
-        "Type a question and press Enter. The presets are at the side, one key each; F1 shows every key.\n"
-        "The starter is a tiny model that is always here: it shows how things work, and is often wrong."
+        "Type a question and press Enter. Each preset has a key, F2 to F7; ^l shows or hides the list.\n"
+        "F1 shows every key."
     )
+    if starter:
+        text += "\nThe starter is a tiny model that came with the program: good for trying things out, and often wrong."
     return Entry("welcome", "notice", "Welcome to deepseek-tui", "", text)
+
+
+def notes_entry(title: str, notes: tuple[str, ...]) -> Entry:
+    """Return what the engine says about a model it has loaded: a context it rounded, a card it cannot use."""
+    return Entry("notes", "notice", f"{title}: worth knowing", clock(time.time()), "\n".join(notes))
 
 
 def label(message: StoredMessage, titles: dict[str, str]) -> str:
@@ -129,6 +136,8 @@ def doing(session: Session) -> str:
     target, loaded = session.target, session.loaded_target
     model = target.title if target else "No preset"
     text = progress(model, session.step, session.status, session.answer)
+    if not text and session.watching and session.answer is not None and not session.answer.tokens:
+        text = "Asked elsewhere: the answer shows here as it comes · Esc stops it"
     if text or target is None:
         return text
     if session.busy and session.answer is not None and loaded is not None and target != loaded:
@@ -138,12 +147,25 @@ def doing(session: Session) -> str:
     return ""
 
 
+def not_yet(session: Session) -> str:
+    """Return why a question cannot be sent while the session is busy."""
+    return f"{unsaved(session) or 'An answer is running: Esc stops it'}. Your text stays here"
+
+
+def unsaved(session: Session) -> str:
+    """Return that the answer has ended and waits for room on the disk, "" if it does not."""
+    ended = session.answer is not None and session.answer.finished
+    return "The last answer is not on disk yet: make room for it" if ended and session.unsaved else ""
+
+
 def status_parts(session: Session, reading: GpuReading | None, *, short: bool) -> list[str]:
     """Return the parts of the footer, most important first."""
     last = session.branch[-1] if session.branch and session.branch[-1].role == "assistant" else None
+    # While an answer runs, the figures are those of the model that gives it, whichever was chosen for the next one.
+    target = session.loaded_target or session.target if session.busy else session.target
     saved = saved_part(session.unsaved, answering=session.busy, empty=not session.branch)
     parts = [
-        model_part(session.target.title if session.target else "No preset", session.status),
+        model_part(target.title if target else "No preset", session.status),
         speed_part(session.answer, last),
         context_part(session.answer, last, session.status),
         vram_part(reading, short=short),

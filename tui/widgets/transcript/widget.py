@@ -48,6 +48,7 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
         Binding("pagedown", "page_down", "Page down", show=False, id="transcript.page_down"),
         Binding("home", "home", "To the beginning", show=False, id="transcript.home"),
         Binding("end", "end", "To the end", show=False, id="transcript.end"),
+        Binding("t", "toggle_thought", "Unfold or fold the last thought", show=False, id="transcript.thought"),
     ]
 
     class More(Message):
@@ -166,6 +167,9 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
         self._following = True
         self._settle(to_end=True)
         self.refresh()
+
+    def action_toggle_thought(self) -> None:
+        self.toggle_thought()
 
     def _move(self, rows: int) -> None:
         self.scroll_to(y=self.scroll_offset.y + rows, animate=False, force=True)

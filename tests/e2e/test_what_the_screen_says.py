@@ -1,0 +1,110 @@
+"""What the lines and notices of the screen say: true, and long enough to be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+WORDS = " ".join(f"word{number}" for number in range(900))
+
+
+def test_the_welcome_goes_with_the_first_question(terminal, echo) -> None:
+    echo(text="good morning")
+    screen = terminal("-p", "demo")
+    screen.see("Welcome to deepseek-tui")
+    screen.ask("hello")
+    assert "Welcome" not in screen.see("(?s)good morning.*saved")
+
+
+def test_what_is_said_in_passing_stays_while_an_answer_runs_and_then_goes(terminal, echo) -> None:
+    echo(text=WORDS, tokens_per_second=30)
+    screen = terminal("-p", "demo")
+    screen.ask("talk")
+    screen.see("word5")
+    screen.ask("too early")
+    screen.see("An answer is running: Esc stops it")
+    screen.read(1.5)
+    assert "An answer is running" in screen.text
+    screen.see_gone("An answer is running", 6)
+    assert "> too early" in screen.text
+
+
+def test_the_footer_names_the_model_that_answers_not_the_next_one(terminal, echo) -> None:
+    echo("one", 5, text=WORDS, tokens_per_second=30)
+    echo("two", 6)
+    screen = terminal("-p", "one")
+    screen.ask("talk")
+    screen.see("word5")
+    screen.press("f7")
+    screen.see("Two comes when this answer is done")
+    assert screen.text.splitlines()[-2].startswith(" One │")
+    screen.press("esc")
+    screen.see("Two │")
+
+
+def test_a_second_screen_says_that_the_answer_is_asked_elsewhere_before_its_first_word(terminal, echo) -> None:
+    echo(load_s=6.0, text="at last")
+    first = terminal("-p", "demo")
+    first.see("reading the model")
+    first.ask("talk")
+    first.see("(?s)Demo · echo.*reading the model")
+    second = terminal()
+    second.see("Asked elsewhere: the answer shows here as it comes")
+    second.see("at last")
+    second.see_gone("Asked elsewhere")
+
+
+def test_pages_and_the_end_are_reached_from_the_composer(terminal, echo) -> None:
+    echo(text=WORDS)
+    screen = terminal("-p", "demo")
+    screen.ask("talk")
+    screen.see("word899")
+    screen.see("saved")
+    screen.type("half a thought")
+    screen.type("\x1b[5~")
+    screen.see("more below · End goes there")
+    screen.see_gone("word899")
+    screen.press("end")
+    screen.see("word899")
+    screen.see_gone("more below")
+    assert "half a thought" in screen.text
+
+
+def test_t_unfolds_the_thought_in_the_messages(terminal, echo) -> None:
+    echo(reasoning="deep inside", text="fine")
+    screen = terminal("-p", "demo")
+    screen.ask("think")
+    screen.see("(?s)thought for.*fine.*saved")
+    assert "deep inside" not in screen.text
+    screen.press("tab", "tab", "tab", "t")
+    screen.see("deep inside")
+    screen.press("t")
+    screen.see_gone("deep inside")
+
+
+def test_the_lists_begin_at_what_is_in_use(terminal, echo) -> None:
+    echo("one", 5)
+    echo("two", 6, text="I am two")
+    screen = terminal("-p", "one")
+    screen.see("One │")
+    screen.press("tab", "\x1b[B", "enter")
+    screen.see("Two │")
+
+
+def test_without_any_model_the_way_to_one_is_told(terminal, home: Path) -> None:
+    folder = home / "config" / "presets"
+    folder.mkdir(parents=True)
+    (folder / "starter.toml").write_text(
+        'title = "Starter"\nslot = 5\nbackend = "llama_cpp"\n[model]\nfamily = "x"\nquantization = "y"\n'
+        '[backends.llama_cpp]\nsource = "file:/nowhere/x.gguf"\n'
+    )
+    screen = terminal()
+    text = screen.see("No model is here yet")
+    assert "F2 to F7 tell how to get each" in text
+    assert "tiny model" not in text
+
+
+def test_the_key_line_has_only_whole_keys(terminal, echo) -> None:
+    echo()
+    screen = terminal("-p", "demo", width=80, height=24)
+    screen.see("Demo │")
+    assert screen.text.splitlines()[-1].endswith("^n new  ^l sidebar")

@@ -1,0 +1,67 @@
+"""The lines around the conversation: title, progress, status and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from textual.screen import Screen
+from textual.timer import Timer
+
+from backends.hardware.sampler import GpuSampler
+from tui import keys, terminal
+from tui.chat.clean import clean_line
+from tui.chat.session import Session
+from tui.screens.chat import wording
+from tui.widgets.lines import Line, edges, joined
+
+SAID_S = 4.0
+LEAVING = "Leaving: the answer goes on. ^q again ends it too"
+MORE = "↓ more below · End goes there"
+
+
+class Around:
+    """Keeps the four lines of a screen at what is true; what is said in passing stays long enough to be read.
+
+    `changed` has them shown anew.
+    """
+
+    def __init__(self, screen: Screen[None], sampler: GpuSampler, changed: Callable[[], None]) -> None:
+        self._screen = screen
+        self._sampler = sampler
+        self._changed = changed
+        self._said = ""
+        self._unsaying: Timer | None = None
+
+    def show(self, session: Session | None, *, below: bool, leaving: bool) -> None:
+        """Show a session; `below` is whether the conversation goes on under its view."""
+        title = session.conversation.title if session and session.conversation else "New chat"
+        columns = self._screen.size.width
+        width = columns - 2
+        self._line("title").say(
+            edges("deepseek-tui", clean_line(title), "SSH" if terminal.remote() else "", width),
+        )
+        self._line("keys").say(keys.key_line(width))
+        doing = LEAVING if leaving else self._said
+        if session is not None:
+            doing = doing or wording.doing(session)
+            sample = self._sampler.latest()
+            parts = wording.status_parts(session, sample.reading if sample else None, short=columns < 100)
+            self._line("status").say(clean_line(joined(parts, width)))
+        if not doing and below:
+            doing = MORE
+        self._line("progress").say(clean_line(doing))
+
+    def say(self, text: str) -> None:
+        """Say something in the progress line for a while, instead of what is being done. "" ends that."""
+        if self._unsaying is not None:
+            self._unsaying.stop()
+        self._said = text
+        self._unsaying = self._screen.set_timer(SAID_S, self._unsay) if text else None
+        self._changed()
+
+    def _unsay(self) -> None:
+        self._said, self._unsaying = "", None
+        self._changed()
+
+    def _line(self, name: str) -> Line:
+        return self._screen.query_one(f"#{name}", Line)
