@@ -27,7 +27,9 @@ class DeepseekApp(App[None], inherit_bindings=False):
     ENABLE_COMMAND_PALETTE = True
 
     def __init__(self, wish: Wish | None = None, theme: str = "") -> None:
-        super().__init__()
+        # Textual's greys for NO_COLOR would be black on black in 16 colours: there, no colour at all is sent.
+        plain = "NO_COLOR" in os.environ and terminal.few_colours()
+        super().__init__(ansi_color=True if plain else None)
         self._wish = wish or Wish()
         self.theme = theme if theme in self.available_themes else _default_theme()
 

@@ -144,7 +144,7 @@ def echo(home: Path) -> Callable[..., None]:
         folder.mkdir(parents=True, exist_ok=True)
         lines = "\n".join(f"{key} = {_toml(value)}" for key, value in options.items())
         (folder / f"{name}.toml").write_text(
-            f'title = "{title or name.title()}"\nslot = {slot}\nbackend = "echo"\nkeep_alive_s = 20\n'
+            f'title = {_toml(title or name.title())}\nslot = {slot}\nbackend = "echo"\nkeep_alive_s = 20\n'
             '[model]\nfamily = "echo"\nquantization = "none"\n'
             f'[backends.echo]\nsource = "server:{name}"\n{lines}\n'
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 WORDS = " ".join(f"word{number}" for number in range(900))
@@ -41,16 +42,16 @@ def test_the_footer_names_the_model_that_answers_not_the_next_one(terminal, echo
     screen.see("Two │")
 
 
-def test_a_second_screen_says_that_the_answer_is_asked_elsewhere_before_its_first_word(terminal, echo) -> None:
+def test_a_second_screen_says_that_an_answer_is_on_its_way_before_its_first_word(terminal, echo) -> None:
     echo(load_s=6.0, text="at last")
     first = terminal("-p", "demo")
     first.see("reading the model")
     first.ask("talk")
     first.see("(?s)Demo · echo.*reading the model")
     second = terminal()
-    second.see("Asked elsewhere: the answer shows here as it comes")
+    second.see("The answer is on its way and shows here as it comes")
     second.see("at last")
-    second.see_gone("Asked elsewhere")
+    second.see_gone("on its way")
 
 
 def test_pages_and_the_end_are_reached_from_the_composer(terminal, echo) -> None:
@@ -99,7 +100,7 @@ def test_without_any_model_the_way_to_one_is_told(terminal, home: Path) -> None:
     )
     screen = terminal()
     text = screen.see("No model is here yet")
-    assert "F2 to F7 tell how to get each" in text
+    assert "hf download" in text
     assert "tiny model" not in text
 
 
@@ -108,3 +109,12 @@ def test_the_key_line_has_only_whole_keys(terminal, echo) -> None:
     screen = terminal("-p", "demo", width=80, height=24)
     screen.see("Demo │")
     assert screen.text.splitlines()[-1].endswith("^n new  ^l sidebar")
+
+
+def test_without_colours_nothing_is_coloured(terminal, echo) -> None:
+    echo(text="plain")
+    screen = terminal("-p", "demo", TERM="xterm-16color", NO_COLOR="1", COLORTERM="")
+    screen.ask("hello")
+    screen.see("(?s)plain.*saved")
+    codes = {code for run in re.findall(r"\x1b\[([0-9;]*)m", screen.raw) for code in run.split(";")}
+    assert not codes & {str(code) for code in (*range(30, 39), *range(40, 49), *range(90, 98), *range(100, 108))}

@@ -166,3 +166,17 @@ def test_a_data_folder_that_cannot_be_used_is_told(terminal, echo, home: Path) -
     screen.ask("lost?")
     screen.see("Your text stays here")
     screen.see("lost\\?")
+
+
+def test_a_preset_with_a_hostile_title_does_no_harm_in_list_and_palette(terminal, echo) -> None:
+    echo("evil", 6, title="[/x] \x1b]52;c;aGk=\x07 [bold]evil", text="tame")
+    screen = terminal("-p", "evil")
+    screen.see(r"\[/x\] ␛\]52")
+    screen.press("^p")
+    screen.type("evil")
+    screen.see(r"Preset: \[/x\] ␛\]52")
+    screen.press("enter")
+    screen.see_gone("Preset: ")
+    screen.ask("hello")
+    screen.see("tame")
+    assert "\x1b]52" not in screen.raw

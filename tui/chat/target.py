@@ -7,14 +7,11 @@ import msgspec
 from backends.base import ReasoningStyle, Sampling
 from backends.errors import ModelNotFound, Problem
 from backends.host.wire import KEEP_ALIVE_S, HostSpec
-from backends.titles import backend_title
 from backends.version import build_id
 from presets.catalog import Catalog, find
 from presets.schema import PresetEntry, options_for, source_for
 from presets.sources import locate, parse
 from tui.chat.store import Asked
-
-__all__ = ["Target", "backend_title", "choose", "resolve"]
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -76,4 +73,6 @@ def choose(
             return resolve(entry, backend, keep_alive_s)
         except Problem as problem:
             first = first or problem
-    raise first or Problem("There is no preset", "", "`deepseek-tui presets check` tells what is wrong with yours.")
+    if first is None:
+        raise Problem("There is no preset", "", "`deepseek-tui presets check` tells what is wrong with yours.")
+    raise Problem("No model is here yet", f"For example {first}", first.hint)

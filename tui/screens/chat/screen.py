@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 from typing import ClassVar
 
 from textual.app import ComposeResult, SystemCommand
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
+from textual.markup import escape
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
@@ -375,13 +377,13 @@ class ChatScreen(Screen[None]):
         self._around.say(text)
 
     def get_commands(self) -> Iterable[SystemCommand]:
-        """Return what the palette offers of this screen."""
+        """Return what the palette offers of this screen. The palette reads titles as markup, so they are escaped."""
         for entry in self._catalog.entries:
-            title = clean_line(entry.preset.title)
-            yield SystemCommand(f"Preset: {title}", entry.name, lambda name=entry.name: self._choose(name))
+            title, name = escape(clean_line(entry.preset.title)), entry.name
+            yield SystemCommand(f"Preset: {title}", escape(clean_line(name)), partial(self._choose, name))
         for key in keys.KEYS:
             if key.group != "Presets" and key.action != "app.command_palette":
-                yield SystemCommand(key.help, keys.shown_keys(key.keys), lambda key=key: self._run(key.action))
+                yield SystemCommand(key.help, keys.shown_keys(key.keys), partial(self._run, key.action))
 
     def _run(self, action: str) -> None:
         self.call_later(self.run_action, action)

@@ -8,12 +8,11 @@ from collections.abc import Callable
 import msgspec
 
 from backends.errors import Problem
-from presets.catalog import Catalog, find, load_catalog
-from presets.schema import PresetEntry
+from presets.catalog import Catalog, load_catalog
 from tui.chat import recovery
 from tui.chat.session import Change, Session
 from tui.chat.store import Conversation, Store
-from tui.chat.target import Target, resolve
+from tui.chat.target import Target, choose
 from tui.settings import Settings, load_settings
 
 STARTER = "starter"
@@ -57,16 +56,8 @@ async def begin(wish: Wish, changed: Callable[[Change], None]) -> Begun:
         problems.append(problem)
     target = None
     try:
-        entry = _preset(catalog, wish, settings, chat)
-        target = resolve(entry, wish.backend, settings.keep_alive_s) if entry else None
-        if entry is None:
-            problems.append(
-                Problem(
-                    "No model is here yet",
-                    "None of the presets has its model on this machine.",
-                    "F2 to F7 tell how to get each; `deepseek-tui presets list` shows all of them.",
-                )
-            )
+        last = chat.preset if chat is not None else None
+        target = choose(catalog, wish.preset or settings.preset, last, wish.backend, settings.keep_alive_s)
     except Problem as problem:
         problems.append(problem)
     return Begun(settings, catalog, session, chat.id if chat else None, target, tuple(problems))
@@ -77,19 +68,3 @@ def _chat(store: Store, wish: Wish) -> Conversation | None:
     if wish.chat is not None:
         return store.conversation(wish.chat)
     return next(iter(store.conversations(1)), None)
-
-
-def _preset(catalog: Catalog, wish: Wish, settings: Settings, chat: Conversation | None) -> PresetEntry | None:
-    """Return the preset to load: asked for, set, last used, else the first whose model is here."""
-    named = wish.preset or settings.preset
-    if named:
-        return find(catalog, named)
-    known = {entry.name: entry for entry in catalog.entries}
-    last = known.get(chat.preset) if chat is not None and chat.preset else None
-    for entry in [last, *catalog.entries] if last else catalog.entries:
-        try:
-            resolve(entry)
-        except Problem:
-            continue
-        return entry
-    return None

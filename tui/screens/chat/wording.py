@@ -8,10 +8,10 @@ from backends.errors import EngineDied, Problem
 from backends.hardware.gpu import GpuReading
 from backends.host.launch import Ending, LaunchStep, Starting, Waiting
 from backends.host.wire import Status
+from backends.titles import backend_title
 from tui.chat.answer import Answer
 from tui.chat.session import Session
 from tui.chat.store import Conversation, StoredMessage
-from tui.chat.target import backend_title
 from tui.widgets.transcript.model import Entry, FootnoteKind
 
 DASH = "–"
@@ -137,7 +137,7 @@ def doing(session: Session) -> str:
     model = target.title if target else "No preset"
     text = progress(model, session.step, session.status, session.answer)
     if not text and session.watching and session.answer is not None and not session.answer.tokens:
-        text = "Asked elsewhere: the answer shows here as it comes · Esc stops it"
+        text = "The answer is on its way and shows here as it comes · Esc stops it"
     if text or target is None:
         return text
     if session.busy and session.answer is not None and loaded is not None and target != loaded:
