@@ -44,6 +44,7 @@ from backends.host.wire import (
 
 STOP_GRACE_S = 0.1
 QUIT_S = 5.0
+FIRST_CLIENT_S = 10.0
 PARTING_S = 0.05
 ACCEPT_AGAIN_S = 0.1
 FAILED_LINGER_S = 2.0
@@ -83,6 +84,7 @@ class Server:
         self._wake_pending = False
         self._idle_since = time.monotonic()
         self._end_timer: asyncio.TimerHandle | None = None
+        self._visited = False
         self._last_phase = self._engine.phase
 
     async def run(self) -> None:
@@ -173,6 +175,7 @@ class Server:
         match request:
             case Hello(build=build):
                 connection.only_looks = not build
+                self._visited = self._visited or bool(build)
                 spec = self._spec
                 welcome = Welcome(PROTOCOL, spec.build, os.getpid(), self._key, spec.backend, spec.model, spec.title)
                 self._reply(connection, welcome)
@@ -327,7 +330,9 @@ class Server:
         """Set the timer that ends an idle host without clients, or take it back."""
         wanted = not self._clients() and not self._busy()
         if wanted and self._end_timer is None:
-            self._end_timer = self._loop.call_later(self._spec.keep_alive_s, self.end)
+            # Whoever started this host is still on the way to it: a short keep-alive counts from its first client.
+            stay_s = self._spec.keep_alive_s if self._visited else max(self._spec.keep_alive_s, FIRST_CLIENT_S)
+            self._end_timer = self._loop.call_later(stay_s, self.end)
         elif not wanted and self._end_timer is not None:
             self._end_timer.cancel()
             self._end_timer = None

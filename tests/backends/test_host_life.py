@@ -40,6 +40,11 @@ async def test_an_idle_host_without_clients_ends_when_its_time_is_over(hosts: An
     assert not (folder / "socket").exists()
 
 
+async def test_a_host_that_keeps_nothing_alive_waits_for_the_one_who_started_it(hosts: Any) -> None:
+    client = await hosts.loaded(hosts.spec(keep_alive_s=0.0))
+    assert len(await hosts.ask(client)) > 0
+
+
 async def test_a_connected_client_keeps_an_idle_host(hosts: Any) -> None:
     client = await hosts.loaded(hosts.spec(keep_alive_s=0.1))
     await asyncio.sleep(0.5)
