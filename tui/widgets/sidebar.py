@@ -42,10 +42,14 @@ class PresetList(OptionList):
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 (Textual's name)
         super().__init__(id=id)
+        self._now_shown: list[PresetLine] = []
         self._used: int | None = None
 
     def show(self, presets: list[PresetLine], width: int) -> None:
-        """Replace the lines; `width` is the number of cells there are."""
+        """Replace the lines, if they changed; `width` is the number of cells there are."""
+        if presets == self._now_shown:
+            return
+        self._now_shown = presets
         kept = self.highlighted
         self._used = next((number for number, line in enumerate(presets) if line.mark in {"loaded", "chosen"}), 0)
         self.set_options([Option(_preset(line, width), id=line.name) for line in presets])
@@ -72,10 +76,14 @@ class ChatList(OptionList):
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 (Textual's name)
         super().__init__(id=id)
+        self._now_shown: list[ChatLine] = []
         self._open: int | None = None
 
     def show(self, chats: list[ChatLine]) -> None:
-        """Replace the lines; the reader's place stays."""
+        """Replace the lines, if they changed; the reader's place stays."""
+        if chats == self._now_shown:
+            return
+        self._now_shown = chats
         kept = self.highlighted_option.id if self.highlighted_option is not None else None
         self._open = next((number for number, line in enumerate(chats) if line.open), None)
         self.set_options([_chat(line) for line in chats])

@@ -54,7 +54,7 @@ def test_a_backend_that_was_asked_for_decides_which_preset_can_run() -> None:
 def test_where_nothing_can_run_the_first_reason_is_told() -> None:
     with pytest.raises(Problem, match="There is no preset"):
         choose(Catalog((), ()), None, None)
-    with pytest.raises(ModelNotFound, match=r"^a: file missing"):
+    with pytest.raises(Problem, match=r"No model is here yet: For example a: file missing"):
         choose(catalog(a=GONE, b=GONE), None, None)
 
 
