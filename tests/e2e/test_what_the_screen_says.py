@@ -99,9 +99,8 @@ def test_without_any_model_the_way_to_one_is_told(terminal, home: Path) -> None:
         '[backends.llama_cpp]\nsource = "file:/nowhere/x.gguf"\n'
     )
     screen = terminal()
-    text = screen.see("No model is here yet")
-    assert "hf download" in text
-    assert "tiny model" not in text
+    screen.see("(?s)No model is here yet.*hf download")
+    assert "tiny model" not in screen.text
 
 
 def test_the_key_line_has_only_whole_keys(terminal, echo) -> None:
@@ -116,5 +115,9 @@ def test_without_colours_nothing_is_coloured(terminal, echo) -> None:
     screen = terminal("-p", "demo", TERM="xterm-16color", NO_COLOR="1", COLORTERM="")
     screen.ask("hello")
     screen.see("(?s)plain.*saved")
+    before = len(screen.raw)
+    screen.press("tab")
+    screen.see("┏━ Presets")
+    assert re.search(r"\x1b\[[0-9;]*\b4\b[0-9;]*m", screen.raw[before:]), "the chosen line is underlined"
     codes = {code for run in re.findall(r"\x1b\[([0-9;]*)m", screen.raw) for code in run.split(";")}
     assert not codes & {str(code) for code in (*range(30, 39), *range(40, 49), *range(90, 98), *range(100, 108))}
