@@ -85,9 +85,19 @@ class ThoughtSplitter:
         return self._state in _THOUGHT
 
     @property
+    def answering(self) -> bool:
+        """Whether all that follows belongs to the answer."""
+        return self._state in ("closed", "answer")
+
+    @property
     def holding(self) -> bool:
         """Whether something is held back that may be the beginning of a tag."""
         return bool(self._held)
+
+    @property
+    def steady(self) -> bool:
+        """Whether text without a `<` stays in the present channel, however it is cut."""
+        return self._state in ("thinking", "answer") and not self._held
 
     def feed(self, text: str, tokens: int = 1) -> list[Reasoning | Text]:
         """Take a piece of text that `tokens` generated tokens stand for."""

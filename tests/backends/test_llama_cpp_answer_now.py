@@ -143,7 +143,7 @@ def test_what_was_put_in_counts_for_nothing(model: OpenModel) -> None:
     usage = done(events).usage
     assert usage.output_tokens == GREEDY.max_tokens
     assert usage.reasoning_tokens == 3
-    assert [event.tokens for event in events if isinstance(event, Reasoning)] == [1, 1, 1]
+    assert sum(event.tokens for event in events if isinstance(event, Reasoning)) == 3
     first = next(event for event in events if isinstance(event, Text))
     assert first == Text("", 0)  # the end of the thought shows before the answer's first token
 

