@@ -31,6 +31,7 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `top_k` 0, `min_p` 0, `repeat_penalty` 1 and the other penalties 0 switch a stage off. `dry_multiplier` above 0
     penalizes tokens that would prolong a repetition of `dry_allowed_length` tokens (DRY: "don't repeat yourself"), by
     multiplier x base ^ (length - allowed length). `seed` None is a new one each time.
+    An engine may take `top_p` among the 1,000 likeliest tokens instead of all: to sort a large vocabulary costs time.
     `max_tokens` None ends only with the model or the context. `stop` strings end the answer and are not shown.
     """
 

@@ -17,6 +17,8 @@ _PENALTY_TOKENS = 64
 _DRY_TOKENS = 4096
 # llama.cpp's own defaults: a repetition ends where one of them comes, so that lists and dialogues remain possible.
 _DRY_BREAKERS = (b"\n", b":", b'"', b"*")
+# All but the likeliest tokens are dropped first: with 152,000 of them, what is done to each is most of the work.
+_LIKELIEST = 1000
 _SEEDS = 2**32 - 1  # the engine takes the largest 32-bit number for "choose one"
 
 
@@ -25,6 +27,7 @@ def sampler_chain(lib: Any, vocabulary: Vocabulary, sampling: Sampling, prompt: 
     """Give the engine's handle of a chain, in llama.cpp's own order.
 
     Penalties, DRY, top-k, top-p, min-p, temperature, then chance; temperature 0 takes the best after the penalties.
+    Where that makes no difference, or next to none, only the 1,000 likeliest tokens go through it: see `_few_will_do`.
     `prompt` is what the penalties and DRY have already seen.
     """
     chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
@@ -39,6 +42,8 @@ def sampler_chain(lib: Any, vocabulary: Vocabulary, sampling: Sampling, prompt: 
 
 
 def _stages(lib: Any, vocabulary: Vocabulary, sampling: Sampling) -> Iterator[int]:
+    if _few_will_do(sampling):
+        yield lib.llama_sampler_init_top_k(_LIKELIEST)
     if _penalizes(sampling):
         penalties = (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty)
         size = lib.llama_vocab_n_tokens(vocabulary.handle)
@@ -63,6 +68,19 @@ def _stages(lib: Any, vocabulary: Vocabulary, sampling: Sampling) -> Iterator[in
 
 def _penalizes(sampling: Sampling) -> bool:
     return (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty) != (1, 0, 0)
+
+
+def _few_will_do(sampling: Sampling) -> bool:
+    """Say whether tokens beyond the 1,000 likeliest may be left out from the start.
+
+    Before top-k, min-p or the best one that makes no difference, as long as no penalty lifts a token: they take down
+    the few that came before. Of top-p it takes their share of all chance: the nucleus is that of the 1,000.
+    """
+    lifts = sampling.repeat_penalty < 1 or sampling.frequency_penalty < 0 or sampling.presence_penalty < 0
+    if sampling.temperature <= 0:
+        return not lifts and (_penalizes(sampling) or sampling.dry_multiplier > 0)
+    narrow = sampling.top_p < 1 or 0 < sampling.top_k < _LIKELIEST // 2 or sampling.min_p > 2 / _LIKELIEST
+    return not lifts and narrow
 
 
 def _looks_back(sampling: Sampling) -> int:

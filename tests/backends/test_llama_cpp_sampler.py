@@ -117,6 +117,40 @@ def test_top_p_leaves_only_the_nucleus(bench: Bench) -> None:
     assert chosen != bench.answer(TALE, GREEDY)[0]
 
 
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(temperature=0, repeat_penalty=1.3),
+        Sampling(temperature=0, presence_penalty=-0.4),
+        Sampling(temperature=1.5, top_p=1.0, top_k=40, seed=3),
+        Sampling(temperature=1.5, top_p=1.0, min_p=0.05, frequency_penalty=0.5, seed=3),
+        Sampling(temperature=0.6, top_p=0.9, repeat_penalty=0.9, seed=3),
+        OPEN,
+    ],
+)
+def test_to_leave_out_the_unlikely_tokens_first_changes_nothing_that_is_said(
+    bench: Bench, sampling: Sampling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = bench.answer(TALE, sampling, 24)[0]
+    monkeypatch.setattr("backends.llama_cpp.sampler._LIKELIEST", bench.size)
+    assert bench.answer(TALE, sampling, 24)[0] == said
+
+
+def test_a_nucleus_is_found_sooner_among_the_likeliest_tokens(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampling = Sampling(temperature=0.6, top_p=0.95, repeat_penalty=1.1, seed=1)
+    bench.answer(TALE, GREEDY, 1)
+    with sampler_chain(bench.lib, bench.vocabulary, sampling, ()) as few:
+        monkeypatch.setattr("backends.llama_cpp.sampler._few_will_do", lambda _sampling: False)
+        with sampler_chain(bench.lib, bench.vocabulary, sampling, ()) as all_of_them:
+            taken: tuple[list[float], list[float]] = ([], [])
+            for _ in range(30):
+                for chain, times in zip((few, all_of_them), taken, strict=True):
+                    started = time.perf_counter()
+                    bench.lib.llama_sampler_sample(chain, bench.decoder.context, -1)
+                    times.append(time.perf_counter() - started)
+    assert min(taken[0]) < 0.7 * min(taken[1])
+
+
 def test_min_p_leaves_only_what_comes_near_the_best(bench: Bench) -> None:
     chosen, logits = bench.answer(TALE, Sampling(temperature=5.0, top_p=1.0, min_p=0.2, seed=3))
     for token, row in zip(chosen, logits, strict=True):
