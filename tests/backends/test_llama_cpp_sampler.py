@@ -148,7 +148,7 @@ def test_a_nucleus_is_found_sooner_among_the_likeliest_tokens(bench: Bench, monk
                     started = time.perf_counter()
                     bench.lib.llama_sampler_sample(chain, bench.decoder.context, -1)
                     times.append(time.perf_counter() - started)
-    assert min(taken[0]) < 0.7 * min(taken[1])
+    assert min(taken[0]) < 0.9 * min(taken[1])
 
 
 def test_min_p_leaves_only_what_comes_near_the_best(bench: Bench) -> None:
