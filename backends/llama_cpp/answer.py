@@ -19,9 +19,9 @@ from backends.reasoning import SplitState, ThoughtSplitter, closing
 # How many of the last tokens are read to see how a thought ends: an opening tag and some newlines.
 _TAIL = 16
 # Fast tokens are told of a few at a time: the engine leaves the processor's caches full of weights, and then telling of
-# five costs as much as telling of one. None waits longer than this for the next.
+# five costs as much as telling of one. Told of as soon as the next would come later than this: slow ones at once.
 _GROUP_TOKENS = 5
-_GROUP_S = 0.1
+_GROUP_S = 0.125
 
 
 class Transcriber:
@@ -33,7 +33,7 @@ class Transcriber:
         self._splitter = ThoughtSplitter(state)
         self._most = 1 if stops else _GROUP_TOKENS  # a stop string must show with the token that completes it
         self._pieces: list[bytes] = []
-        self._tell_at = 0.0
+        self._told_at = self._fed_at = 0.0
         self.tokens = 0
         self.reasoning_tokens = 0
 
@@ -54,16 +54,18 @@ class Transcriber:
 
     def feed(self, piece: bytes) -> list[Reasoning | Text]:
         """Take the bytes of one token; return what is to be told by now."""
+        now = time.monotonic()
+        next_at, self._fed_at = now + (now - self._fed_at), now
         self.tokens += 1
         self._pieces.append(piece)
-        if len(self._pieces) < self._most and time.monotonic() < self._tell_at:
+        if len(self._pieces) < self._most and next_at <= self._told_at + _GROUP_S:
             return []
         return self.tell()
 
     def tell(self) -> list[Reasoning | Text]:
         """Return what the tokens so far say, as far as it is certain."""
         pieces, self._pieces = self._pieces, []
-        self._tell_at = time.monotonic() + _GROUP_S
+        self._told_at = time.monotonic()
         together = b"".join(pieces)
         if len(pieces) > 1 and self._splitter.steady and b"<" not in together:
             return self._counted(self._splitter.feed(self._characters.decode(together), len(pieces)))
