@@ -10,7 +10,7 @@ from backends.llama_cpp.binding import log
 from backends.llama_cpp.model import logged_out_of_memory, out_of_memory
 from backends.llama_cpp.offload import ModelShape
 from backends.llama_cpp.options import LlamaCppOptions
-from backends.llama_cpp.tuning import ThreadCounts, default_threads
+from backends.llama_cpp.thread_counts import ThreadCounts, default_threads
 
 _STEP = 256
 

@@ -12,7 +12,7 @@ import msgspec
 from backends.base import Cancel, Cancelled
 from backends.errors import BadModelFile
 from backends.events import LoadProgress
-from backends.llama_cpp import offload, remembered, tuning
+from backends.llama_cpp import offload, remembered, thread_counts
 from backends.llama_cpp.binding import BLIND, GPU_BUILD_HINT, GpuDevice, blind
 from backends.llama_cpp.chat_template import choose_template
 from backends.llama_cpp.context import check_host_memory, create_context, round_context
@@ -114,7 +114,7 @@ def open_model(
         template = choose_template(lib, handle, vocabulary)
         report(LoadProgress("warming"))
         check_host_memory(shape, options, shape.layers - max(0, layers - 1))
-        threads = tuning.remembered_threads(options, path, layers) or tuning.default_threads(options)
+        threads = thread_counts.remembered_threads(options, path, layers) or thread_counts.default_threads(options)
         decoder = Decoder(lib, create_context(lib, handle, options, threads), on_gpu=layers > 0)
         warm_up(decoder, vocabulary, cancel)
         trained = lib.llama_model_n_ctx_train(handle)

@@ -8,23 +8,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
 import msgspec
 
 from backends.base import Cancel
-from backends.llama_cpp import remembered
 from backends.llama_cpp.decode import OK, Decoder
-from backends.llama_cpp.options import LlamaCppOptions
-from backends.llama_cpp.threads import allowed_cpus, busy_seconds, cpu_name, cpu_quota, usable_cores, usable_cpus
-
-if TYPE_CHECKING:
-    from backends.llama_cpp.loading import OpenModel
+from backends.llama_cpp.loading import OpenModel
+from backends.llama_cpp.thread_counts import ThreadCounts, remember_threads, remembered_threads, thread_counts
+from backends.llama_cpp.threads import busy_seconds, usable_cores, usable_cpus
 
 BUDGET_S = 2.0
 _DECODE_SHARE = 0.6
-_KIND = "threads"
 # More threads have to be worth it: they take time from everybody else.
 _WORTH = 0.97
 # A candidate this much slower than the best after a round is out; one that runs this much longer is cut off at once.
@@ -36,15 +31,7 @@ _REPEATED = 3
 _PREFILL_TOKENS = (32, 16)
 _BUSY_LOOK_S, _BUSY_CPUS = 0.25, 0.3
 
-_Count = Annotated[int, msgspec.Meta(ge=1, le=1024)]
 Sample = Callable[[int, float], list[float]]
-
-
-class ThreadCounts(msgspec.Struct, frozen=True):
-    """How many threads generate tokens, and how many run prompts."""
-
-    decode: _Count
-    prefill: _Count
 
 
 class Tuned(msgspec.Struct, frozen=True):
@@ -53,22 +40,6 @@ class Tuned(msgspec.Struct, frozen=True):
     threads: ThreadCounts
     decode_speeds: dict[int, float]
     prefill_speeds: dict[int, float]
-
-
-def default_threads(options: LlamaCppOptions) -> ThreadCounts:
-    """Return the numbers without any measurement: as the options say, or one for each physical core."""
-    return _counts(options, None)
-
-
-def remembered_threads(options: LlamaCppOptions, path: Path, engine_layers: int) -> ThreadCounts | None:
-    """Return what was measured best on this machine for this model and so many layers on the GPU, if it was."""
-    if options.threads != "auto":
-        return None
-    try:
-        measured = msgspec.convert(remembered.read(_KIND, _key(options, path, engine_layers)), ThreadCounts)
-    except msgspec.ValidationError:
-        return None
-    return _counts(options, measured)
 
 
 def tune_when_idle(model: OpenModel, cancel: Cancel, budget_s: float = BUDGET_S) -> bool:
@@ -98,10 +69,10 @@ def tune_when_idle(model: OpenModel, cancel: Cancel, budget_s: float = BUDGET_S)
     tuned = tune(lib, decoder, model.vocabulary.first_token(), candidates, cancel, budget_s, prefill=prefill_too)
     if tuned is None:
         return not cancel.is_set()
-    counts = _counts(options, tuned.threads)
+    counts = thread_counts(options, tuned.threads)
     lib.llama_set_n_threads(decoder.context, counts.decode, counts.prefill)
     if not busy:
-        remembered.write(_KIND, _key(options, model.path, model.engine_layers), msgspec.to_builtins(tuned.threads))
+        remember_threads(options, model.path, model.engine_layers, tuned.threads)
     return not busy
 
 
@@ -235,17 +206,3 @@ def _others_busy(cancel: Cancel) -> bool:
 
 def _medians(taken: dict[int, list[float]]) -> dict[int, float]:
     return {threads: statistics.median(seconds) for threads, seconds in taken.items()}
-
-
-def _counts(options: LlamaCppOptions, measured: ThreadCounts | None) -> ThreadCounts:
-    """Return the numbers that the options ask for, and for "auto" the measured ones or one for each core."""
-    if options.threads == "auto":
-        counts = measured or ThreadCounts(usable_cores(), usable_cores())
-    else:
-        counts = ThreadCounts(options.threads, options.threads)
-    return counts if options.prefill_threads == "auto" else ThreadCounts(counts.decode, options.prefill_threads)
-
-
-def _key(options: LlamaCppOptions, path: Path, engine_layers: int) -> str:
-    cpus = ",".join(map(str, sorted(allowed_cpus())))
-    return remembered.key_of_model(path, cpu_name(), cpus, cpu_quota(), engine_layers, options.prefill_threads)

@@ -13,11 +13,12 @@ import msgspec
 import pytest
 
 from backends.base import Cancel
-from backends.llama_cpp import LlamaCppOptions, binding, remembered, tuning
+from backends.llama_cpp import LlamaCppOptions, binding, remembered, thread_counts, tuning
 from backends.llama_cpp.decode import OK
 from backends.llama_cpp.loading import OpenModel, open_on
+from backends.llama_cpp.thread_counts import ThreadCounts, remembered_threads
 from backends.llama_cpp.threads import usable_cores
-from backends.llama_cpp.tuning import ThreadCounts, choose, race, remembered_threads, thread_candidates, tune_when_idle
+from backends.llama_cpp.tuning import choose, race, thread_candidates, tune_when_idle
 
 AUTO = LlamaCppOptions(context=512)
 
@@ -218,7 +219,7 @@ def test_a_nearly_full_context_is_left_alone(opened: OpenModel, monkeypatch: pyt
     "value", [None, 3, {"decode": 0, "prefill": 1}, {"decode": 10**9, "prefill": 1}, {"decode": "2"}]
 )
 def test_a_strange_remembered_value_is_ignored(starter_gguf: Path, value: object) -> None:
-    remembered.write("threads", tuning._key(AUTO, starter_gguf, 0), value)
+    remembered.write("threads", thread_counts._key(AUTO, starter_gguf, 0), value)
     assert remembered_threads(AUTO, starter_gguf, 0) is None
 
 
@@ -232,4 +233,4 @@ def test_a_strange_remembered_value_is_ignored(starter_gguf: Path, value: object
     ],
 )
 def test_without_a_measurement_the_options_or_the_cores_decide(options: dict, expected: ThreadCounts) -> None:
-    assert tuning.default_threads(LlamaCppOptions(**options)) == expected
+    assert thread_counts.default_threads(LlamaCppOptions(**options)) == expected
