@@ -61,6 +61,11 @@ class Usage(msgspec.Struct, frozen=True):
     reasoning_tokens: int | None = None
     output_tokens: int | None = None
 
+    @property
+    def context_tokens(self) -> int | None:
+        """How much of the context the prompt and its answer filled together."""
+        return None if self.prompt_tokens is None else self.prompt_tokens + (self.output_tokens or 0)
+
 
 class Timings(msgspec.Struct, frozen=True):
     """Seconds of one answer, measured by the engine or around it. None means unavailable.

@@ -174,12 +174,13 @@ def _decode(
         token = sample(chain, context, -1)
         if is_end(handle, token):
             return "stop"
+        # A token without a place in the context is not told of: what goes on with the answer chooses it anew.
+        if len(decoder.tokens) >= decoder.capacity:
+            return "context"
         yield from transcriber.feed(piece(token))
         if transcriber.stopped:
             return "stop"
         decoder.check(turn)
-        if len(decoder.tokens) >= decoder.capacity:
-            return "context"
         result = decoder.extend((token,))
         if result != OK:
             return _reason(result)

@@ -82,8 +82,8 @@ class Answer:
     @property
     def context_tokens(self) -> int | None:
         """How much of the context this conversation fills now, as the engine counted it; None if unknown."""
-        if self.done is not None and self.done.usage.prompt_tokens is not None:
-            return self.done.usage.prompt_tokens + (self.done.usage.output_tokens or 0)
+        if self.done is not None and self.done.usage.context_tokens is not None:
+            return self.done.usage.context_tokens
         return self.prompt.total + self.tokens if self.prompt else None
 
     def take(self, record: Record) -> None:

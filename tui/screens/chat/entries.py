@@ -126,9 +126,8 @@ def _filled(session: Session, message: StoredMessage) -> str:
     room = session.room
     if room is None:
         return "The context is full. ^e goes on with a larger one."
-    usage = message.usage
-    tokens = (usage.prompt_tokens or 0) + (usage.output_tokens or 0) if usage is not None else 0
-    if fits(tokens, room.context):
+    tokens = message.usage.context_tokens if message.usage is not None else None
+    if fits(tokens or 0, room.context):
         return f"The context was full. ^e goes on: {room.context:,} tokens are loaded now."
     is_full = f"The context of {room.context:,} tokens is full"
     if room.larger is not None:

@@ -60,8 +60,8 @@ def speed_part(answer: Answer | None, last: StoredMessage | None) -> str:
 def context_part(answer: Answer | None, last: StoredMessage | None, status: Status | None) -> str:
     """Return how full the context is, in the engine's own counts."""
     tokens = answer.context_tokens if answer is not None else None
-    if answer is None and last is not None and last.usage is not None and last.usage.prompt_tokens is not None:
-        tokens = last.usage.prompt_tokens + (last.usage.output_tokens or 0)
+    if answer is None and last is not None and last.usage is not None:
+        tokens = last.usage.context_tokens
     context = status.loaded.context if status is not None and status.loaded is not None else None
     return f"context {count(tokens)}/{count(context)}"
 
