@@ -12,10 +12,14 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
+from backends.errors import ServerUnreachable
 from backends.events import ChatEvent, LoadProgress
 
 Role = Literal["system", "user", "assistant"]
 ReasoningStyle = Literal["auto", "think-tags", "none"]
+Capability = Literal["continue", "exact_tokens", "seed", "prefix_reuse", "answer_now"]
+"""What a backend may be able to do: go on with a partial answer, count tokens exactly, give the same answer for the
+same seed, keep a conversation's state for its next question, close a thought when asked to (`Cancel.hurried`)."""
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -81,7 +85,9 @@ class TokenCount(msgspec.Struct, frozen=True):
 class Availability(msgspec.Struct, frozen=True):
     """Whether a backend can work on this machine, and if not, why and what to do.
 
-    `gpu` is None where the question does not arise. `capabilities` are stable words such as "continue" or "seed".
+    `gpu` is None where the question does not arise. `capabilities` are stable words: see `Capability`.
+    `lasting` is False where the answer may be another in a minute, such as whether a server is up: it is not kept.
+    `startable` is the command that `Backend.start` would run to mend it, "" where nothing can be started.
     """
 
     ready: bool
@@ -90,24 +96,31 @@ class Availability(msgspec.Struct, frozen=True):
     detail: str = ""
     hint: str = ""
     capabilities: tuple[str, ...] = ()
+    lasting: bool = True
+    startable: str = ""
 
 
 class Loaded(msgspec.Struct, frozen=True):
     """A model in memory, as its engine describes it. None means unknown or not applicable.
 
-    `layers` and `gpu_layers` count transformer blocks; the output layer is named apart.
+    `context` is in tokens, None where a server does not tell. `layers` and `gpu_layers` count transformer blocks; the
+    output layer is named apart.
+    `vram_bytes` is what of the model a server says to hold on its cards. `capabilities` are what can be done with this
+    very model: None is what the backend's `check` says.
     `notes` are sentences for the user, such as a context that had to be rounded.
     """
 
-    context: int
+    context: int | None
     trained_context: int | None = None
     layers: int | None = None
     gpu_layers: int | None = None
     output_on_gpu: bool | None = None
     model_bytes: int | None = None
+    vram_bytes: int | None = None
     load_s: float | None = None
     device: str = ""
     notes: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] | None = None
 
 
 class Cancel:
@@ -164,8 +177,23 @@ class Backend(ABC):
 
     @classmethod
     @abstractmethod
-    def check(cls) -> Availability:
-        """Say whether this backend can work here. Imports the engine; never raises, never takes long."""
+    def check(cls, options: Any = None) -> Availability:
+        """Say whether this backend can work here. Imports the engine; never raises, never takes long.
+
+        With `options`, a value of `Options`, it also looks at what these name, such as a server.
+        """
+
+    @classmethod
+    def start(cls, options: Any) -> None:
+        """Start the server that `options` need, where `check` calls it startable; come back when it answers.
+
+        It outlives the caller. Raises BackendError.
+        """
+        raise ServerUnreachable(f"{cls.title} has nothing that could be started", str(options), "Start it yourself.")
+
+    @classmethod  # noqa: B027 - an engine's memory goes with its process
+    def release(cls, holding: str) -> None:
+        """Give back what a killed host left loaded in a server. `holding` is what it noted: see `backends.holdings`."""
 
     @abstractmethod
     def load(self, model: str, options: Any, report: Callable[[LoadProgress], None], cancel: Cancel) -> Loaded:

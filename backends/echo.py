@@ -10,7 +10,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -18,6 +18,8 @@ from backends.base import Availability, Backend, Cancel, Cancelled, ChatRequest,
 from backends.errors import BackendError, OutOfMemory
 from backends.events import ChatEvent, Done, LoadProgress, PromptProgress, Reasoning, Text, Timings, Usage
 from backends.fitting import fits, overflow
+from backends.reasoning import CLOSE, OPEN
+from backends.stops import StopMatcher
 
 Phase = Literal["", "load", "prefill", "decode"]
 _TOKEN = re.compile(r"\s*\S+|\s+")
@@ -52,13 +54,14 @@ class EchoBackend(Backend):
 
     def __init__(self) -> None:
         self._options = EchoOptions()
+        self._ready = False
 
     @classmethod
-    def check(cls) -> Availability:
+    def check(cls, options: Any = None) -> Availability:  # noqa: ARG003
         return Availability(ready=True, version="1", capabilities=("continue", "exact_tokens", "seed", "answer_now"))
 
     def load(self, model: str, options: EchoOptions, report: Callable[[LoadProgress], None], cancel: Cancel) -> Loaded:
-        self._options = options
+        self._options, self._ready = options, False
         steps = 20 if options.load_s else 1
         started = time.monotonic()
         for step in range(steps):
@@ -67,12 +70,15 @@ class EchoBackend(Backend):
                 raise Cancelled
         self._misbehave("load")
         report(LoadProgress("warming", 1.0))
+        self._ready = True
         return Loaded(context=options.context, load_s=time.monotonic() - started, device="none")
 
     def count_tokens(self, messages: Sequence[Message]) -> TokenCount:
         return TokenCount(sum(len(_TOKEN.findall(message.text)) for message in messages))
 
     def chat(self, request: ChatRequest, cancel: Cancel) -> Iterator[ChatEvent]:
+        if not self._ready:
+            raise BackendError("No model is loaded", "echo was asked before it had one.", "Load a model first.")
         options = self._options
         partial = request.partial
         prompt_tokens = self.count_tokens(request.messages).count
@@ -91,6 +97,7 @@ class EchoBackend(Backend):
         decoding = time.monotonic()
         reason: Literal["stop", "length", "context", "stopped"] = "stop"
         thought = said = 0
+        stops = StopMatcher(request.sampling.stop)
         for event in self._script(request, cancel):
             if self._pause(event.tokens, options.tokens_per_second, cancel):
                 reason = "stopped"
@@ -107,7 +114,12 @@ class EchoBackend(Backend):
                 thought += event.tokens
             else:
                 said += event.tokens
+                event = Text(stops.feed(event.text), event.tokens)  # noqa: PLW2901
             yield event
+            if stops.hit:
+                break
+        if held := stops.finish():
+            yield Text(held, 0)
         ended = time.monotonic()
         elapsed = ended - decoding
         speed = (thought + said - 1) / elapsed if thought + said > 1 and elapsed > 0 else None
@@ -118,15 +130,18 @@ class EchoBackend(Backend):
         )
 
     def unload(self) -> None:
-        pass
+        self._ready = False
 
     def _script(self, request: ChatRequest, cancel: Cancel) -> Iterator[Reasoning | Text]:
         """Yield the scripted tokens, less those that an unfinished answer has; a hurried thought ends early."""
         options, partial = self._options, request.partial
         text = (options.text or request.messages[-1].text) * options.repeat
+        if request.reasoning == "none" and options.reasoning:
+            text = f"{OPEN}\n{options.reasoning}\n{CLOSE}\n\n{text}"
         had_thought = partial.reasoning if partial else ""
         had_text = partial.text if partial else ""
-        if options.reasoning and not had_text and not (partial and not partial.thinking and had_thought):
+        thinks = options.reasoning and request.reasoning != "none"
+        if thinks and not had_text and not (partial and not partial.thinking and had_thought):
             for token in _TOKEN.findall(options.reasoning.removeprefix(had_thought)):
                 if cancel.hurried:
                     break

@@ -71,6 +71,36 @@ class ServerUnreachable(BackendError):
     kind = "server_unreachable"
 
 
+class ServerError(BackendError):
+    """A server answered with what is no answer: a failure of its own, garbage, or a stream without an end."""
+
+    kind = "server_error"
+
+
+class RateLimited(BackendError):
+    """A server wants fewer requests, or a paid account has nothing left."""
+
+    kind = "rate_limited"
+
+
+class Unauthorized(BackendError):
+    """A server wants a key, or refuses the one that it got."""
+
+    kind = "unauthorized"
+
+
+class NewOrigin(BackendError):
+    """A preset names a server that the user has not confirmed yet. `detail` is its origin and nothing else."""
+
+    kind = "new_origin"
+
+
+class CannotContinue(BackendError):
+    """This engine or server can only begin an answer anew, not go on with a partial one."""
+
+    kind = "cannot_continue"
+
+
 class EngineDied(BackendError):
     """The process around the engine ended without a word, or stopped answering."""
 
@@ -103,6 +133,11 @@ _KINDS: dict[str, type[BackendError]] = {
         OutOfMemory,
         ContextOverflow,
         ServerUnreachable,
+        ServerError,
+        RateLimited,
+        Unauthorized,
+        NewOrigin,
+        CannotContinue,
         EngineDied,
         Busy,
     )

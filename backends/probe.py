@@ -1,28 +1,54 @@
-"""The short-lived child that imports an engine to see whether it works: `python -P -m backends.probe NAME`."""
+"""The short-lived child that asks a backend something: `python -P -m backends.probe check|start NAME [OPTIONS]`.
+
+It may import an engine, hang or crash. OPTIONS are a preset's, as one JSON object.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import msgspec
 
 from backends import registry
-from backends.base import Availability
-from backends.errors import Problem
+from backends.base import Availability, Backend
+from backends.errors import ErrorInfo, Problem, to_info
 
 
-def main(name: str) -> None:
-    """Write the backend's `Availability` as one JSON line; whatever the engine prints goes to stderr."""
+def main(what: str, name: str, options: str = "") -> None:
+    """Write the answer as one JSON line; whatever the engine prints goes to stderr."""
     answer_fd = os.dup(1)
     os.dup2(2, 1)
+    answer: Availability | ErrorInfo | None
+    answer = _check(name, options) if what == "check" else _start(name, options)
+    with os.fdopen(answer_fd, "wb") as out:
+        out.write(msgspec.json.encode(answer) + b"\n")
+
+
+def _check(name: str, options: str) -> Availability:
     try:
-        availability = registry.find(name).check()
+        backend = registry.find(name)
+        # A plug-in's `check` may be of before there were options.
+        return backend.check(_options(backend, options)) if options else backend.check()
     except Problem as error:
-        availability = Availability(ready=False, detail=str(error), hint=error.hint)
-    with os.fdopen(answer_fd, "wb") as answer:
-        answer.write(msgspec.json.encode(availability) + b"\n")
+        return Availability(ready=False, detail=str(error), hint=error.hint)
+    except msgspec.ValidationError as error:
+        return Availability(ready=False, detail=f"The preset's options: {error}", hint="Mend the preset.")
+
+
+def _start(name: str, options: str) -> ErrorInfo | None:
+    try:
+        backend = registry.find(name)
+        backend.start(_options(backend, options or "{}"))
+    except Exception as error:  # noqa: BLE001 - told to whoever wanted it started
+        return to_info(error)
+    return None
+
+
+def _options(backend: type[Backend], text: str) -> Any:
+    return msgspec.convert(msgspec.json.decode(text), backend.Options)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -17,16 +17,18 @@ import sys
 import tempfile
 from importlib.metadata import EntryPoint, distribution, entry_points
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from backends import paths
 from backends.base import Availability, Backend
-from backends.errors import NotInstalled
+from backends.errors import ErrorInfo, NotInstalled, ServerUnreachable, from_info
 from backends.version import build_id
 
 GROUP = "deepseek_tui.backends"
 PROBE_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 60.0
 KILLED_S = 1.0
 _DRIVER = Path("/proc/driver/nvidia/version")
 _WSL_DRIVER = Path("/usr/lib/wsl/lib/libnvidia-ml.so.1")
@@ -75,12 +77,14 @@ def options_type(name: str) -> type[msgspec.Struct]:
     return find(name).Options
 
 
-def probe(name: str, timeout_s: float = PROBE_TIMEOUT_S) -> Availability:
-    """Ask a backend, in a short-lived child process, whether it can work here.
+def probe(name: str, timeout_s: float = PROBE_TIMEOUT_S, options: dict[str, Any] | None = None) -> Availability:
+    """Ask a backend, in a short-lived child process, whether it can work here; with a preset's `options`, for these.
 
     The child may import an engine, hang or crash; the caller gets an answer all the same.
-    A ready answer is kept in the cache folder until a version changes.
+    A ready answer that lasts is kept in the cache folder until a version changes; one about options never is.
     """
+    if options is not None:
+        return _checked(name, timeout_s, msgspec.json.encode(options).decode())
     cached, stamp = _cache_file(name), _stamp(name)
     try:
         kept = msgspec.json.decode(cached.read_bytes(), type=dict[str, Availability])
@@ -88,8 +92,8 @@ def probe(name: str, timeout_s: float = PROBE_TIMEOUT_S) -> Availability:
         kept = {}
     if stamp in kept:
         return kept[stamp]
-    answer = _ask_child(name, timeout_s)
-    if answer.ready:
+    answer = _checked(name, timeout_s)
+    if answer.ready and answer.lasting:
         try:
             paths.private(cached.parent)
             temporary = cached.with_suffix(f".{os.getpid()}")
@@ -100,8 +104,30 @@ def probe(name: str, timeout_s: float = PROBE_TIMEOUT_S) -> Availability:
     return answer
 
 
-def _ask_child(name: str, timeout_s: float) -> Availability:
-    command = [sys.executable, "-P", "-m", "backends.probe", name]
+def start(name: str, options: dict[str, Any], timeout_s: float = START_TIMEOUT_S) -> None:
+    """Start the server that a backend needs for these options, in a child process. Raises BackendError."""
+    said, why = _ask_child(["start", name, msgspec.json.encode(options).decode()], timeout_s)
+    try:
+        error = msgspec.json.decode(said, type=ErrorInfo | None)
+    except msgspec.MsgspecError:
+        raise ServerUnreachable(f"What {name} needs could not be started", why, "Start it yourself.") from None
+    if error is not None:
+        raise from_info(error)
+
+
+def _checked(name: str, timeout_s: float, *options: str) -> Availability:
+    said, why = _ask_child(["check", name, *options], timeout_s)
+    try:
+        return msgspec.json.decode(said, type=Availability)
+    except msgspec.MsgspecError:
+        hanging = why.startswith("It took")
+        hint = "A driver may hang; `nvidia-smi` shows whether it answers." if hanging else ""
+        return Availability(ready=False, detail=f"Looking at {name}: {why}", hint=hint or "Reinstall its package.")
+
+
+def _ask_child(arguments: list[str], timeout_s: float) -> tuple[bytes, str]:
+    """Return the last line that the probe's child says, and how it ended."""
+    command = [sys.executable, "-P", "-m", "backends.probe", *arguments]
     # Files and not pipes: a child of the child that hangs in a driver would keep a pipe open for ever.
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         child = subprocess.Popen(
@@ -113,23 +139,13 @@ def _ask_child(name: str, timeout_s: float) -> Availability:
             os.killpg(child.pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):  # Inside a driver even this may not end it.
                 child.wait(KILLED_S)
-            return Availability(
-                ready=False,
-                detail=f"Looking at {name} took more than {timeout_s:g} s.",
-                hint="A driver may hang; `nvidia-smi` shows whether it answers.",
-            )
+            return b"", f"It took more than {timeout_s:g} s."
         out.seek(0)
         err.seek(0)
         said, complained = out.read(), err.read()
-    try:
-        return msgspec.json.decode(said.splitlines()[-1], type=Availability)
-    except (IndexError, msgspec.MsgspecError):
-        tail = complained.decode(errors="replace").strip().splitlines()[-1:]
-        return Availability(
-            ready=False,
-            detail=f"Looking at {name} ended with status {status}: {''.join(tail)}",
-            hint="Reinstall the engine's package.",
-        )
+    tail = complained.decode(errors="replace").strip().splitlines()[-1:]
+    lines = said.splitlines()
+    return lines[-1] if lines else b"", f"It ended with status {status}: {''.join(tail)}"
 
 
 def _cache_file(name: str) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_TITLES = {"llama_cpp": "llama.cpp", "exllamav2": "ExLlamaV2", "ollama": "Ollama", "openai": "OpenAI"}
+_TITLES = {"llama_cpp": "llama.cpp", "exllamav2": "ExLlamaV2", "ollama": "Ollama", "openai": "OpenAI API"}
 
 
 def backend_title(name: str) -> str:

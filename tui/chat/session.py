@@ -10,14 +10,14 @@ import functools
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal
 
-from backends.base import ChatRequest, Partial
-from backends.errors import Busy, ContextOverflow, Problem
+from backends.base import Capability, ChatRequest, Partial
+from backends.errors import Busy, ContextOverflow, ErrorInfo, Problem, to_info
 from backends.host import launch
 from backends.host.client import HostClient
 from backends.host.wire import Status, Unsaved
 from tui.chat import turn
 from tui.chat.answer import Answer
-from tui.chat.history import history
+from tui.chat.history import history, last_question
 from tui.chat.link import Link
 from tui.chat.overflow import Room, room
 from tui.chat.remedies import Again, Remedies
@@ -26,8 +26,9 @@ from tui.chat.target import Target
 
 SAVE_AGAIN_S = 2.0
 
-Change = Literal["branch", "answer", "model", "progress", "problem", "saved", "note", "overflow"]
+Change = Literal["branch", "answer", "model", "progress", "problem", "failure", "saved", "note", "overflow"]
 """What is another than before. "model": which one is chosen or loaded; "progress": how far loading or waiting is;
+"problem": a failure that belongs to no message, "failure": any that kept the model from answering;
 "overflow": there are choices to make about a conversation that does not fit, or none any more."""
 
 
@@ -35,7 +36,8 @@ class Session:
     """`branch` is what was said, `answer` what is being said to the row `answering`; `status` is the host's.
 
     `remedies` are for a conversation that does not fit. `hurried` says that the running thought was asked to close,
-    `note` what the engine wants the user to know. `unsaved` says why the last answer is not on disk, "" if it is.
+    `note` what the engine wants the user to know, `failure` why the chosen model last failed. `unsaved` says why the
+    last answer is not on disk, "" if it is.
     """
 
     def __init__(self, store: Store, changed: Callable[[Change], None]) -> None:
@@ -46,6 +48,7 @@ class Session:
         self.answer: Answer | None = None
         self.answering: StoredMessage | None = None
         self.problem: Problem | None = None
+        self.failure: ErrorInfo | None = None
         self.unsaved = ""
         self.note = ""
         self.hurried = False
@@ -87,6 +90,11 @@ class Session:
     def loaded_target(self) -> Target | None:
         """The target whose model is loaded or loading for this session."""
         return self._link.target if self._link.connected is not None else None
+
+    def can(self, capability: Capability) -> bool:
+        """Whether the loaded model can do this, as far as it is known."""
+        loaded = self.status.loaded if self.status is not None and not self.watching else None
+        return loaded is None or loaded.capabilities is None or capability in loaded.capabilities
 
     @property
     def room(self) -> Room | None:
@@ -151,9 +159,17 @@ class Session:
     async def retry(self) -> None:
         """Have the last question answered once more, beside the answer it has. Raises Problem."""
         async with self._moving:
-            target, question = self._wanted(), self._last_question()
+            target, question = self._wanted(), last_question(self.branch)
             if question is not None and not self.busy:
                 await self._begin(target, lambda answer: self.store.begin_again(answer, target.asked, question, None))
+
+    async def do_again(self) -> None:
+        """Ask once more for what just failed: the last answer, or else the loading. Raises Problem."""
+        last = self.branch[-1] if self.branch else None
+        if self.failure is not None and last is not None and last.error == self.failure:
+            await self.retry()
+        else:
+            self.choose(self._wanted())
 
     async def resume(self) -> None:
         """Go on with the last answer where it was cut off; in a larger context if its own is full. Raises Problem."""
@@ -161,9 +177,11 @@ class Session:
             target, last = self._wanted(), self.branch[-1] if self.branch else None
             if last is None or last.role != "assistant" or self.busy:
                 return
+            if not self.can("continue"):
+                raise turn.cannot_continue(target.title)
             if last.reason == "context":
                 self.remedies.grow(target, last, self.branch[:-1])
-            elif (question := self._last_question()) is not None:
+            elif (question := last_question(self.branch)) is not None:
                 await self._begin(
                     target, lambda answer: self.store.begin_again(answer, target.asked, question, last.partial)
                 )
@@ -185,7 +203,7 @@ class Session:
     async def answer_now(self) -> bool:
         """Let the model close its thought and answer with what it has; say whether there was a thought to close."""
         answer, row = self.answer, self.answering
-        if answer is None or row is None or answer.finished or not answer.thinking:
+        if answer is None or row is None or answer.finished or not answer.thinking or not self.can("answer_now"):
             return False
         self.hurried = await self._tell_host(row, lambda client: client.answer_now(row.id))
         self._changed("answer")
@@ -199,12 +217,7 @@ class Session:
     async def _tell_host(self, row: StoredMessage, say: Callable[[HostClient], Awaitable[None]]) -> bool:
         """Say something to the host that has an answer; say whether one has it."""
         if self.watching:
-            other = await launch.find_answer(row.id)
-            if other is None:
-                return False
-            await say(other)
-            await other.close()
-            return True
+            return await turn.tell_found(row.id, say)
         client = self._link.connected
         if client is None or self._link.target != self._asked:
             return False
@@ -215,7 +228,7 @@ class Session:
 
     def choose(self, target: Target, *, evict: launch.Evict = "idle") -> None:
         """Answer with this model from now on, and load it; while an answer runs, after its end."""
-        self.target, self.problem = target, None
+        self.target, self.problem, self.failure = target, None, None
         self.remedies.stop()
         self.remedies.drop()
         self._changed("model")
@@ -255,7 +268,7 @@ class Session:
     async def _begin_again(self, again: Again) -> None:
         """Begin the last answer once more, with what was decided about a conversation that did not fit."""
         async with self._moving:
-            last, question = self.branch[-1] if self.branch else None, self._last_question()
+            last, question = self.branch[-1] if self.branch else None, last_question(self.branch)
             if last is None or question is None or last.id != again.answer:
                 return  # Something else was said meanwhile.
             target = again.target if again.context is None else again.target.with_context(again.context)
@@ -323,6 +336,8 @@ class Session:
         overflowed = answer.failed is not None and answer.failed.kind == ContextOverflow.kind
         if overflowed and asked is not None and asked == self.target:
             self.remedies.measure(asked, branch[-1], branch[:-1])
+        elif answer.failed is not None and asked is not None and asked == self.target:
+            self._failed(answer.failed)
         elif self.target is not None and self.target != self._link.target:
             self._link.warm(self.target, "idle")
 
@@ -354,9 +369,6 @@ class Session:
             raise Problem("No model is chosen", "", "Choose a preset first.")
         return self.target
 
-    def _last_question(self) -> StoredMessage | None:
-        return next((message for message in reversed(self.branch) if message.role == "user"), None)
-
     def _tell_spool(self, unsaved: Unsaved) -> None:
         if self.answering is not None and unsaved.answer == self.answering.id:
             self._tell_unsaved(unsaved.detail)
@@ -380,3 +392,8 @@ class Session:
         if not isinstance(problem, Busy):
             self.problem = problem
             self._changed("problem")
+            self._failed(to_info(problem))
+
+    def _failed(self, failure: ErrorInfo) -> None:
+        self.failure = failure
+        self._changed("failure")

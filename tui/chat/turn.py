@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NamedTuple
 
 from backends.base import ChatRequest
-from backends.errors import EngineDied, ErrorInfo, Problem, to_info
+from backends.errors import CannotContinue, EngineDied, ErrorInfo, Problem, to_info
 from backends.events import Done
 from backends.host import launch, spool
 from backends.host.client import HostClient, HostEnded
@@ -127,6 +127,27 @@ async def watch(store: Store, answer_id: str, answer: Answer) -> AsyncIterator[A
             if await asyncio.to_thread(recovery.take_in, store, answer_id):
                 return
         await asyncio.sleep(ATTACH_POLL_S)
+
+
+async def tell_found(answer_id: str, say: Callable[[HostClient], Awaitable[None]]) -> bool:
+    """Say something to the host that is generating an answer for somebody else; say whether there is one."""
+    client = await launch.find_answer(answer_id)
+    if client is None:
+        return False
+    try:
+        await say(client)
+    finally:
+        await client.close()
+    return True
+
+
+def cannot_continue(title: str) -> CannotContinue:
+    """Return the error for an answer that the loaded model can only begin anew."""
+    return CannotContinue(
+        f"{title} cannot go on with an answer",
+        "Its server takes no unfinished answers.",
+        "^r asks the question once more; ^o may find a backend that can.",
+    )
 
 
 def finish(store: Store, answer_id: str, answer: Answer) -> None:

@@ -19,7 +19,8 @@ def lines(title: str, report: Report) -> Iterator[str]:
     wide = columns or _WIDTH
     ascii_only = not _has_blocks()
     layers = "" if not report.gpu_layers else f" · {report.gpu_layers} of {report.layers} layers on the GPU"
-    yield f"{title} · {report.device}{layers} · context {report.context_tokens:,} · {report.engine}"
+    context = f"{report.context_tokens:,}" if report.context_tokens is not None else "–"
+    yield f"{title} · {report.device}{layers} · context {context} · {report.engine}"
     yield f"{Path(report.model).name} · {table.size(report.model_bytes)}"
     for note in report.notes:
         yield f"note: {note}"

@@ -43,7 +43,7 @@ class MeasuringBackend(Backend):
         self._completion: BindingChat | None = None
 
     @classmethod
-    def check(cls) -> Availability:
+    def check(cls, options: Any = None) -> Availability:  # noqa: ARG003
         return LlamaCppBackend.check()
 
     def load(

@@ -17,13 +17,13 @@ class Presets:
         self.entries = catalog.entries
         self.titles = {entry.name: entry.preset.title for entry in catalog.entries}
         self._catalog = catalog
-        self._keep_alive_s = keep_alive_s
+        self.keep_alive_s = keep_alive_s
 
     def target(self, name: str, backend: str | None = None) -> Target | None:
         """Return a preset as a target, None if there is none of this name. Raises Problem."""
-        entry = self._entry(name)
+        entry = self.entry(name)
         if entry is not None:
-            return resolve(entry, backend, self._keep_alive_s)
+            return resolve(entry, backend, self.keep_alive_s)
         broken = next((problem for problem in self._catalog.problems if problem.name == name), None)
         if broken is not None:
             raise broken
@@ -32,17 +32,6 @@ class Presets:
     def in_slot(self, slot: int) -> str:
         """Return the name of the preset that has a key, "" if none has."""
         return next((entry.name for entry in self.entries if entry.preset.slot == slot), "")
-
-    def next_backend(self, target: Target) -> str:
-        """Return the next backend that the preset has and this machine knows, "" if it has only one."""
-        from backends import registry  # Not at the top: it takes longer to import than the rest of the screen's rooms.
-
-        entry = self._entry(target.preset)
-        there = [name for name in entry.preset.backends if name in registry.names()] if entry else []
-        if len(there) < 2:
-            return ""
-        now = there.index(target.spec.backend) if target.spec.backend in there else -1
-        return there[(now + 1) % len(there)]
 
     def lines(self, session: Session) -> list[PresetLine]:
         """Return them as the sidebar lists them."""
@@ -54,5 +43,6 @@ class Presets:
             loaded.preset if loaded else "",
         )
 
-    def _entry(self, name: str) -> PresetEntry | None:
+    def entry(self, name: str) -> PresetEntry | None:
+        """Return the preset of this name, None if there is none or it is broken."""
         return next((entry for entry in self.entries if entry.name == name), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backends.errors import ContextOverflow, EngineDied
+from backends.errors import CannotContinue, ContextOverflow, EngineDied
 from backends.fitting import fits
 from backends.titles import backend_title
 from tui.chat.answer import Answer
@@ -24,7 +24,7 @@ def entries(session: Session, titles: dict[str, str]) -> list[Entry]:
         if message.id == sent.start and unsent:
             shown.append(_mark(sent))
         if session.answering is not None and session.answer is not None and message.id == session.answering.id:
-            shown.append(live_entry(message, session.answer, titles, hurried=session.hurried))
+            shown.append(live_entry(message, session.answer, titles, thought_key(session)))
         else:
             shown.append(entry(message, titles, _filled(session, message), left_out=message.id in unsent))
     return shown
@@ -52,8 +52,15 @@ def entry(message: StoredMessage, titles: dict[str, str], full: str = "", *, lef
     )
 
 
-def live_entry(message: StoredMessage, answer: Answer, titles: dict[str, str], *, hurried: bool = False) -> Entry:
-    """Return the answer as it stands while it grows; `hurried` says that its thought was asked to close."""
+def thought_key(session: Session) -> str:
+    """Return what can be done about a thought on its way: a key, "" where the model's server takes no such wish."""
+    if session.hurried:
+        return "closing the thought …"
+    return "^y answers now" if session.can("answer_now") else ""
+
+
+def live_entry(message: StoredMessage, answer: Answer, titles: dict[str, str], key: str = "^y answers now") -> Entry:
+    """Return the answer as it stands while it grows; `key` says what can be done about its thought."""
     thinking = answer.thinking and not answer.text
     thought = ""
     if answer.reasoning:
@@ -63,7 +70,7 @@ def live_entry(message: StoredMessage, answer: Answer, titles: dict[str, str], *
             parts = ["thinking", f"{answer.reasoning_tokens:,} tokens"]
             if speed is not None:
                 parts.append(f"{speed:.1f} tok/s")
-            thought = " · ".join([*parts, "closing the thought …" if hurried else "^y answers now"])
+            thought = " · ".join([*parts, key] if key else parts)
     return Entry(
         message.id,
         "assistant",
@@ -100,6 +107,8 @@ def ending(message: StoredMessage, full: str) -> tuple[str, FootnoteKind]:
         hint = "" if error.kind in {EngineDied.kind, ContextOverflow.kind} else error.hint
         if error.kind == ContextOverflow.kind:
             again = "^e shows what can be done, ^r asks anew." if kept else "^r shows what can be done."
+        if error.kind == CannotContinue.kind:
+            kept, again = "", "^r begins it anew."
         parts = (f"{error.title}.", error.detail, hint, kept, again)
         return " ".join(part for part in parts if part), "error"
     match message.state:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backends.base import Loaded
 from backends.hardware.gpu import GpuReading
 from backends.host.wire import Status
 from tui.chat.answer import Answer
@@ -33,9 +34,15 @@ def model_part(title: str, status: Status | None) -> str:
     if loaded is None:
         return f"{title} · loading"
     if loaded.layers is None or loaded.gpu_layers is None:
-        return title
+        return f"{title} · {_share(loaded)}" if loaded.vram_bytes is not None and loaded.model_bytes else title
     where = f"{loaded.gpu_layers}/{loaded.layers} layers on the card" if loaded.gpu_layers else "CPU"
     return f"{title} · {where}"
+
+
+def _share(loaded: Loaded) -> str:
+    """Return how much of a model its server holds on a card: a server counts bytes, not layers."""
+    share = (loaded.vram_bytes or 0) / (loaded.model_bytes or 1)
+    return "CPU" if not loaded.vram_bytes else f"{min(share, 1):.0%} on the card"
 
 
 def vram_part(reading: GpuReading | None, *, short: bool = False) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from backends.errors import Problem
+from tui.chat.switching import Refusal
 from tui.screens.chat.figures import clock
 from tui.widgets.transcript.model import Entry
 
@@ -34,3 +35,10 @@ def notes_entry(title: str, notes: tuple[str, ...]) -> Entry:
 def engine_entry(note: str) -> Entry:
     """Return what an engine says about the answer on its way."""
     return Entry("engine", "notice", "Worth knowing", clock(time.time()), note)
+
+
+def backends_entry(title: str, stays: str, refusals: tuple[Refusal, ...]) -> Entry:
+    """Return which backends cannot run a preset now, and why; `stays` is the only one that can, "" if another did."""
+    head = f"{title}: only {stays} can be used now" if stays else f"{title}: passed over"
+    text = "\n".join(refusal.sentence for refusal in refusals)
+    return Entry("backends", "notice", head, clock(time.time()), text)

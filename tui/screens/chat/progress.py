@@ -43,8 +43,16 @@ def looping(session: Session) -> str:
     answer = session.answer
     if answer is None or not answer.looping:
         return ""
-    keys = "^y answers now, Esc stops" if answer.thinking and not session.hurried else "Esc stops"
+    closable = answer.thinking and not session.hurried and session.can("answer_now")
+    keys = "^y answers now, Esc stops" if closable else "Esc stops"
     return f"It repeats itself: {keys}"
+
+
+def no_thought(session: Session) -> str:
+    """Return why no thought can be closed now."""
+    if session.answer is not None and session.answer.thinking and not session.can("answer_now"):
+        return "The server of this model cannot close a thought. Esc stops it"
+    return "There is no thought to close"
 
 
 def not_yet(session: Session) -> str:

@@ -26,7 +26,9 @@ from tui.screens.chat import entries, lists, notices, progress, start
 from tui.screens.chat.around import Around
 from tui.screens.chat.choices import Choices
 from tui.screens.chat.choosing import Presets
+from tui.screens.chat.mending import Mending
 from tui.screens.chat.shown import Shown
+from tui.screens.chat.switching import switch
 from tui.screens.help import HelpScreen
 from tui.widgets.composer import Composer
 from tui.widgets.lines import Line
@@ -95,6 +97,7 @@ class ChatScreen(Screen[None]):
     def on_mount(self) -> None:
         self._shown = Shown(self.query_one(Transcript))
         self._choices = Choices(self, self._shown.problem)
+        self._mending = Mending(self, self._say, self._shown.problem)
         self._ticking = self.set_interval(TICK_S, self._tick, pause=True)
         self._show_lines()
         self.call_after_refresh(self._begin)
@@ -144,6 +147,8 @@ class ChatScreen(Screen[None]):
                 await self._refresh_lists()
             case "problem" if session.problem is not None:
                 self._shown.problem(session.problem)
+            case "failure":
+                self.run_worker(self._mending.after(session), group="mending")
             case "model":
                 if session.loaded_target is not None and session.host_pid is not None:
                     self._sampler.watch([session.host_pid])
@@ -172,8 +177,8 @@ class ChatScreen(Screen[None]):
             return
         self._ticks += 1
         if session.answer is not None and session.answering is not None:
-            titles, hurried = self._presets.titles, session.hurried
-            self._shown.put(entries.live_entry(session.answering, session.answer, titles, hurried=hurried))
+            titles, key = self._presets.titles, entries.thought_key(session)
+            self._shown.put(entries.live_entry(session.answering, session.answer, titles, key))
         if self._ticks % LINES_EVERY == 0 or session.loading:
             self._sampler.request()
             self._show_lines()
@@ -274,22 +279,21 @@ class ChatScreen(Screen[None]):
             self._say(f"No preset has the key F{slot + 1}")
 
     def action_next_backend(self) -> None:
-        session = self._session
-        if session is None or session.target is None:
-            return
-        backend = self._presets.next_backend(session.target)
-        if backend:
-            self._choose(session.target.preset, backend)
-        else:
-            self._say(f"{session.target.title} has only this backend here")
+        if self._session is not None and self._session.target is not None:
+            self.run_worker(self._switch(self._session, self._session.target.preset), group="switch", exclusive=True)
 
-    def _choose(self, name: str, backend: str | None = None) -> None:
+    async def _switch(self, session: Session, preset: str) -> None:
+        entry = self._presets.entry(preset)
+        if entry is not None:
+            await switch(session, entry, self._presets.keep_alive_s, self._mending, self._shown, self._say)
+
+    def _choose(self, name: str) -> None:
         session = self._session
         if session is None:
             return
         self._say("")
         try:
-            target = self._presets.target(name, backend)
+            target = self._presets.target(name)
         except Problem as problem:
             self._shown.problem(problem)
         else:
@@ -315,7 +319,7 @@ class ChatScreen(Screen[None]):
     async def action_answer_now(self) -> None:
         session = self._session
         if session is not None and not session.hurried and not await session.answer_now():
-            self._say("There is no thought to close")
+            self._say(progress.no_thought(session))
         self._tick()
 
     async def action_new_chat(self) -> None:

@@ -1,0 +1,209 @@
+"""One answer: Ollama's lines in, events out; how it ended, how long it took, and what went wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+
+import msgspec
+
+from backends.base import Cancel, ChatRequest, Partial
+from backends.errors import BackendError, ServerError
+from backends.events import ChatEvent, Done, DoneReason, PromptProgress, Timings, Usage
+from backends.ollama.asking import Asked, Asking
+from backends.ollama.channels import Channels
+from backends.ollama.connection import Connection, stoppable
+from backends.ollama.dialect import Chunk, read_chunk
+
+_REPEATS = 30
+"""Ollama cuts an answer off, without a last line, when a piece came more often than this in a row."""
+_NS = 1e9
+_LOAD_SHOWN_S = 0.5
+
+
+def answer(
+    connection: Connection,
+    asking: Asking,
+    request: ChatRequest,
+    cancel: Cancel,
+    context: int,
+    counted: Callable[[int], None],
+    note: str = "",
+) -> Iterator[ChatEvent]:
+    """Ask and tell what comes; `counted` is told the prompt's true tokens, and may raise. Ends with one Done.
+
+    Raises BackendError; what was said until then has been yielded.
+    """
+    if note:
+        yield PromptProgress(0, 0, note=note)
+    channels, watch = Channels(), _Watch()
+    final: Chunk | None = None
+    with stoppable(connection, cancel):
+        try:
+            final = yield from _ask(connection, asking, request, cancel, channels, watch)
+        except BackendError:
+            if not cancel.is_set():
+                yield from channels.finish()
+                raise
+    if final is None:
+        yield from channels.finish()
+        yield Done("stopped", Usage(None, None, channels.reasoning_tokens, channels.tokens), watch.timings(channels))
+        return
+    if request.partial is None and not watch.earlier and final.prompt_eval_count:
+        yield from _checked(counted, final.prompt_eval_count, channels)
+    yield from _rest(final, channels, watch.earlier)
+    reason = _reason(final, request.sampling.max_tokens, channels.tokens, context)
+    yield Done(reason, _usage(final, channels, watch.earlier), watch.told(final))
+
+
+def _checked(counted: Callable[[int], None], tokens: int, channels: Channels) -> Iterator[ChatEvent]:
+    try:
+        counted(tokens)
+    except BackendError:
+        yield from channels.finish()
+        raise
+
+
+class _Watch:
+    """The time of an answer as seen from here, for where the server's figures do not come or do not cover it."""
+
+    def __init__(self) -> None:
+        self.earlier = 0
+        self._started = time.monotonic()
+        self._first: float | None = None
+        self._earlier_s = 0.0
+
+    def piece(self) -> None:
+        if self._first is None:
+            self._first = time.monotonic()
+
+    def again(self, tokens: int) -> None:
+        """Take note that a further request goes on, behind so many tokens."""
+        self.earlier = tokens
+        self._earlier_s = time.monotonic() - (self._first or self._started)
+
+    def timings(self, channels: Channels) -> Timings:
+        now = time.monotonic()
+        if self._first is None:
+            return Timings(prefill_s=now - self._started)
+        elapsed, further = now - self._first, channels.tokens - 1
+        speed = further / elapsed if further > 0 and elapsed > 0 else None
+        return Timings(prefill_s=self._first - self._started, decode_s=elapsed, tokens_per_second=speed)
+
+    def told(self, final: Chunk) -> Timings:
+        """Return the server's own figures. Its decode time begins with the first token."""
+        load, prefill, decode = (
+            _seconds(ns) for ns in (final.load_duration, final.prompt_eval_duration, final.eval_duration)
+        )
+        further = (final.eval_count or 0) - 1
+        return Timings(
+            load_s=load if load is not None and load >= _LOAD_SHOWN_S else None,
+            prefill_s=prefill,
+            decode_s=None if decode is None else decode + self._earlier_s,
+            tokens_per_second=further / decode if decode and further > 0 else None,
+        )
+
+
+def _ask(
+    connection: Connection, asking: Asking, request: ChatRequest, cancel: Cancel, channels: Channels, watch: _Watch
+) -> Generator[ChatEvent, None, Chunk | None]:
+    """Ask until there is a last line, and return it; None if the answer was stopped.
+
+    When the thought is to be closed, the request is given up and another one goes on behind the closed thought.
+    """
+    partial, room = request.partial, request.sampling.max_tokens
+    while not cancel.is_set():
+        if room is not None and room <= 0:  # which Ollama would take for no limit
+            return Chunk(done=True, done_reason="length", eval_count=0)
+        asked = asking.ask(request, partial, room)
+        channels.begin(asked.state, plain=request.reasoning == "none")
+        final = yield from _read(connection, asking, asked, cancel, channels, watch)
+        if final is not None or cancel.is_set():
+            return final
+        yield from channels.close_thought()
+        before = request.partial.reasoning if request.partial is not None else ""
+        partial = Partial(before + channels.reasoning, "", thinking=False)
+        watch.again(channels.tokens)
+        if request.sampling.max_tokens is not None:
+            room = request.sampling.max_tokens - channels.tokens
+    return None
+
+
+def _read(
+    connection: Connection, asking: Asking, asked: Asked, cancel: Cancel, channels: Channels, watch: _Watch
+) -> Generator[ChatEvent, None, Chunk | None]:
+    """Tell what one request brings, and return its last line: None if it was left for the user's wish."""
+    last, repeats = "", 0
+    with connection.lines(asked.path, asked.body, asking.model) as lines:
+        for line in lines:
+            if cancel.is_set():
+                return None
+            if not line.strip():
+                continue
+            chunk = read_chunk(line, connection.server)
+            if chunk.error is not None:
+                raise connection.refused(chunk.status or 500, line, asking.model)
+            said, thought = chunk.said, chunk.thought
+            if said or thought:
+                watch.piece()
+                yield from channels.feed(said, thought)
+            if chunk.done:
+                return chunk
+            piece = (said or thought).strip()
+            repeats = repeats + 1 if piece == last else 0
+            last = piece
+            if cancel.hurried and asking.can_continue and channels.thinking:
+                return None
+    raise _endless(connection.server, last, repeats)
+
+
+def _rest(final: Chunk, channels: Channels, earlier: int) -> Iterator[ChatEvent]:
+    """Tell of what is held back, and of tokens that no line stood for: half characters, tags that the server took.
+
+    Ollama counts the token that ends an answer; it is no part of it.
+    """
+    ending = 1 if final.done_reason == "stop" else 0
+    yield from channels.finish()
+    yield from channels.finish(max(0, earlier + (final.eval_count or 0) - ending - channels.tokens))
+
+
+def _usage(final: Chunk, channels: Channels, earlier: int) -> Usage:
+    """Return the counts. What a further request read again of this very answer is not part of the prompt.
+
+    Cached tokens are unknown: the server counts them as read.
+    """
+    prompt = final.prompt_eval_count or None
+    told = final.eval_count is not None
+    return Usage(
+        prompt_tokens=None if prompt is None else max(0, prompt - earlier),
+        reasoning_tokens=channels.reasoning_tokens if told else None,
+        output_tokens=channels.tokens if told else None,
+    )
+
+
+def _reason(final: Chunk, max_tokens: int | None, tokens: int, context: int) -> DoneReason:
+    """Return why it ended. Ollama says "length" for a full context too, and nothing where it dropped what was old."""
+    if (final.prompt_eval_count or 0) + (final.eval_count or 0) > context:
+        return "context"
+    if final.done_reason != "length":
+        return "stop"
+    return "length" if max_tokens is not None and tokens >= max_tokens else "context"
+
+
+def _endless(server: str, last: str, repeats: int) -> ServerError:
+    if repeats >= _REPEATS:
+        return ServerError(
+            "Ollama cut off a repetition",
+            f"The same piece came {repeats + 1} times in a row: {msgspec.json.encode(last[:40]).decode()}.",
+            "Ask again, perhaps with a higher temperature or a repeat penalty.",
+        )
+    return ServerError(
+        "The answer ended without an end",
+        f"{server} closed the line before it said that it was done.",
+        "Continue the answer; the server's log may say why.",
+    )
+
+
+def _seconds(nanoseconds: int | None) -> float | None:
+    """Return seconds; None for what the server did not measure, which it tells as 0."""
+    return nanoseconds / _NS if nanoseconds is not None and nanoseconds > 0 else None

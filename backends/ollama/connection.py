@@ -1,0 +1,250 @@
+"""The talk with one Ollama server: each request bounded, stoppable from any thread, each failure typed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from backends.base import Cancel
+from backends.errors import BackendError, BadOptions, ModelNotFound
+from backends.fitting import overflow
+from backends.http.failures import refusal, unreachable
+from backends.http.lines import bounded_lines
+from backends.http.sockets import Sockets
+from backends.ollama.address import Address
+from backends.ollama.dialect import engine_error, garbage, too_long
+from backends.origins import Access, is_local
+
+if TYPE_CHECKING:
+    import httpx
+    import ollama
+
+CONNECT_S = 5.0
+SILENCE_S = 1800.0
+"""Reading a long prompt on a slow processor takes minutes, loading from a slow disk too; whoever waits can stop it."""
+LINE_LIMIT = 16 * 1024 * 1024
+REPLY_LIMIT = 64 * 1024 * 1024
+_NOT_FOUND = 404
+
+
+class Model(msgspec.Struct, frozen=True):
+    """What a server tells of a model. `capabilities` are its words, such as completion and thinking."""
+
+    template: str
+    capabilities: tuple[str, ...]
+    trained_context: int | None
+    blocks: int | None
+    parameters: str
+    has_system: bool
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A model in a server's memory, in bytes. None is what an older server does not tell."""
+
+    context: int | None
+    size: int | None
+    vram: int | None
+
+
+class Connection:
+    """One server. Blocking; `shut` may be called from any thread and ends whatever is being waited for."""
+
+    def __init__(self, address: Address, access: Access, silence_s: float = SILENCE_S) -> None:
+        """Connects only when asked something. Raises BadOptions for certificates that cannot be read."""
+        import httpx
+        import ollama
+
+        self.server = address.shown
+        self._address, self._access = address, access
+        self._sockets = Sockets()
+        self._client: ollama.Client = ollama.Client(
+            host=address.url,
+            headers={"authorization": f"Bearer {access.key}"} if access.key else {},
+            follow_redirects=False,
+            timeout=httpx.Timeout(silence_s, connect=CONNECT_S),
+            trust_env=not is_local(access.origin),
+            verify=_certificates(access),
+            event_hooks={"request": [self._sockets.hook], "response": [_bound]},
+        )
+        # Its HTTP client is used directly where the library passes on neither `truncate` nor `shift`, splits lines at
+        # characters that JSON leaves as they are (U+0085), and bounds nothing.
+        self._http: httpx.Client = self._client._client  # noqa: SLF001
+        if not access.key:
+            # The library takes one from the environment, for whatever server: keys belong to origins.
+            self._http.headers.pop("authorization", None)
+
+    def version(self) -> str:
+        """Return the server's version. Raises BackendError."""
+        body = self.reply("GET", "/api/version")
+        try:
+            return msgspec.json.decode(body, type=dict[str, str])["version"][:64]
+        except (msgspec.MsgspecError, KeyError) as error:
+            raise garbage(body, self.server) from error
+
+    def show(self, model: str) -> Model:
+        """Look up a model. Raises ModelNotFound, BackendError."""
+        with self._typed(model), self._read():
+            shown = self._client.show(model)
+        facts = shown.modelinfo or {}
+        family = facts.get("general.architecture")
+        return Model(
+            template=shown.template or "",
+            capabilities=tuple(shown.capabilities or ()),
+            trained_context=_count(facts.get(f"{family}.context_length")),
+            blocks=_count(facts.get(f"{family}.block_count")),
+            parameters=shown.parameters or "",
+            has_system=any(line.startswith(("SYSTEM ", "MESSAGE ")) for line in (shown.modelfile or "").splitlines()),
+        )
+
+    def running(self, model: str) -> Running | None:
+        """Return how a model is loaded, None if it is not. Raises BackendError."""
+        with self._typed(model), self._read():
+            found = self._client.ps().models
+        for entry in found:
+            if full_name(entry.model or entry.name or "") == full_name(model):
+                vram = None if entry.size_vram is None else int(entry.size_vram)
+                return Running(_count(entry.context_length), _count(entry.size), vram)
+        return None
+
+    def reply(self, method: str, path: str, body: Any = None, model: str = "") -> bytes:
+        """Ask for one whole answer. Raises BackendError."""
+        with self._typed(model):
+            answer = self._http.request(method, path, content=None if body is None else msgspec.json.encode(body))
+            self._check(answer, model)
+            return answer.content
+
+    @contextlib.contextmanager
+    def lines(self, path: str, body: Any, model: str) -> Iterator[Iterator[bytes]]:
+        """Ask for an answer that comes line by line; leaving the block ends it. Raises BackendError."""
+        with (
+            self._typed(model),
+            self._http.stream("POST", path, content=msgspec.json.encode(body), extensions={_STREAMED: True}) as answer,
+        ):
+            self._check(answer, model)
+            yield bounded_lines(answer.iter_bytes(), LINE_LIMIT)
+
+    def refused(self, status: int, body: bytes, model: str, headers: Any = None) -> BackendError:
+        """Return the error for an answer that is a refusal."""
+        if status == _NOT_FOUND and model and b"not found" in body and b"page not found" not in body:
+            return ModelNotFound(
+                f"Ollama has no model called {model}", f"Asked was {self.server}.", f"Fetch it: `ollama pull {model}`."
+            )
+        said = engine_error(body)
+        if lengths := too_long(said):
+            return overflow(*lengths)
+        return refusal(status, said, self.server, model=model, headers=headers)
+
+    def brief(self, silence_s: float) -> Connection:
+        """Return another connection to the same server, which waits no longer than so many seconds for a word."""
+        return Connection(self._address, self._access, silence_s)
+
+    def shut(self) -> None:
+        """End what is being waited for. May be called from any thread."""
+        self._sockets.shut()
+
+    def close(self) -> None:
+        """Free all connections."""
+        self._http.close()
+
+    def _check(self, answer: httpx.Response, model: str) -> None:
+        """Raises BackendError unless the server agreed."""
+        if not answer.is_success:
+            raise self.refused(answer.status_code, answer.read(), model, answer.headers)
+
+    @contextlib.contextmanager
+    def _typed(self, model: str) -> Iterator[None]:
+        """Turn refusals and the failures of the line into our errors."""
+        import httpx
+        import ollama
+
+        try:
+            yield
+        except ollama.ResponseError as error:
+            raise self.refused(error.status_code, error.error.encode(), model) from error
+        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
+            raise unreachable(error, self.server) from error
+
+    @contextlib.contextmanager
+    def _read(self) -> Iterator[None]:
+        """Turn what the client library raises when it builds its values out of whatever JSON came."""
+        try:
+            yield
+        except (ValueError, TypeError, AttributeError) as error:
+            raise garbage(" ".join(str(error).split()).encode(), self.server) from error
+
+
+@contextlib.contextmanager
+def stoppable(connection: Connection, cancel: Cancel) -> Iterator[None]:
+    """Let `cancel` end what is waited for inside the block, and nothing after it."""
+    inside = [True]
+
+    def stop() -> None:
+        if inside:
+            connection.shut()
+
+    cancel.on_set(stop)
+    try:
+        yield
+    finally:
+        inside.clear()
+
+
+def full_name(model: str) -> str:
+    """Return a model's name with its tag, as `ps` lists it."""
+    return (model if ":" in model.rpartition("/")[2] else f"{model}:latest").lower()
+
+
+_STREAMED = "deepseek_tui_streamed"
+
+
+def _bound(answer: httpx.Response) -> None:
+    """Limit what a whole reply may hold: one without an end must not fill the memory."""
+    if answer.request.extensions.get(_STREAMED) and answer.is_success:
+        return  # its lines are bounded
+    import httpx
+
+    source = answer.stream
+    if not isinstance(source, httpx.SyncByteStream):
+        return
+    pieces, close = iter(source), source.close
+
+    class Bounded(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            room = REPLY_LIMIT
+            for piece in pieces:
+                room -= len(piece)
+                if room < 0:
+                    raise httpx.DecodingError(f"the reply is longer than {REPLY_LIMIT >> 20} MiB")
+                yield piece
+
+        def close(self) -> None:
+            close()
+
+    answer.stream = Bounded()
+
+
+def _certificates(access: Access) -> Any:
+    """Return what httpx is to verify servers with."""
+    if not access.ca_file:
+        return True
+    import ssl
+    from pathlib import Path
+
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(Path(access.ca_file).expanduser())
+    except (OSError, ssl.SSLError) as error:
+        raise BadOptions(
+            "The certificates for a server cannot be read",
+            f"{access.ca_file}, for {access.origin}: {error}",
+            "`ca_file` in config.toml must name a PEM file.",
+        ) from error
+    return context
+
+
+def _count(value: Any) -> int | None:
+    """Return a positive whole number, None for anything else: 0 and nonsense mean unknown here."""
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

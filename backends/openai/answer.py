@@ -1,0 +1,230 @@
+"""One answer: a server's events in, ours out; how it ended, how long it took, and what went wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+
+from backends.base import Cancel, ChatRequest, Partial
+from backends.errors import BackendError, BadOptions, ServerError
+from backends.events import ChatEvent, Done, DoneReason, PromptProgress, Timings, Usage
+from backends.http.channels import Channels
+from backends.http.client import stoppable
+from backends.openai.asking import Asked, ask
+from backends.openai.connection import Connection
+from backends.openai.dialect import Chunk, Clock, Counts, Delta, chunks
+from backends.openai.opening import Opened
+
+_FULL = {"length", "max_tokens"}
+_DISPENSABLE = {"stream_options", "timings_per_token", "seed"}
+"""Fields that a strict server may not know: it is asked again without those that it names."""
+_BROKEN = {"content_filter", "error", "abort"}
+
+
+class _Ending:
+    """What is known of how an answer ended. `reason` is the server's word, "" as long as it gave none."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self.closed = False
+        self.counts: Counts | None = None
+        self.clock: Clock | None = None
+
+    def take(self, chunk: Chunk) -> None:
+        self.counts = chunk.usage or self.counts
+        self.clock = chunk.timings or self.clock
+        for choice in chunk.choices[:1]:
+            self.reason = choice.finish_reason or self.reason
+
+
+class _Watch:
+    """The time of an answer as seen from here, over all requests that it took."""
+
+    def __init__(self) -> None:
+        self.earlier = 0
+        self._started = time.monotonic()
+        self._first: float | None = None
+
+    def piece(self) -> None:
+        if self._first is None:
+            self._first = time.monotonic()
+
+    def timings(self, tokens: int, clock: Clock | None) -> Timings:
+        """Return the server's own figures where it gives them and they cover everything, else those measured here."""
+        if clock is not None and clock.predicted_ms and clock.predicted_n and not self.earlier:
+            decode_s = clock.predicted_ms / 1e3
+            prefill_s = clock.prompt_ms / 1e3 if clock.prompt_ms is not None else None
+            further = clock.predicted_n - 1
+            return Timings(None, prefill_s, decode_s, further / decode_s if further > 0 else None)
+        now = time.monotonic()
+        if self._first is None:
+            return Timings(prefill_s=now - self._started)
+        elapsed = now - self._first
+        speed = (tokens - 1) / elapsed if tokens > 1 and elapsed > 0 else None
+        return Timings(prefill_s=self._first - self._started, decode_s=elapsed, tokens_per_second=speed)
+
+
+def answer(
+    connection: Connection, opened: Opened, request: ChatRequest, cancel: Cancel, note: str = ""
+) -> Iterator[ChatEvent]:
+    """Ask and tell what comes. Ends with one Done.
+
+    Raises BackendError; what was said until then has been yielded.
+    """
+    if note:
+        yield PromptProgress(0, 0, note=note)
+    channels, watch, ending = Channels(), _Watch(), _Ending()
+    with stoppable(connection.shut, cancel):
+        try:
+            yield from _ask(connection, opened, request, cancel, channels, watch, ending)
+        except BackendError:
+            if not cancel.is_set():
+                yield from channels.finish()
+                raise
+    if cancel.is_set() and not ending.reason:
+        yield from channels.finish()
+        usage = Usage(None, None, channels.reasoning_tokens, channels.tokens)
+        yield Done("stopped", usage, watch.timings(channels.tokens, None))
+        return
+    reason = _reason(ending.reason, request.sampling.max_tokens, channels, opened.loaded.context, ending.counts)
+    told = _generated(ending, reason)
+    yield from channels.finish()
+    yield from channels.finish(max(0, watch.earlier + told - channels.tokens) if told is not None else 0)
+    yield Done(reason, _usage(ending, channels, watch.earlier), watch.timings(channels.tokens, ending.clock))
+
+
+def _ask(
+    connection: Connection,
+    opened: Opened,
+    request: ChatRequest,
+    cancel: Cancel,
+    channels: Channels,
+    watch: _Watch,
+    ending: _Ending,
+) -> Generator[ChatEvent, None, None]:
+    """Ask until the answer has ended, or was stopped.
+
+    When the thought is to be closed, the request is given up and another one goes on behind the closed thought.
+    """
+    partial, room = request.partial, request.sampling.max_tokens
+    while not cancel.is_set():
+        asked = ask(connection, opened, request, partial, room)
+        channels.begin(asked.state, asked.plain)
+        try:
+            hurried = yield from _read(connection, opened, asked, cancel, channels, watch, ending)
+        except BadOptions as error:
+            named = {name for name in _DISPENSABLE & asked.body.keys() if name in error.detail}
+            if not named - connection.refused_fields:
+                raise
+            connection.refused_fields |= named
+            continue
+        if not hurried or cancel.is_set():
+            return
+        yield from channels.close_thought()
+        before = request.partial.reasoning if request.partial is not None else ""
+        partial = Partial(before + channels.reasoning, "", thinking=False)
+        watch.earlier = channels.tokens
+        ending.reason, ending.counts, ending.clock = "", None, None
+        if request.sampling.max_tokens is not None:
+            room = request.sampling.max_tokens - channels.tokens
+            if room <= 0:
+                ending.reason = "length"
+                return
+
+
+def _read(
+    connection: Connection,
+    opened: Opened,
+    asked: Asked,
+    cancel: Cancel,
+    channels: Channels,
+    watch: _Watch,
+    ending: _Ending,
+) -> Generator[ChatEvent, None, bool]:
+    """Tell what one request brings; say whether it was given up because the thought is to be closed."""
+    seen = 0
+    closable = bool(opened.flavour.continuation)
+    with connection.lines(asked.path, _leave_out(asked.body, connection), opened.model) as lines:
+        for chunk in chunks(lines, connection.server):
+            if cancel.is_set():
+                return False
+            ending.take(chunk)
+            for choice in chunk.choices[:1]:
+                piece = choice.delta or choice.message or Delta(choice.text)
+                said, thought = piece.content or "", piece.thought
+                if not said and not thought:
+                    continue
+                watch.piece()
+                total = _so_far(chunk)
+                tokens = 1 if total is None else max(0, total - seen)
+                seen = seen + 1 if total is None else max(seen, total)
+                yield from channels.feed(said, thought, tokens)
+            if closable and cancel.hurried and not ending.reason and channels.thinking:
+                return True
+    if not ending.reason and not cancel.is_set():
+        raise ServerError(
+            "The answer ended without an end",
+            f"{connection.server} closed the line before it said that it was done.",
+            "What was said is kept; the server's log may say why.",
+        )
+    if ending.reason in _BROKEN:
+        raise ServerError(
+            f"{connection.server} broke the answer off",
+            f"Its reason: {ending.reason}.",
+            "What was said is kept. Ask in other words, or use another preset.",
+        )
+    return False
+
+
+def _leave_out(body: dict[str, object], connection: Connection) -> dict[str, object]:
+    """Return a body without what this server has refused before."""
+    return {key: value for key, value in body.items() if key not in connection.refused_fields}
+
+
+def _so_far(chunk: Chunk) -> int | None:
+    """Return how many tokens were generated up to here, where the server counts along."""
+    if chunk.timings is not None and chunk.timings.predicted_n:
+        return chunk.timings.predicted_n
+    if chunk.usage is not None and chunk.usage.completion_tokens:
+        return chunk.usage.completion_tokens
+    return None
+
+
+def _generated(ending: _Ending, reason: DoneReason) -> int | None:
+    """Return the tokens of the last request as the server counts them, without the one that ended it."""
+    counts = ending.counts
+    if counts is None or counts.completion_tokens is None:
+        return None
+    return max(0, counts.completion_tokens - (reason == "stop"))
+
+
+def _usage(ending: _Ending, channels: Channels, earlier: int) -> Usage:
+    """Return the counts. What a further request read again of this very answer is no part of the prompt."""
+    counts = ending.counts
+    if counts is None:
+        return Usage(None, None, channels.reasoning_tokens, channels.tokens)
+    prompt = counts.prompt_tokens or None
+    cached = counts.cached if ending.clock is None or ending.clock.cache_n is None else ending.clock.cache_n
+    if prompt is not None and earlier:
+        prompt, cached = max(1, prompt - earlier), None
+    details = counts.completion_tokens_details
+    thought = channels.reasoning_tokens
+    if details is not None and details.reasoning_tokens and not earlier:
+        thought = min(details.reasoning_tokens, channels.tokens)
+    return Usage(prompt, None if prompt is None or cached is None else min(cached, prompt), thought, channels.tokens)
+
+
+def _reason(
+    said: str, max_tokens: int | None, channels: Channels, context: int | None, counts: Counts | None
+) -> DoneReason:
+    """Return why it ended. Servers say "length" for a full context too."""
+    if said not in _FULL:
+        return "stop"
+    tokens = counts.completion_tokens if counts is not None and counts.completion_tokens else channels.tokens
+    if max_tokens is not None and max(tokens, channels.tokens) >= max_tokens:
+        return "length"
+    prompt = counts.prompt_tokens if counts is not None else None
+    # Some servers end every answer after a number of tokens of their own.
+    if context is not None and prompt is not None and prompt + tokens < context - 1:
+        return "length"
+    return "context"

@@ -1,0 +1,133 @@
+"""The talk with one OpenAI-compatible server: each request bounded, stoppable from any thread, each failure typed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from backends.errors import Unauthorized
+from backends.http.client import SILENCE_S, STREAMED, client_options
+from backends.http.failures import UnknownAddress, refusal, unreachable
+from backends.http.lines import bounded_lines
+from backends.http.sockets import Sockets
+from backends.openai.dialect import garbage
+from backends.origins import access, origin_of
+
+LINE_LIMIT = 16 * 1024 * 1024
+_ENDINGS = ("/chat/completions", "/completions", "/models")
+
+
+class Connection:
+    """One server. Blocking; `shut` may be called from any thread and ends whatever is being waited for."""
+
+    def __init__(self, base_url: str, silence_s: float = SILENCE_S) -> None:
+        """Connects only when asked something. Raises NewOrigin, Unauthorized, BadOptions."""
+        import httpx
+
+        self.base = _trimmed(base_url)
+        parts = urlsplit(self.base)
+        self.host = parts.hostname or ""
+        self.server = parts.netloc.rpartition("@")[2]
+        allowed = access(base_url)
+        self.origin = origin_of(base_url)
+        self.refused_fields: set[str] = set()
+        self._keyless = not allowed.key
+        self._sockets = Sockets()
+        self._http = httpx.Client(**client_options(allowed, self._sockets, silence_s))
+
+    @property
+    def root(self) -> str:
+        """The address of what stands beside the protocol's own part."""
+        return self.base.removesuffix("/v1")
+
+    def find_base(self) -> bytes:
+        """Find out whether the address wants /v1 at its end, and return the list of models. Raises BackendError."""
+        try:
+            return self.get("/models")
+        except UnknownAddress:
+            if self.base.endswith("/v1"):
+                raise
+            self.base += "/v1"
+            return self.get("/models")
+
+    def get(self, path: str, *, beside: bool = False) -> bytes:
+        """Ask for one whole answer; `beside` the protocol's own part. Raises BackendError."""
+        with self._typed():
+            answer = self._http.get((self.root if beside else self.base) + path)
+            self._check(answer, "")
+            return answer.content
+
+    def post(self, path: str, body: Any, *, beside: bool = False) -> Any:
+        """Ask with a JSON body for a JSON answer. Raises BackendError."""
+        with self._typed():
+            answer = self._http.post(
+                (self.root if beside else self.base) + path,
+                content=msgspec.json.encode(body),
+                headers={"content-type": "application/json"},
+            )
+            self._check(answer, "")
+            return decoded(answer.content, self.server)
+
+    @contextlib.contextmanager
+    def lines(self, path: str, body: Any, model: str) -> Iterator[Iterator[bytes]]:
+        """Ask for an answer that comes line by line; leaving the block ends it. Raises BackendError."""
+        with (
+            self._typed(),
+            self._http.stream(
+                "POST",
+                self.base + path,
+                content=msgspec.json.encode(body),
+                headers={"content-type": "application/json", "accept": "text/event-stream"},
+                extensions={STREAMED: True},
+            ) as answer,
+        ):
+            self._check(answer, model)
+            yield bounded_lines(answer.iter_bytes(), LINE_LIMIT)
+
+    def shut(self) -> None:
+        """End what is being waited for. May be called from any thread."""
+        self._sockets.shut()
+
+    def close(self) -> None:
+        """Free all connections."""
+        self._http.close()
+
+    def _check(self, answer: Any, model: str) -> None:
+        """Raises BackendError unless the server agreed."""
+        if answer.is_success:
+            return
+        error = refusal(answer.status_code, answer.read(), self.server, model=model, headers=answer.headers)
+        if isinstance(error, Unauthorized):
+            error.hint = f"Give it one: deepseek-tui origins add {self.origin} --key"
+            error.title = f"{self.server} {'wants a key' if self._keyless else 'refuses the key'}"
+        raise error
+
+    @contextlib.contextmanager
+    def _typed(self) -> Iterator[None]:
+        """Turn the failures of the line into our errors."""
+        import httpx
+
+        try:
+            yield
+        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
+            raise unreachable(error, self.server) from error
+
+
+def decoded(body: bytes, server: str) -> Any:
+    """Return decoded JSON. Raises ServerError."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise garbage(body, server) from error
+
+
+def _trimmed(base_url: str) -> str:
+    """Return an address without what people copy along with it."""
+    base = base_url.strip().rstrip("/")
+    for ending in _ENDINGS:
+        base = base.removesuffix(ending)
+    return base
