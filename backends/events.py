@@ -86,6 +86,14 @@ class Energy(msgspec.Struct, frozen=True):
     source: str
 
 
+class Cost(msgspec.Struct, frozen=True):
+    """Money for one answer, in `currency` (an ISO 4217 code), and where its price is from."""
+
+    amount: float
+    currency: str
+    source: str
+
+
 class Done(msgspec.Struct, frozen=True, tag="done"):
     """The end of an answer.
 
@@ -96,6 +104,7 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
     usage: Usage = Usage()
     timings: Timings = Timings()
     energy: Energy | None = None
+    cost: Cost | None = None
 
 
 ChatEvent = PromptProgress | Reasoning | Text | Done

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from backends.events import Usage
+from backends.events import Cost, Usage
 
 PER = 1_000_000
 _Amount = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
@@ -21,7 +21,7 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")] = "USD"
 
 
-def cost(usage: Usage, price: Price) -> float | None:
+def cost(usage: Usage, price: Price) -> Cost | None:
     """Return what an answer costs, None where the server has not counted its tokens.
 
     Where it did not say what was cached, all input is taken at the full price: the most that it can cost.
@@ -31,4 +31,5 @@ def cost(usage: Usage, price: Price) -> float | None:
     cached = min(usage.cached_tokens or 0, usage.prompt_tokens)
     cheaper = price.input_per_million if price.cached_input_per_million is None else price.cached_input_per_million
     full = (usage.prompt_tokens - cached) * price.input_per_million
-    return (full + cached * cheaper + usage.output_tokens * price.output_per_million) / PER
+    amount = (full + cached * cheaper + usage.output_tokens * price.output_per_million) / PER
+    return Cost(amount, price.currency, "preset")

@@ -10,9 +10,10 @@ import msgspec
 from backends.base import Cancel, ChatRequest, Partial
 from backends.errors import BackendError, ServerError
 from backends.events import ChatEvent, Done, DoneReason, PromptProgress, Timings, Usage
+from backends.http.channels import Channels
+from backends.http.client import stoppable
 from backends.ollama.asking import Asked, Asking
-from backends.ollama.channels import Channels
-from backends.ollama.connection import Connection, stoppable
+from backends.ollama.connection import Connection
 from backends.ollama.dialect import Chunk, read_chunk
 
 _REPEATS = 30
@@ -38,7 +39,7 @@ def answer(
         yield PromptProgress(0, 0, note=note)
     channels, watch = Channels(), _Watch()
     final: Chunk | None = None
-    with stoppable(connection, cancel):
+    with stoppable(connection.shut, cancel):
         try:
             final = yield from _ask(connection, asking, request, cancel, channels, watch)
         except BackendError:

@@ -8,7 +8,7 @@ import msgspec
 
 from backends.base import ChatRequest, Message, Partial
 from backends.errors import CannotContinue
-from backends.ollama.counting import visible
+from backends.http.counting import visible
 from backends.ollama.dialect import sampling_options
 from backends.ollama.templates import Template
 from backends.reasoning import SplitState, initial_state

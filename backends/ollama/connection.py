@@ -8,25 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from backends.base import Cancel
-from backends.errors import BackendError, BadOptions, ModelNotFound
+from backends.errors import BackendError, ModelNotFound
 from backends.fitting import overflow
+from backends.http.client import SILENCE_S, STREAMED, client_options
 from backends.http.failures import refusal, unreachable
 from backends.http.lines import bounded_lines
 from backends.http.sockets import Sockets
 from backends.ollama.address import Address
 from backends.ollama.dialect import engine_error, garbage, too_long
-from backends.origins import Access, is_local
+from backends.origins import Access
 
 if TYPE_CHECKING:
     import httpx
     import ollama
 
-CONNECT_S = 5.0
-SILENCE_S = 1800.0
-"""Reading a long prompt on a slow processor takes minutes, loading from a slow disk too; whoever waits can stop it."""
 LINE_LIMIT = 16 * 1024 * 1024
-REPLY_LIMIT = 64 * 1024 * 1024
 _NOT_FOUND = 404
 
 
@@ -54,7 +50,6 @@ class Connection:
 
     def __init__(self, address: Address, access: Access, silence_s: float = SILENCE_S) -> None:
         """Connects only when asked something. Raises BadOptions for certificates that cannot be read."""
-        import httpx
         import ollama
 
         self.server = address.shown
@@ -62,12 +57,7 @@ class Connection:
         self._sockets = Sockets()
         self._client: ollama.Client = ollama.Client(
             host=address.url,
-            headers={"authorization": f"Bearer {access.key}"} if access.key else {},
-            follow_redirects=False,
-            timeout=httpx.Timeout(silence_s, connect=CONNECT_S),
-            trust_env=not is_local(access.origin),
-            verify=_certificates(access),
-            event_hooks={"request": [self._sockets.hook], "response": [_bound]},
+            **client_options(access, self._sockets, silence_s),
         )
         # Its HTTP client is used directly where the library passes on neither `truncate` nor `shift`, splits lines at
         # characters that JSON leaves as they are (U+0085), and bounds nothing.
@@ -121,7 +111,7 @@ class Connection:
         """Ask for an answer that comes line by line; leaving the block ends it. Raises BackendError."""
         with (
             self._typed(model),
-            self._http.stream("POST", path, content=msgspec.json.encode(body), extensions={_STREAMED: True}) as answer,
+            self._http.stream("POST", path, content=msgspec.json.encode(body), extensions={STREAMED: True}) as answer,
         ):
             self._check(answer, model)
             yield bounded_lines(answer.iter_bytes(), LINE_LIMIT)
@@ -176,73 +166,9 @@ class Connection:
             raise garbage(" ".join(str(error).split()).encode(), self.server) from error
 
 
-@contextlib.contextmanager
-def stoppable(connection: Connection, cancel: Cancel) -> Iterator[None]:
-    """Let `cancel` end what is waited for inside the block, and nothing after it."""
-    inside = [True]
-
-    def stop() -> None:
-        if inside:
-            connection.shut()
-
-    cancel.on_set(stop)
-    try:
-        yield
-    finally:
-        inside.clear()
-
-
 def full_name(model: str) -> str:
     """Return a model's name with its tag, as `ps` lists it."""
     return (model if ":" in model.rpartition("/")[2] else f"{model}:latest").lower()
-
-
-_STREAMED = "deepseek_tui_streamed"
-
-
-def _bound(answer: httpx.Response) -> None:
-    """Limit what a whole reply may hold: one without an end must not fill the memory."""
-    if answer.request.extensions.get(_STREAMED) and answer.is_success:
-        return  # its lines are bounded
-    import httpx
-
-    source = answer.stream
-    if not isinstance(source, httpx.SyncByteStream):
-        return
-    pieces, close = iter(source), source.close
-
-    class Bounded(httpx.SyncByteStream):
-        def __iter__(self) -> Iterator[bytes]:
-            room = REPLY_LIMIT
-            for piece in pieces:
-                room -= len(piece)
-                if room < 0:
-                    raise httpx.DecodingError(f"the reply is longer than {REPLY_LIMIT >> 20} MiB")
-                yield piece
-
-        def close(self) -> None:
-            close()
-
-    answer.stream = Bounded()
-
-
-def _certificates(access: Access) -> Any:
-    """Return what httpx is to verify servers with."""
-    if not access.ca_file:
-        return True
-    import ssl
-    from pathlib import Path
-
-    context = ssl.create_default_context()
-    try:
-        context.load_verify_locations(Path(access.ca_file).expanduser())
-    except (OSError, ssl.SSLError) as error:
-        raise BadOptions(
-            "The certificates for a server cannot be read",
-            f"{access.ca_file}, for {access.origin}: {error}",
-            "`ca_file` in config.toml must name a PEM file.",
-        ) from error
-    return context
 
 
 def _count(value: Any) -> int | None:

@@ -12,10 +12,10 @@ from backends.base import Availability, Backend, Cancel, Cancelled, ChatRequest,
 from backends.errors import BackendError, ContextOverflow, NotInstalled
 from backends.events import ChatEvent, LoadProgress
 from backends.fitting import fits, overflow
+from backends.http.counting import Estimator
 from backends.ollama import address, serving
 from backends.ollama.answer import answer
 from backends.ollama.connection import Connection
-from backends.ollama.counting import Estimator
 from backends.ollama.loading import Noted, Opened, free, open_model
 from backends.ollama.options import OllamaOptions
 

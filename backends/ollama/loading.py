@@ -14,8 +14,9 @@ from backends import holdings
 from backends.base import Cancel, Cancelled, Loaded
 from backends.errors import BackendError, BadModelFile
 from backends.events import LoadProgress
+from backends.http.client import stoppable
 from backends.ollama.asking import CHAT, GENERATE, Asking
-from backends.ollama.connection import Connection, Model, Running, stoppable
+from backends.ollama.connection import Connection, Model, Running
 from backends.ollama.dialect import own_stops
 from backends.ollama.options import OllamaOptions, insists, runner_options
 from backends.ollama.templates import Template, read_template
@@ -61,7 +62,7 @@ def open_model(
 ) -> Opened:
     """Load a model. Raises Cancelled, ModelNotFound, BadModelFile, OutOfMemory, BackendError."""
     started = time.monotonic()
-    with stoppable(connection, cancel):
+    with stoppable(connection.shut, cancel):
         try:
             return _open(connection, url, model, options, report, cancel, started)
         except BackendError as error:

@@ -10,7 +10,7 @@ import msgspec
 
 from backends.base import Availability, Backend, Cancel, Cancelled, ChatRequest, Loaded, Message, TokenCount
 from backends.errors import BackendError, ContextOverflow, NewOrigin, NotInstalled, ServerError, Unauthorized
-from backends.events import ChatEvent, LoadProgress, PromptProgress
+from backends.events import ChatEvent, Done, LoadProgress, PromptProgress
 from backends.fitting import fits, overflow
 from backends.http.client import SILENCE_S, stoppable
 from backends.http.counting import Estimator
@@ -20,6 +20,7 @@ from backends.openai.connection import Connection
 from backends.openai.dialect import as_dicts, ignored
 from backends.openai.opening import Opened, open_model
 from backends.openai.options import OpenAIOptions
+from backends.price import cost
 
 _CHECK_S = 1.5
 _OVERFULL = 1.02
@@ -104,7 +105,11 @@ class OpenAIBackend(Backend):
             if counted.exact and not cancel.is_set():
                 yield PromptProgress(0, counted.count)
         try:
-            yield from answer(connection, opened, request, cancel, _wishes(request, opened))
+            for event in answer(connection, opened, request, cancel, _wishes(request, opened)):
+                if isinstance(event, Done) and opened.price is not None:
+                    yield msgspec.structs.replace(event, cost=cost(event.usage, opened.price))
+                else:
+                    yield event
         except ContextOverflow:
             # What it refuses must count as too long from now on, or nothing could be left out.
             if context is not None and not opened.flavour.counting:

@@ -16,6 +16,7 @@ from backends.openai.connection import Connection, decoded
 from backends.openai.dialect import garbage
 from backends.openai.flavours import FLAVOURS, Flavour, recognised
 from backends.openai.options import OpenAIOptions
+from backends.price import Price
 
 _LOOK_S = 0.5
 _LOADING = "loading"
@@ -28,6 +29,7 @@ class Opened(msgspec.Struct, frozen=True):
     flavour: Flavour
     loaded: Loaded
     extra_body: dict[str, Any]
+    price: Price | None = None
 
 
 class _Listed(msgspec.Struct):
@@ -65,7 +67,7 @@ def open_model(
         notes=tuple(notes),
         capabilities=capabilities(flavour),
     )
-    return Opened(str(entry.get("id", model)), flavour, loaded, options.extra_body)
+    return Opened(str(entry.get("id", model)), flavour, loaded, options.extra_body, options.price)
 
 
 def capabilities(flavour: Flavour) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from backends.errors import (
     Unauthorized,
 )
 from backends.events import Done
+from backends.http import client
 from backends.ollama import OllamaBackend, OllamaOptions, connection
 from tests.backends.fake_ollama import FakeModel, FakeOllama, Handler, said_in
 from tests.backends.ollama_talk import Answer, Talk, failed, later, serving
@@ -282,7 +283,7 @@ def test_a_line_without_an_end_does_not_fill_the_memory(server: FakeOllama, monk
 def test_a_reply_without_an_end_does_not_fill_the_memory(
     server: FakeOllama, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    monkeypatch.setattr(connection, "REPLY_LIMIT", 100_000)
+    monkeypatch.setattr(client, "REPLY_LIMIT", 100_000)
 
     def fault(handler: Handler, path: str, _body: dict[str, Any]) -> bool:
         if path == "/api/show":

@@ -10,9 +10,9 @@ from ollama._client import _parse_host
 
 from backends.base import Message, Sampling
 from backends.errors import BadOptions
+from backends.http.counting import Estimator
 from backends.ollama import address, dialect
 from backends.ollama.connection import full_name
-from backends.ollama.counting import Estimator
 from backends.ollama.loading import parsed
 from backends.ollama.options import OllamaOptions, runner_options
 from backends.ollama.templates import read_template

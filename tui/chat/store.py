@@ -20,7 +20,7 @@ import msgspec
 from backends import paths
 from backends.base import Partial
 from backends.errors import EngineDied, ErrorInfo, Problem
-from backends.events import Energy, Timings, Usage
+from backends.events import Cost, Energy, Timings, Usage
 from tui.chat.answer import Answer
 from tui.chat.migrations import MIGRATIONS
 
@@ -69,7 +69,7 @@ class StoredMessage(msgspec.Struct, frozen=True):
     timings: Timings | None
     thought_s: float | None
     energy: Energy | None
-    cost: dict[str, Any] | None
+    cost: Cost | None
     error: ErrorInfo | None
     context_start: str | None = None
 
@@ -93,7 +93,7 @@ _JSON_COLUMNS: dict[str, Any] = {
     "usage": Usage | None,
     "timings": Timings | None,
     "energy": Energy | None,
-    "cost": dict[str, Any] | None,
+    "cost": Cost | None,
     "error": ErrorInfo | None,
 }
 
@@ -247,7 +247,7 @@ class Store:
         with self._transaction() as db:
             changed = db.execute(
                 "UPDATE message SET text = ?, reasoning = ?, state = ?, reason = ?, finished_at = ?, usage = ?,"
-                " timings = ?, thought_s = ?, energy = ?, error = ? WHERE id = ? AND state = 'streaming'",
+                " timings = ?, thought_s = ?, energy = ?, cost = ?, error = ? WHERE id = ? AND state = 'streaming'",
                 (
                     _storable(result.text),
                     _storable(result.reasoning),
@@ -258,6 +258,7 @@ class Store:
                     _json(done.timings if done else None),
                     result.thought_s,
                     _json(done.energy if done else None),
+                    _json(done.cost if done else None),
                     _json(result.failed),
                     answer,
                 ),

@@ -30,6 +30,11 @@ class Target(msgspec.Struct, frozen=True):
         return Asked(self.preset, self.spec.backend, self.spec.model)
 
     @property
+    def server(self) -> str:
+        """The address of the server that is asked, "" where the backend's options name none."""
+        return str(self.spec.options.get("base_url") or self.spec.options.get("host") or "")
+
+    @property
     def can_grow(self) -> bool:
         """Whether the backend's options say how large the context is."""
         return CONTEXT in self.spec.options

@@ -63,6 +63,8 @@ def _ask(arguments: argparse.Namespace) -> int:
     store = None if arguments.no_save else Store()
     try:
         target = choose(arguments.preset, arguments.backend, load_settings(), store)
+        if target.server:
+            _confirmed(target.server)
         printer: Printer = (
             JsonPrinter() if arguments.json else TextPrinter(thoughts=arguments.show_thinking, raw=arguments.raw)
         )
@@ -71,6 +73,25 @@ def _ask(arguments: argparse.Namespace) -> int:
     finally:
         if store is not None:
             store.close()
+
+
+def _confirmed(server: str) -> None:
+    """Ask on a terminal whether a new server may be sent conversations. Raises NewOrigin if it may not."""
+    from backends import origins
+    from backends.errors import NewOrigin
+    from tui.settings import confirm_origin
+
+    try:
+        origins.access(server)
+    except NewOrigin as new:
+        if not (output.is_terminal(0) and output.is_terminal(2)):
+            raise
+        if new.detail.startswith("http:"):
+            output.warn("The line there is not encrypted: whoever is between here and there can read along.")
+        output.prompt(f"Send this conversation to {new.detail}, a server that is new? [y/N] ")
+        if input().strip().lower() not in {"y", "yes"}:
+            raise
+        confirm_origin(new.detail)
 
 
 def _fail_in_json(problem: Problem) -> int:

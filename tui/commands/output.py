@@ -26,6 +26,12 @@ def warn(text: str) -> None:
     _write(sys.stderr, clean(text))
 
 
+def prompt(text: str) -> None:
+    """Print a question to stderr, with the cursor behind it."""
+    sys.stderr.write(clean(text))
+    sys.stderr.flush()
+
+
 def say_error(error: BaseException | ErrorInfo) -> None:
     """Print an error to stderr: title, detail, hint, a line each."""
     info = error if isinstance(error, ErrorInfo) else to_info(error)

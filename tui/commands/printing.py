@@ -153,7 +153,7 @@ class JsonPrinter:
             "usage": done.usage if done else Usage(),
             "timings": done.timings if done else Timings(),
             "energy": done.energy if done else None,
-            "cost": None,
+            "cost": done.cost if done else None,
             "chat": chat,
             "message": message,
         }
