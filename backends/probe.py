@@ -1,4 +1,4 @@
-"""The short-lived child that asks a backend something: `python -P -m backends.probe check|start NAME [OPTIONS]`.
+"""The short-lived child that asks a backend something: `python -P -m backends.probe check|import|start NAME [OPTIONS]`.
 
 It may import an engine, hang or crash. OPTIONS are a preset's, as one JSON object.
 """
@@ -21,7 +21,13 @@ def main(what: str, name: str, options: str = "") -> None:
     answer_fd = os.dup(1)
     os.dup2(2, 1)
     answer: Availability | ErrorInfo | None
-    answer = _check(name, options) if what == "check" else _start(name, options)
+    match what:
+        case "check":
+            answer = _check(name, options)
+        case "import":
+            answer = _import(name)
+        case _:
+            answer = _start(name, options)
     with os.fdopen(answer_fd, "wb") as out:
         out.write(msgspec.json.encode(answer) + b"\n")
 
@@ -35,6 +41,15 @@ def _check(name: str, options: str) -> Availability:
         return Availability(ready=False, detail=str(error), hint=error.hint)
     except msgspec.ValidationError as error:
         return Availability(ready=False, detail=f"The preset's options: {error}", hint="Mend the preset.")
+
+
+def _import(name: str) -> Availability:
+    """Say whether a backend can be imported: whoever asks does it next."""
+    try:
+        registry.find(name)
+    except Problem as error:
+        return Availability(ready=False, detail=error.detail, hint=error.hint)
+    return Availability(ready=True)
 
 
 def _start(name: str, options: str) -> ErrorInfo | None:

@@ -9,6 +9,7 @@ import contextlib
 import difflib
 import functools
 import hashlib
+import io
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ import sys
 import tempfile
 from importlib.metadata import EntryPoint, distribution, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -29,14 +30,34 @@ from backends.version import build_id
 GROUP = "deepseek_tui.backends"
 PROBE_TIMEOUT_S = 30.0
 START_TIMEOUT_S = 60.0
+IMPORT_TIMEOUT_S = 15.0
 KILLED_S = 1.0
 _DRIVER = Path("/proc/driver/nvidia/version")
 _WSL_DRIVER = Path("/usr/lib/wsl/lib/libnvidia-ml.so.1")
 
 
+class Place(NamedTuple):
+    """The package that brings a backend. `plugin` is False for our own; `hides` are others of the same name."""
+
+    package: str
+    version: str
+    plugin: bool
+    hides: tuple[str, ...]
+
+
 @functools.cache
-def _entries() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name)}
+def _entries() -> dict[str, list[EntryPoint]]:
+    """Return the entry points of each name, ours first: no package takes the place of a built-in."""
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda e: (e.name, not _ours(e), e.value)):
+        others = found.setdefault(entry.name, [])
+        if entry.value not in [other.value for other in others]:
+            others.append(entry)
+    return found
+
+
+def _ours(entry: EntryPoint) -> bool:
+    return entry.value.startswith("backends.") and (entry.dist is None or entry.dist.name == "deepseek-tui")
 
 
 def names() -> tuple[str, ...]:
@@ -44,20 +65,34 @@ def names() -> tuple[str, ...]:
     return tuple(_entries())
 
 
+def place(name: str) -> Place | None:
+    """Say where an installed backend comes from, without importing anything of it; None for an unknown one."""
+    entries = _entries().get(name)
+    if entries is None:
+        return None
+    first = entries[0]
+    others = [entry.dist.name if entry.dist is not None else entry.value for entry in entries[1:]]
+    package, version = (first.dist.name, first.dist.version) if first.dist is not None else (first.value, "")
+    return Place(package, version, not _ours(first), tuple(others))
+
+
 @functools.cache
 def find(name: str) -> type[Backend]:
     """Import and return a backend's class. Raises NotInstalled if it is unknown or its module cannot be imported."""
-    entry = _entries().get(name)
-    if entry is None:
+    entries = _entries().get(name)
+    if entries is None:
         near = difflib.get_close_matches(name, names(), 1)
         raise NotInstalled(
             f"There is no backend called {name!r}",
             f"Installed are: {', '.join(names()) or 'none'}.",
             f"Did you mean {near[0]!r}?" if near else "A plug-in that brings it may have to be installed.",
         )
+    entry = entries[0]
     try:
-        found = entry.load()
-    except Exception as error:  # A plug-in may raise anything while it is imported.
+        # What a plug-in prints must not get between the lines of a screen.
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            found = entry.load()
+    except (Exception, SystemExit) as error:
         raise NotInstalled(
             f"The backend {name!r} cannot be imported",
             f"{entry.value}: {type(error).__name__}: {error}",
@@ -73,7 +108,15 @@ def find(name: str) -> type[Backend]:
 
 
 def options_type(name: str) -> type[msgspec.Struct]:
-    """Return what a preset may say about a backend. Raises NotInstalled."""
+    """Return what a preset may say about a backend. Raises NotInstalled.
+
+    A plug-in is imported in a child process first: one that crashes or hangs must not take this one with it.
+    """
+    where = place(name)
+    if where is not None and where.plugin:
+        found = _kept("import", name, IMPORT_TIMEOUT_S)
+        if not found.ready:
+            raise NotInstalled(f"The backend {name!r} cannot be imported", found.detail, found.hint)
     return find(name).Options
 
 
@@ -84,24 +127,8 @@ def probe(name: str, timeout_s: float = PROBE_TIMEOUT_S, options: dict[str, Any]
     A ready answer that lasts is kept in the cache folder until a version changes; one about options never is.
     """
     if options is not None:
-        return _checked(name, timeout_s, msgspec.json.encode(options).decode())
-    cached, stamp = _cache_file(name), _stamp(name)
-    try:
-        kept = msgspec.json.decode(cached.read_bytes(), type=dict[str, Availability])
-    except (OSError, msgspec.MsgspecError):
-        kept = {}
-    if stamp in kept:
-        return kept[stamp]
-    answer = _checked(name, timeout_s)
-    if answer.ready and answer.lasting:
-        try:
-            paths.private(cached.parent)
-            temporary = cached.with_suffix(f".{os.getpid()}")
-            temporary.write_bytes(msgspec.json.encode({stamp: answer}))
-            temporary.replace(cached)
-        except OSError:
-            pass  # The cache only saves time.
-    return answer
+        return _asked("check", name, timeout_s, msgspec.json.encode(options).decode())
+    return _kept("check", name, timeout_s)
 
 
 def start(name: str, options: dict[str, Any], timeout_s: float = START_TIMEOUT_S) -> None:
@@ -115,8 +142,29 @@ def start(name: str, options: dict[str, Any], timeout_s: float = START_TIMEOUT_S
         raise from_info(error)
 
 
-def _checked(name: str, timeout_s: float, *options: str) -> Availability:
-    said, why = _ask_child(["check", name, *options], timeout_s)
+def _kept(what: str, name: str, timeout_s: float) -> Availability:
+    """Return the answer that is in the cache, else ask; one that is ready and lasts is kept."""
+    cached, stamp = _cache_file(name, what), _stamp(name)
+    try:
+        kept = msgspec.json.decode(cached.read_bytes(), type=dict[str, Availability])
+    except (OSError, msgspec.MsgspecError):
+        kept = {}
+    if stamp in kept:
+        return kept[stamp]
+    answer = _asked(what, name, timeout_s)
+    if answer.ready and answer.lasting:
+        try:
+            paths.private(cached.parent)
+            temporary = cached.with_suffix(f".{os.getpid()}")
+            temporary.write_bytes(msgspec.json.encode({stamp: answer}))
+            temporary.replace(cached)
+        except OSError:
+            pass  # The cache only saves time.
+    return answer
+
+
+def _asked(what: str, name: str, timeout_s: float, *options: str) -> Availability:
+    said, why = _ask_child([what, name, *options], timeout_s)
     try:
         return msgspec.json.decode(said, type=Availability)
     except msgspec.MsgspecError:
@@ -148,16 +196,16 @@ def _ask_child(arguments: list[str], timeout_s: float) -> tuple[bytes, str]:
     return lines[-1] if lines else b"", f"It ended with status {status}: {''.join(tail)}"
 
 
-def _cache_file(name: str) -> Path:
-    return paths.cache() / "probes" / f"{name}.json"
+def _cache_file(name: str, what: str = "check") -> Path:
+    return paths.cache() / "probes" / (f"{name}.json" if what == "check" else f"{name}-{what}.json")
 
 
 def _stamp(name: str) -> str:
     """Name everything whose change can change a probe's answer: our code, the plug-in, the engine, the driver."""
-    entry = _entries().get(name)
+    where = place(name)
     parts = [build_id(), sys.prefix]
-    if entry is not None and entry.dist is not None:
-        parts.append(f"{entry.dist.name} {entry.dist.version}")
+    if where is not None:
+        parts.append(f"{where.package} {where.version}")
     parts += [_build_of(engine) for engine in ("llama-cpp-python", "exllamav2", "ollama")]
     return json.dumps([*parts, _driver()])
 

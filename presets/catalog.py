@@ -14,7 +14,7 @@ import msgspec
 
 from backends import paths
 from presets.problems import PresetError, printable
-from presets.schema import OptionsType, Preset, PresetEntry, check_backends, decode
+from presets.schema import OptionsType, Preset, PresetEntry, check_backends, decode, registered_options
 from presets.toml_lines import key_lines, line_of
 
 # Not through importlib.resources, which costs more at start-up than reading all the presets.
@@ -67,7 +67,8 @@ def check_file(path: Path, options_type: OptionsType | None = None, user_dir: Pa
     file = _read(path, builtin=False)
     shelves, _ = _read_all(user_dir)
     own = {**shelves.own, file.name: file}
-    return _entry(file, _Shelves(own, shelves.builtin, shelves.broken - {file.name}), options_type)
+    shelves = _Shelves(own, shelves.builtin, shelves.broken - {file.name})
+    return _entry(file, shelves, options_type or registered_options)
 
 
 def find(catalog: Catalog, text: str) -> PresetEntry:

@@ -108,10 +108,14 @@ def decode(name: str, table: dict[str, Any]) -> Preset:
 def check_backends(name: str, preset: Preset, options_type: OptionsType | None = None) -> tuple[str, ...]:
     """Check source and options of every backend that is installed; return a note for each one that is not.
 
-    Raises PresetError, without file and line.
+    Without `options_type` no plug-in is imported: its options are checked when it is used. Raises PresetError, without
+    file and line.
     """
     notes = []
     for backend in preset.backends:
+        if options_type is None and _is_plugin(backend):
+            source_for(preset, backend, name=name)
+            continue
         try:
             options_for(preset, backend, options_type, name=name)
         except NotInstalled as missing:
@@ -164,6 +168,13 @@ def registered_options(backend: str) -> type[msgspec.Struct]:
     from backends import registry
 
     return registry.options_type(backend)
+
+
+def _is_plugin(backend: str) -> bool:
+    from backends import registry
+
+    where = registry.place(backend)
+    return where is not None and where.plugin
 
 
 def _table(preset: Preset, backend: str, name: str) -> dict[str, Any]:

@@ -25,6 +25,9 @@ _FOREIGN_NAMES = (
 _OUR_TOOLS = {"TEXTUAL_SNAPSHOT_TEMPDIR"}  # where the snapshot plug-in puts its reports
 _OLLAMA_HOST = os.environ.get("OLLAMA_HOST")
 
+# A package of its own, tested where it is installed.
+collect_ignore = ["plugin_example"]
+
 
 class NetworkTouched(RuntimeError):
     """A test tried to leave this machine."""

@@ -13,6 +13,7 @@ COMMANDS = {
     "chats": "list and show what was said",
     "ps": "show the models that are loaded",
     "stop": "end loaded models and free their memory",
+    "backends": "show which engines and servers can be used here, and their options",
     "origins": "list, confirm and forget servers, and keep their keys",
     "bench": "measure how fast a preset is on this machine",
     "doctor": "find out what is wrong with this machine, and how to mend it",

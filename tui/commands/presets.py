@@ -12,7 +12,7 @@ from backends.errors import Problem
 from presets.catalog import check_file, find, load_catalog
 from presets.plan import Outlook, outlook
 from presets.problems import PresetError, shown_path
-from presets.schema import PresetEntry, Published, options_for, source_for
+from presets.schema import PresetEntry, Published, options_for, registered_options, source_for
 from presets.sources import Located, locate, parse
 from tui.commands import output, parser, table
 
@@ -158,7 +158,7 @@ def _check(names: list[str], as_json: bool) -> int:
             except PresetError as problem:
                 problems.append(problem)
     else:
-        catalog = load_catalog()
+        catalog = load_catalog(options_type=registered_options)
         good, problems = list(catalog.entries), list(catalog.problems)
     if as_json:
         rows = [{"name": entry.name, "file": _text(entry.file), "notes": entry.notes} for entry in good]
