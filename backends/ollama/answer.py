@@ -30,8 +30,11 @@ def answer(
     context: int,
     counted: Callable[[int], None],
     note: str = "",
+    room: int | None = None,
 ) -> Iterator[ChatEvent]:
     """Ask and tell what comes; `counted` is told the prompt's true tokens, and may raise. Ends with one Done.
+
+    `room` is how many tokens the context has left for the answer, where the server does not end it there by itself.
 
     Raises BackendError; what was said until then has been yielded.
     """
@@ -41,7 +44,7 @@ def answer(
     final: Chunk | None = None
     with stoppable(connection.shut, cancel):
         try:
-            final = yield from _ask(connection, asking, request, cancel, channels, watch)
+            final = yield from _ask(connection, asking, request, cancel, channels, watch, room)
         except BackendError:
             if not cancel.is_set():
                 yield from channels.finish()
@@ -106,17 +109,24 @@ class _Watch:
 
 
 def _ask(
-    connection: Connection, asking: Asking, request: ChatRequest, cancel: Cancel, channels: Channels, watch: _Watch
+    connection: Connection,
+    asking: Asking,
+    request: ChatRequest,
+    cancel: Cancel,
+    channels: Channels,
+    watch: _Watch,
+    room: int | None,
 ) -> Generator[ChatEvent, None, Chunk | None]:
     """Ask until there is a last line, and return it; None if the answer was stopped.
 
     When the thought is to be closed, the request is given up and another one goes on behind the closed thought.
     """
-    partial, room = request.partial, request.sampling.max_tokens
+    partial, limits = request.partial, [limit for limit in (request.sampling.max_tokens, room) if limit is not None]
     while not cancel.is_set():
-        if room is not None and room <= 0:  # which Ollama would take for no limit
+        most = min(limits) - channels.tokens if limits else None
+        if most is not None and most <= 0:  # which Ollama would take for no limit
             return Chunk(done=True, done_reason="length", eval_count=0)
-        asked = asking.ask(request, partial, room)
+        asked = asking.ask(request, partial, most)
         channels.begin(asked.state, plain=request.reasoning == "none")
         final = yield from _read(connection, asking, asked, cancel, channels, watch)
         if final is not None or cancel.is_set():
@@ -125,8 +135,6 @@ def _ask(
         before = request.partial.reasoning if request.partial is not None else ""
         partial = Partial(before + channels.reasoning, "", thinking=False)
         watch.again(channels.tokens)
-        if request.sampling.max_tokens is not None:
-            room = request.sampling.max_tokens - channels.tokens
     return None
 
 

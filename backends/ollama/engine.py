@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from backends.base import Availability, Backend, Cancel, Cancelled, ChatRequest, Loaded, Message, TokenCount
+from backends.base import Availability, Backend, Cancel, Cancelled, ChatRequest, Loaded, Message, Partial, TokenCount
 from backends.errors import BackendError, ContextOverflow, NotInstalled
 from backends.events import ChatEvent, LoadProgress
 from backends.fitting import fits, overflow
@@ -102,7 +102,11 @@ class OllamaBackend(Backend):
                 raise _left_out(tokens, estimate)
             self._estimator.learn(request.messages, tokens)
 
-        yield from answer(connection, opened.asking, request, cancel, context, counted, _wishes(request))
+        room = None
+        if not opened.ends_when_full:
+            partial = request.partial or Partial()
+            room = max(1, context - self._estimator.count(request.messages, partial.reasoning + partial.text))
+        yield from answer(connection, opened.asking, request, cancel, context, counted, _wishes(request), room)
 
     def unload(self) -> None:
         connection, self._connection = self._connection, None

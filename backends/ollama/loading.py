@@ -42,6 +42,7 @@ class Opened(msgspec.Struct, frozen=True):
     """A model that answers. `ours` says that we loaded it, so that we may unload it; `holding` is the note of that.
 
     `refuses` says that the server refuses a prompt that is too long; one that does not drops its beginning unasked.
+    `ends_when_full` says that it ends an answer that fills the context; else it would drop old text and go on.
     """
 
     asking: Asking
@@ -50,6 +51,7 @@ class Opened(msgspec.Struct, frozen=True):
     ours: bool
     holding: holdings.Holding | None
     refuses: bool
+    ends_when_full: bool
 
 
 def open_model(
@@ -132,7 +134,7 @@ def _open(
         notes=tuple(notes),
         capabilities=("seed", "prefix_reuse", *(("continue", "answer_now") if asking.can_continue else ())),
     )
-    return Opened(asking, loaded, got, before is None and after is not None, holding, refuses)
+    return Opened(asking, loaded, got, before is None and after is not None, holding, refuses, refuses and not kept)
 
 
 def free(connection: Connection, model: str, holding: holdings.Holding | None = None) -> None:
@@ -214,4 +216,4 @@ def _limit_notes(version: str, refuses: bool, kept: bool) -> Iterator[str]:
     if not refuses:
         yield f"Ollama {version} drops the beginning of a long conversation silently; 0.12.4 and later can refuse."
     elif kept:
-        yield "As it was loaded by another program, Ollama drops the oldest text when an answer fills the context."
+        yield "As another program loaded it, where an answer must end for the context to hold it is only estimated."

@@ -355,3 +355,14 @@ def test_no_tokens_at_all_are_not_asked_for(server: FakeOllama) -> None:
     assert answer.done.reason == "length"
     assert answer.text == ""
     assert server.chats() == []
+
+
+def test_an_answer_is_ended_before_a_server_drops_old_text_for_it(server: FakeOllama) -> None:
+    server.models["tiny:latest"].mind = lambda _: "on and on " * 5000
+    server.loaded["tiny:latest"] = InMemory(1024, 0, "24h", shift=True)
+    with Talk(server, context=512) as talk:
+        done = talk.ask().done
+        assert done.reason == "context"
+        assert 900 < (done.usage.output_tokens or 0) < 1024
+        assert "shift" not in server.chats()[-1]
+        assert talk.ask(sampling=Sampling(max_tokens=5)).done.reason == "length"

@@ -47,6 +47,7 @@ def models(starter_gguf: Path) -> Iterator[None]:
     digest = client.create_blob(starter_gguf)
     for name, template in ((_OPEN, fake_ollama.GO_OPEN), (_THINK, fake_ollama.GO_THINK)):
         client.create(name, files={"starter.gguf": digest}, template=template, parameters={"stop": ["<|im_end|>"]})
+        client.generate(name, keep_alive=0)  # what an earlier run may have left
     yield
     for name in (_OPEN, _THINK):
         client.delete(name)
