@@ -75,8 +75,8 @@ class AnswerLog:
         """Return what was counted here, for an answer that the engine did not end itself."""
         prompt = self._prompt
         return Usage(
-            prompt.total if prompt else None,
-            prompt.cached if prompt else None,
+            (prompt.total or None) if prompt else None,
+            prompt.cached if prompt and prompt.total else None,
             self._reasoning_tokens,
             self._output_tokens,
         )

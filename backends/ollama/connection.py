@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 LINE_LIMIT = 16 * 1024 * 1024
 _NOT_FOUND = 404
+_NO_BUFFERS = b"galloc->node_allocs"
+"""How its engine gives up where compute buffers find no memory: an assertion that names none."""
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -125,6 +127,8 @@ class Connection:
         said = engine_error(body)
         if lengths := too_long(said):
             return overflow(*lengths)
+        if _NO_BUFFERS in said:
+            said = said.replace(_NO_BUFFERS, b"out of memory, " + _NO_BUFFERS)
         return refusal(status, said, self.server, model=model, headers=headers)
 
     def brief(self, silence_s: float) -> Connection:

@@ -153,5 +153,5 @@ def _left_out(tokens: int, estimate: int) -> ContextOverflow:
     return ContextOverflow(
         "Ollama left out the beginning of this conversation",
         f"It read {tokens:,} of about {estimate:,} tokens and said nothing; the answer does not know the rest.",
-        "Go on without the beginning, choose a larger context, or update Ollama to 0.12.4 or later.",
+        "Go on without the beginning, choose a larger context, or update Ollama to 0.12.6 or later.",
     )

@@ -23,7 +23,7 @@ from backends.ollama.templates import Template, read_template
 
 KEEP_ALIVE = "30m"
 """How long a model that we loaded stays after its last use: an end even if everybody dies."""
-_LIMITS_SINCE = (0, 12, 4)  # the first release that knows `truncate` and `shift` in a chat
+_LIMITS_SINCE = (0, 12, 6)  # the first release that knows `truncate` and `shift` in a chat
 _TOLD_EVERY_S = 1.0
 _LOOK_S = 0.1
 _ELSEWHERE = "Ollama lists this model as loaded under another name, or not at all; it stays as long as Ollama keeps it."
@@ -214,6 +214,6 @@ def _template_notes(shown: Model, template: Template) -> Iterator[str]:
 
 def _limit_notes(version: str, refuses: bool, kept: bool) -> Iterator[str]:
     if not refuses:
-        yield f"Ollama {version} drops the beginning of a long conversation silently; 0.12.4 and later can refuse."
+        yield f"Ollama {version} drops the beginning of a long conversation silently; 0.12.6 and later can refuse."
     elif kept:
         yield "As another program loaded it, where an answer must end for the context to hold it is only estimated."

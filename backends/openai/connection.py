@@ -46,12 +46,14 @@ class Connection:
 
     def find_base(self) -> bytes:
         """Find out whether the address wants /v1 at its end, and return the list of models. Raises BackendError."""
+        if self.base.endswith("/v1"):
+            return self.get("/models")
+        # With it first: beside it, llama-server has addresses of the same names that speak otherwise.
+        bare, self.base = self.base, f"{self.base}/v1"
         try:
             return self.get("/models")
         except UnknownAddress:
-            if self.base.endswith("/v1"):
-                raise
-            self.base += "/v1"
+            self.base = bare
             return self.get("/models")
 
     def get(self, path: str, *, beside: bool = False) -> bytes:

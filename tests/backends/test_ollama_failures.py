@@ -28,6 +28,7 @@ from tests.backends.fake_ollama import FakeModel, FakeOllama, Handler, said_in
 from tests.backends.ollama_talk import Answer, Talk, failed, later, serving
 
 HTML = b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body><h1>nginx</h1></body></html>"
+ENDED = "llama-server process has terminated"
 OOM = {"error": "llama-server process has terminated: error: out-of-memory during startup: cudaMalloc failed"}
 TOO_LONG = {"error": '{"error":{"message":"request (9000 tokens) exceeds the available context size (4096 tokens)"}}'}
 NONSENSE = [b"[]", b"null", b"7", b'{"models": 7}', b'{"models": [7]}', b"{", b'{"model_info": []}']
@@ -96,6 +97,10 @@ def refuse(status: int, body: Any, kind: str = "application/json", **headers: st
         (429, {"error": "too many requests"}, RateLimited),
         (400, TOO_LONG, ContextOverflow),
         (500, OOM, OutOfMemory),
+        (500, {"error": f"{ENDED}: exit status 1: ggml_aligned_malloc: insufficient memory"}, OutOfMemory),
+        (500, {"error": f"{ENDED}: error loading model: unable to allocate CPU buffer"}, OutOfMemory),
+        (500, {"error": f"{ENDED}: GGML_ASSERT(galloc->node_allocs != NULL) failed"}, OutOfMemory),
+        (400, {"error": "the input length exceeds the context length"}, ContextOverflow),
         (500, {"error": "llama-server process has terminated: exit status 2"}, ServerError),
         (500, {"error": ["not", "text"]}, ServerError),
         (503, {"error": "server busy, please try again.  maximum pending requests exceeded"}, BackendError),

@@ -162,7 +162,7 @@ def test_our_stop_strings_stand_beside_those_of_the_model() -> None:
 
 
 def test_a_version_is_compared_by_its_numbers() -> None:
-    assert parsed("0.9.6") < parsed("0.12.3") < parsed("0.12.4-rc7") == parsed("0.12.4") < parsed("0.33.0-rc2")
+    assert parsed("0.9.6") < parsed("0.12.5") < parsed("0.12.6-rc7") == parsed("0.12.6") < parsed("0.33.0-rc2")
     assert parsed("0.0.0") > parsed("99.0")
     assert parsed("nonsense") > parsed("99.0")
 

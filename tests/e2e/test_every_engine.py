@@ -90,25 +90,24 @@ def test_one_conversation_goes_on_through_three_engines(terminal, home: Path, tr
         ollama.models["tiny:latest"] = FakeModel(lambda question: f"Ollama heard: {question}", trained=8192)
         preset(home, "many", LLAMA, ollama_table(ollama.url), openai_table(true_server))
         screen = terminal("-p", "many")
-        screen.see("Many · CPU", 30)
+        screen.see(r"Many · llama\.cpp · CPU", 30)
         screen.ask("My name is Ada.")
         screen.see(r"(?s)Many · llama\.cpp.*saved", 40)
 
         screen.press("^o")
-        screen.see(r"Many · CPU|Many · \d+% on the card", 30)
-        screen.see("(?s)Many.*Ollama · ", 20)
+        screen.see(r"Many · Ollama · (CPU|\d+% on the card)", 30)
         screen.ask("What did I say?")
         screen.see("Ollama heard: What did I say", 30)
         screen.see("saved", 20)
 
         screen.press("^o")
-        screen.see("OpenAI API · ", 20)
+        screen.see(r"Many · OpenAI API +│", 20)
         screen.ask("And who am I?")
         screen.see(r"(?s)Many · OpenAI API.*saved", 60)
 
         # Round the corner, and the llama.cpp model is there again.
         screen.press("^o")
-        screen.see(r"llama\.cpp · ", 30)
+        screen.see(r"Many · llama\.cpp · CPU", 30)
         screen.leave()
         sent = ollama.chats()[-1]["messages"]
 

@@ -33,14 +33,14 @@ def test_the_readmes_second_preset_is_a_switch_to_another_real_model_and_back(te
     text = 'extends = "starter"\ntitle = "Starter, bolder"\nslot = 6\nsampling.temperature = 1.2\ncontext = 1024\n'
     (folder / "bolder.toml").write_text(text)
     screen = terminal("-p", "starter")
-    screen.see(r"Starter 135M · CPU", 30)
+    screen.see(r"Starter 135M · llama\.cpp · CPU", 30)
     screen.press("f7")
-    screen.see(r"Starter, bolder · CPU.*context –/1k", 30)
+    screen.see(r"Starter, bolder · llama\.cpp · CPU.*context –/1k", 30)
     screen.ask("Say hello in one short sentence.")
     screen.see(r"Starter, bolder · llama.cpp")
     screen.see(r"\d tok/s │ context [\d.k]+/1k │ saved", 60)
     screen.press("f6")
-    screen.see(r"Starter 135M · CPU", 30)
+    screen.see(r"Starter 135M · llama\.cpp · CPU", 30)
     screen.ask("And again.")
     screen.see(r"(?s)And again\..*Starter 135M · llama\.cpp")
     screen.see(r"\d tok/s │ context [\d.k]+/2k │ saved", 60)
@@ -72,7 +72,7 @@ def test_loading_can_be_stopped(terminal, echo, hosts) -> None:
     screen = terminal("-p", "slow")
     screen.see("Slow: reading the model")
     screen.press("esc")
-    screen.see("Slow · not loaded")
+    screen.see("Slow · echo · not loaded")
     deadline = time.monotonic() + 10
     while hosts():
         assert time.monotonic() < deadline

@@ -5,9 +5,11 @@ from __future__ import annotations
 from backends.base import Loaded
 from backends.hardware.gpu import GpuReading
 from backends.host.wire import Status
+from backends.titles import backend_title
 from tui.chat.answer import Answer
 from tui.chat.session import Session
 from tui.chat.store import StoredMessage
+from tui.chat.target import Target
 from tui.screens.chat.figures import DASH, bar, count
 
 
@@ -18,12 +20,20 @@ def status_parts(session: Session, reading: GpuReading | None, *, short: bool) -
     target = session.loaded_target or session.target if session.answer is not None else session.target
     saved = saved_part(session.unsaved, answering=session.answer is not None, empty=not session.branch)
     parts = [
-        model_part(target.title if target else "No preset", session.status),
+        model_part(_named(target, short=short), session.status),
         speed_part(session.answer, last),
         context_part(session.answer, last, session.status),
         vram_part(reading, short=short),
     ]
     return [saved, *parts] if session.unsaved else [*parts[:3], saved, *parts[3:]]
+
+
+def _named(target: Target | None, *, short: bool) -> str:
+    """Return the preset and its backend; where there is little room llama.cpp goes without saying."""
+    if target is None:
+        return "No preset"
+    backend = target.spec.backend
+    return target.title if short and backend == "llama_cpp" else f"{target.title} · {backend_title(backend)}"
 
 
 def model_part(title: str, status: Status | None) -> str:
