@@ -68,7 +68,8 @@ def shop(environment_python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def keep_wheel(variant: str, answer: str, *, cuda: bool = False, on_import: str = "") -> Path:
     """Put a wheel into the wheelhouse, as an earlier set-up would have."""
-    folder = wheelhouse.folder() / wheelhouse.key(VERSION, variant, "")
+    flags = build.compiler_flags() if variant == "cpu" else ""
+    folder = wheelhouse.folder() / wheelhouse.key(VERSION, variant, "", *filter(None, [flags]))
     folder.mkdir()
     return write_wheel(folder, answer, cuda=cuda, on_import=on_import)
 
@@ -221,6 +222,32 @@ def test_a_build_gets_its_options_and_all_cores_and_returns_the_wheel(shop: Work
     log = shop.log.read_text()
     assert "[1/2] Building CXX object -DGGML_CUDA=on" in log
     assert f"jobs {build.cores()}" in log
+
+
+def test_a_processor_with_amx_gets_a_build_that_leaves_it_out_and_a_key_of_its_own(
+    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = tmp_path / "c++"
+    compiler.write_text("#!/bin/sh\necho '#define __AVX2__ 1'\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("CXXFLAGS", "-g")
+    monkeypatch.delenv("CFLAGS", raising=False)
+    wheel = write_wheel(tmp_path, CPU)
+    backend = (
+        "    print('flags', os.environ.get('CXXFLAGS'), '/', os.environ.get('CFLAGS'), flush=True)\n"
+        f"    shutil.copy({str(wheel)!r}, to)\n    return {wheel.name!r}\n"
+    )
+    source = write_source(tmp_path / "source", backend)
+    plain = engine._key(shop, Way("build"), None, None)
+    compile_source(shop, source, tmp_path / "first")
+    assert "flags -g / None" in shop.log.read_text()
+
+    compiler.write_text("#!/bin/sh\necho '#define __AVX2__ 1'\necho '#define __AMX_TILE__ 1'\n")
+    compile_source(shop, source, tmp_path / "second")
+    without = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
+    assert f"flags -g {without} / {without}" in shop.log.read_text()
+    assert engine._key(shop, Way("build"), None, None) != plain
 
 
 def test_a_failed_build_shows_the_compilers_words_the_log_and_a_way_out(shop: Workshop, tmp_path: Path) -> None:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import TextIO
 
-from tools import pip
+from tools import checks, pip
 from tools.say import Trouble, duration, line
 
 _NINJA = re.compile(r"\[(\d+)/(\d+)\]")
 _MAKE = re.compile(r"\[\s*(\d+)%\]")
 CORE_MINUTES = 16  # measured: 7.7 minutes of two cores for 0.3.36 on the CPU
 LOG_EVERY_S = 30.0
+# llama.cpp's kernels for AMX crash where the compiler drops parts of their tile configuration, as GCC up to 12.3 and
+# 13.2 does (ggml-org/llama.cpp#20824, GCC PR 114098). Without them it uses AVX-512, the next best.
+_WITHOUT_AMX = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
 
 
 class Progress:
@@ -66,6 +70,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def compiler_flags() -> str:
+    """Return what a native build for this processor must be compiled with besides llama.cpp's own flags, or ""."""
+    compiler = checks.find_compiler()
+    if compiler is None:
+        return ""
+    command = [compiler, "-march=native", "-dM", "-E", "-x", "c++", os.devnull]
+    macros = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return _WITHOUT_AMX if "__AMX_TILE__" in macros else ""
+
+
 def compile_wheel(python: Path, requirement: str, constraints: Path, cmake_args: str, scratch: Path, log: Path) -> Path:
     """Compile `requirement` with all cores into `scratch` and return the wheel. Raises `Trouble` with the reason.
 
@@ -82,6 +96,10 @@ def compile_wheel(python: Path, requirement: str, constraints: Path, cmake_args:
     arguments = ["wheel", "-v", "--no-cache-dir", "--no-deps", "--no-binary", "llama-cpp-python"]
     arguments += ["--build-constraint", str(constraints), "--wheel-dir", str(scratch), requirement]
     environment = {"CMAKE_ARGS": cmake_args, "CMAKE_BUILD_PARALLEL_LEVEL": jobs, "TMPDIR": str(temporary)}
+    flags = compiler_flags()
+    if flags:
+        for name in ("CFLAGS", "CXXFLAGS"):
+            environment[name] = f"{os.environ.get(name, '')} {flags}".strip()
     progress = Progress(sys.stdout, live=sys.stdout.isatty())
     try:
         status = pip.run(python, arguments, log, environment, progress.see)

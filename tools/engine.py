@@ -149,6 +149,8 @@ def _obtain(shop: Workshop, way: Way, driver: Driver | None, nvcc: Path | None) 
 
 def _key(shop: Workshop, way: Way, driver: Driver | None, nvcc: Path | None) -> str:
     facts = [os.environ.get("CMAKE_ARGS", "")]
+    if way.kind.endswith("build") and (flags := build.compiler_flags()):
+        facts.append(flags)
     if way.kind == "cuda-build" and driver and nvcc:
         facts += [nvidia.nvcc_version(nvcc), *driver.cards]
     variant = {"cuda-wheel": way.tag, "cuda-build": "cuda", "wheel": "wheel", "build": "cpu"}[way.kind]
