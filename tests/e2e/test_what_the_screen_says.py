@@ -37,9 +37,9 @@ def test_the_footer_names_the_model_that_answers_not_the_next_one(terminal, echo
     screen.see("word5")
     screen.press("f7")
     screen.see("Two comes when this answer is done")
-    assert screen.text.splitlines()[-2].startswith(" One │")
+    assert screen.text.splitlines()[-2].startswith(" One · echo │")
     screen.press("esc")
-    screen.see("Two │")
+    screen.see("Two · echo │")
 
 
 def test_a_second_screen_says_that_an_answer_is_on_its_way_before_its_first_word(terminal, echo) -> None:
@@ -86,9 +86,9 @@ def test_the_lists_begin_at_what_is_in_use(terminal, echo) -> None:
     echo("one", 5)
     echo("two", 6, text="I am two")
     screen = terminal("-p", "one")
-    screen.see("One │")
+    screen.see("One · echo │")
     screen.press("tab", "\x1b[B", "enter")
-    screen.see("Two │")
+    screen.see("Two · echo │")
 
 
 def test_without_any_model_the_way_to_one_is_told(terminal, home: Path) -> None:
@@ -106,7 +106,7 @@ def test_without_any_model_the_way_to_one_is_told(terminal, home: Path) -> None:
 def test_the_key_line_has_only_whole_keys(terminal, echo) -> None:
     echo()
     screen = terminal("-p", "demo", width=80, height=24)
-    screen.see("Demo │")
+    screen.see("Demo · echo │")
     assert screen.text.splitlines()[-1].endswith("^n new  ^l sidebar")
 
 
