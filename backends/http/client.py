@@ -38,6 +38,22 @@ def client_options(access: Access, sockets: Sockets, silence_s: float = SILENCE_
     }
 
 
+def sent(client: httpx.Client, request: httpx.Request, sockets: Sockets, *, stream: bool = False) -> httpx.Response:
+    """Send a request; once more where it went into a kept connection that the server was just closing.
+
+    Raises what `httpx.Client.send` raises.
+    """
+    import httpx
+
+    before = sockets.state
+    try:
+        return client.send(request, stream=stream)
+    except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+        if sockets.state != before:
+            raise  # the connection was a new one, or somebody ended the request
+        return client.send(request, stream=stream)
+
+
 @contextlib.contextmanager
 def stoppable(shut: Callable[[], None], cancel: Cancel) -> Iterator[None]:
     """Let `cancel` end what is waited for inside the block, and nothing after it."""

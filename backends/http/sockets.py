@@ -21,6 +21,12 @@ class Sockets:
         self._lock = threading.Lock()
         self._open: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._shuts = 0
+        self._opened = 0
+
+    @property
+    def state(self) -> tuple[int, int]:
+        """Changes whenever a connection is opened, and whenever requests are ended."""
+        return self._opened, self._shuts
 
     def hook(self, request: httpx.Request) -> None:
         """Note each socket that is opened for a request."""
@@ -32,6 +38,7 @@ class Sockets:
             found = info["return_value"].get_extra_info("socket")
             if isinstance(found, socket.socket):
                 with self._lock:
+                    self._opened += 1
                     self._open.add(found)
                     late = self._shuts != begun
                 if late:

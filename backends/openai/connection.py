@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from backends.errors import Unauthorized
-from backends.http.client import SILENCE_S, STREAMED, client_options
+from backends.http.client import SILENCE_S, STREAMED, client_options, sent
 from backends.http.failures import UnknownAddress, refusal, unreachable
 from backends.http.lines import bounded_lines
 from backends.http.sockets import Sockets
@@ -58,19 +58,14 @@ class Connection:
 
     def get(self, path: str, *, beside: bool = False) -> bytes:
         """Ask for one whole answer; `beside` the protocol's own part. Raises BackendError."""
-        with self._typed():
-            answer = self._http.get((self.root if beside else self.base) + path)
+        with self._typed(), contextlib.closing(self._sent("GET", self._address(path, beside))) as answer:
             self._check(answer, "")
-            return answer.content
+            content: bytes = answer.content
+            return content
 
     def post(self, path: str, body: Any, *, beside: bool = False) -> Any:
         """Ask with a JSON body for a JSON answer. Raises BackendError."""
-        with self._typed():
-            answer = self._http.post(
-                (self.root if beside else self.base) + path,
-                content=msgspec.json.encode(body),
-                headers={"content-type": "application/json"},
-            )
+        with self._typed(), contextlib.closing(self._sent("POST", self._address(path, beside), body)) as answer:
             self._check(answer, "")
             return decoded(answer.content, self.server)
 
@@ -79,13 +74,7 @@ class Connection:
         """Ask for an answer that comes line by line; leaving the block ends it. Raises BackendError."""
         with (
             self._typed(),
-            self._http.stream(
-                "POST",
-                self.base + path,
-                content=msgspec.json.encode(body),
-                headers={"content-type": "application/json", "accept": "text/event-stream"},
-                extensions={STREAMED: True},
-            ) as answer,
+            contextlib.closing(self._sent("POST", self._address(path), body, stream=True)) as answer,
         ):
             self._check(answer, model)
             yield bounded_lines(answer.iter_bytes(), LINE_LIMIT)
@@ -97,6 +86,23 @@ class Connection:
     def close(self) -> None:
         """Free all connections."""
         self._http.close()
+
+    def _address(self, path: str, beside: bool = False) -> str:
+        return (self.root if beside else self.base) + path
+
+    def _sent(self, method: str, address: str, body: Any = None, *, stream: bool = False) -> Any:
+        """Send a request, with a JSON body if there is one, and return the response. Raises what httpx does."""
+        headers = {} if body is None else {"content-type": "application/json"}
+        if stream:
+            headers["accept"] = "text/event-stream"
+        request = self._http.build_request(
+            method,
+            address,
+            content=None if body is None else msgspec.json.encode(body),
+            headers=headers,
+            extensions={STREAMED: True} if stream else None,
+        )
+        return sent(self._http, request, self._sockets, stream=stream)
 
     def _check(self, answer: Any, model: str) -> None:
         """Raises BackendError unless the server agreed."""

@@ -10,7 +10,7 @@ import msgspec
 
 from backends.base import Availability, Backend, Cancel, Cancelled, ChatRequest, Loaded, Message, TokenCount
 from backends.errors import BackendError, ContextOverflow, NewOrigin, NotInstalled, ServerError, Unauthorized
-from backends.events import ChatEvent, Done, LoadProgress, PromptProgress
+from backends.events import ChatEvent, Done, LoadProgress, PromptProgress, Reasoning, Text
 from backends.fitting import fits, overflow
 from backends.http.client import SILENCE_S, stoppable
 from backends.http.counting import Estimator
@@ -96,25 +96,43 @@ class OpenAIBackend(Backend):
     def chat(self, request: ChatRequest, cancel: Cancel) -> Iterator[ChatEvent]:
         """Answer. Raises ContextOverflow, CannotContinue, and BackendError for what the server fails at."""
         connection, opened = self._ready()
-        context = opened.loaded.context
+        context, total = opened.loaded.context, 0
         if context is not None and request.partial is None and opened.flavour.counting:
             with stoppable(connection.shut, cancel):
                 counted = self.count_tokens(request.messages)
             if counted.exact and not fits(counted.count, context) and not cancel.is_set():
                 raise overflow(counted.count, context)
             if counted.exact and not cancel.is_set():
-                yield PromptProgress(0, counted.count)
+                total = counted.count
+                yield PromptProgress(0, total)
+        said = False
         try:
             for event in answer(connection, opened, request, cancel, _wishes(request, opened)):
-                if isinstance(event, Done) and opened.price is not None:
-                    yield msgspec.structs.replace(event, cost=cost(event.usage, opened.price))
-                else:
-                    yield event
+                if isinstance(event, Done):
+                    yield self._priced(event, opened, request)
+                    continue
+                if isinstance(event, Reasoning | Text):
+                    if total and not said:
+                        yield PromptProgress(total, total)
+                    said = True
+                yield event
         except ContextOverflow:
             # What it refuses must count as too long from now on, or nothing could be left out.
             if context is not None and not opened.flavour.counting:
                 self._estimator.learn(request.messages, round(context * _OVERFULL))
             raise
+        except ServerError as error:
+            estimate = self._estimator.count(request.messages)
+            if context is not None and not said and estimate > context:
+                raise overflow(estimate, context) from error  # some say nothing at all to a prompt that is too long
+            raise
+
+    def _priced(self, done: Done, opened: Opened, request: ChatRequest) -> Done:
+        """Return the end of an answer with what it costs; learn from what the prompt had."""
+        prompt = done.usage.prompt_tokens
+        if prompt is not None and request.partial is None:
+            self._estimator.learn(request.messages, prompt)
+        return done if opened.price is None else msgspec.structs.replace(done, cost=cost(done.usage, opened.price))
 
     def unload(self) -> None:
         connection, self._connection = self._connection, None
