@@ -9,6 +9,9 @@ import msgspec
 from backends.base import Message, TokenCount
 from backends.errors import ContextOverflow
 
+PAGE = 256
+"""Tokens; llama.cpp pads its KV cache to multiples of it, and ExLlamaV2 has pages of it."""
+
 # The least room for an answer: below it the question is not worth asking.
 _RESERVE = 256
 
@@ -25,6 +28,22 @@ class Fit(msgspec.Struct, frozen=True):
     first: int | None = 0
     kept_tokens: int | None = None
     exact: bool = True
+
+
+def round_context(tokens: int) -> int:
+    """Return the next multiple of 256, in which engines give out their caches."""
+    return -(-tokens // PAGE) * PAGE
+
+
+def context_notes(asked: int, trained: int | None) -> list[str]:
+    """Return what the user should know about a context of `asked` tokens, as sentences."""
+    context = round_context(asked)
+    notes = []
+    if context != asked:
+        notes.append(f"The context was rounded up from {asked} to {context} tokens, a multiple of {PAGE}.")
+    if trained and context > trained:
+        notes.append(f"The context of {context} tokens is longer than the {trained} that the model was trained on.")
+    return notes
 
 
 def reserve(context: int) -> int:

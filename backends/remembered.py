@@ -16,7 +16,6 @@ from typing import Any
 import msgspec
 
 from backends import paths
-from backends.llama_cpp import binding
 
 _KEPT = 200
 _LARGEST_BYTES = 1024**2
@@ -51,19 +50,19 @@ def write(kind: str, key: str, value: Any) -> None:
 
 
 def key_of_model(path: Path, *facts: object) -> str:
-    """Return a key for what was found out about a model file under certain circumstances."""
+    """Return a key for what was found out about a model file, such as with an engine's version and some options."""
     try:
         status = path.stat()
     except OSError:
         described = str(path)
     else:
         described = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
-    text = "\0".join([described, binding.version(), *map(str, facts)])
+    text = "\0".join([described, *map(str, facts)])
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def _file() -> Path:
-    return paths.cache() / "llama_cpp.json"
+    return paths.cache() / "remembered.json"
 
 
 def _load(file: Path) -> dict[str, dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from backends.errors import BackendError, BadOptions
+from backends.fitting import round_context
 from backends.hardware.memory import ram
 from backends.llama_cpp.binding import log
 from backends.llama_cpp.model import logged_out_of_memory, out_of_memory
@@ -12,26 +13,8 @@ from backends.llama_cpp.offload import ModelShape
 from backends.llama_cpp.options import LlamaCppOptions
 from backends.llama_cpp.thread_counts import ThreadCounts, default_threads
 
-_STEP = 256
-
 # ggml_type in ggml.h.
 _GGML_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}
-
-
-def round_context(tokens: int) -> int:
-    """Return the next multiple of 256, which is what the engine would make of it silently."""
-    return -(-tokens // _STEP) * _STEP
-
-
-def context_notes(options: LlamaCppOptions, trained: int) -> list[str]:
-    """Return what the user should know about the context, as sentences."""
-    context = round_context(options.context)
-    notes = []
-    if context != options.context:
-        notes.append(f"The context was rounded up from {options.context} to {context} tokens, a multiple of {_STEP}.")
-    if trained and context > trained:
-        notes.append(f"The context of {context} tokens is longer than the {trained} that the model was trained on.")
-    return notes
 
 
 def check_options(options: LlamaCppOptions) -> None:

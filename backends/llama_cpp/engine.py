@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 import msgspec
 
 from backends.base import Availability, Backend, Cancel, ChatRequest, Loaded, Message, TokenCount
-from backends.errors import BackendError, BadModelFile, NotInstalled
+from backends.chat_template import prompt_tokens
+from backends.errors import BackendError, NotInstalled
 from backends.events import ChatEvent, Done, LoadProgress, Text
+from backends.fitting import context_notes
 from backends.llama_cpp import binding
 from backends.llama_cpp.answer import answer
-from backends.llama_cpp.chat_template import prompt_tokens
-from backends.llama_cpp.context import check_options, context_notes
+from backends.llama_cpp.context import check_options
 from backends.llama_cpp.loading import OpenModel, open_on
 from backends.llama_cpp.model import check_file
 from backends.llama_cpp.options import LlamaCppOptions
@@ -78,7 +79,7 @@ class LlamaCppBackend(Backend):
             self._unpin()
             raise
         self._chats, self._tuned = WarmChats(opened), False
-        notes += context_notes(options, opened.trained_context)
+        notes += context_notes(options.context, opened.trained_context)
         if opened.template.note:
             notes.append(opened.template.note)
         return Loaded(
@@ -102,9 +103,6 @@ class LlamaCppBackend(Backend):
         chats = self._warm()
         model, partial = chats.model, request.partial
         text, prompt = prompt_tokens(model.template, model.vocabulary, request.messages, partial, request.reasoning)
-        if not prompt:
-            hint = "Use another file of this model."
-            raise BadModelFile("The model's chat template gives an empty prompt", "It wrote nothing.", hint)
         said = [partial.text] if partial else []
         for event in answer(
             model.lib,

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from backends import remembered
 from backends.base import Cancel, Cancelled
+from backends.chat_template import choose_template
 from backends.errors import BadModelFile
 from backends.events import LoadProgress
-from backends.llama_cpp import offload, remembered, thread_counts
-from backends.llama_cpp.binding import BLIND, GPU_BUILD_HINT, GpuDevice, blind
-from backends.llama_cpp.chat_template import choose_template
-from backends.llama_cpp.context import check_host_memory, create_context, round_context
+from backends.fitting import round_context
+from backends.llama_cpp import offload, thread_counts
+from backends.llama_cpp.binding import BLIND, GPU_BUILD_HINT, GpuDevice, blind, version
+from backends.llama_cpp.context import check_host_memory, create_context
 from backends.llama_cpp.decode import OK, Decoder
-from backends.llama_cpp.model import load_model
+from backends.llama_cpp.model import load_model, own_template
 from backends.llama_cpp.options import LlamaCppOptions
 from backends.llama_cpp.tokens import Vocabulary
 
@@ -83,7 +85,7 @@ def open_on(
     else:
         wanted = shape.layers if asked < 0 else min(asked - 1, shape.layers)
     facts = (asked, context, options.kv_cache, options.ubatch, gpu.description, gpu.total_bytes)
-    key = remembered.key_of_model(path, *facts)
+    key = remembered.key_of_model(path, version(), *facts)
     excess = min(wanted, offload.remembered_excess(key))
     if excess:
         notes.append(f"{excess} layers fewer than planned go to the GPU: more did not fit before.")
@@ -111,7 +113,7 @@ def open_model(
             raise BadModelFile("This model cannot chat", f"{path} holds an encoder.", hint)
         layers = shape.layers + 1 if engine_layers < 0 else min(engine_layers, shape.layers + 1)
         vocabulary = Vocabulary(lib, handle)
-        template = choose_template(lib, handle, vocabulary)
+        template = choose_template(own_template(lib, handle), vocabulary)
         report(LoadProgress("warming"))
         check_host_memory(shape, options, shape.layers - max(0, layers - 1))
         threads = thread_counts.remembered_threads(options, path, layers) or thread_counts.default_threads(options)

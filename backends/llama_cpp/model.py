@@ -141,6 +141,12 @@ def metadata(lib: Any, model: int, key: str) -> str:
     return buffer.value.decode("utf-8", "replace") if length >= 0 else ""
 
 
+def own_template(lib: Any, model: int) -> str:
+    """Return the chat template in the model file, empty if it has none."""
+    source = lib.llama_model_chat_template(model, None)
+    return source.decode("utf-8", "replace") if source else ""
+
+
 def _load_mode(lib: Any, options: LlamaCppOptions) -> int:
     modes = {
         (False, False): lib.LLAMA_LOAD_MODE_NONE,

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from backends import remembered
 from backends.errors import OutOfMemory
-from backends.llama_cpp import remembered
 from backends.llama_cpp.model import HostOutOfMemory, load_error, metadata
 from backends.llama_cpp.options import KvCache
 

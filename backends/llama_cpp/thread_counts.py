@@ -7,7 +7,8 @@ from typing import Annotated
 
 import msgspec
 
-from backends.llama_cpp import remembered
+from backends import remembered
+from backends.llama_cpp import binding
 from backends.llama_cpp.options import LlamaCppOptions
 from backends.llama_cpp.threads import allowed_cpus, cpu_name, cpu_quota, usable_cores
 
@@ -54,4 +55,5 @@ def thread_counts(options: LlamaCppOptions, measured: ThreadCounts | None) -> Th
 
 def _key(options: LlamaCppOptions, path: Path, engine_layers: int) -> str:
     cpus = ",".join(map(str, sorted(allowed_cpus())))
-    return remembered.key_of_model(path, cpu_name(), cpus, cpu_quota(), engine_layers, options.prefill_threads)
+    facts = (cpu_name(), cpus, cpu_quota(), engine_layers, options.prefill_threads)
+    return remembered.key_of_model(path, binding.version(), *facts)

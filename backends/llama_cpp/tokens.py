@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import codecs
 import ctypes
-import re
 from collections.abc import Iterator
 from typing import Any
 
+from backends.chat_template import SEAM, is_mark, name_pattern, seamed
 from backends.reasoning import CLOSE, OPEN
 
 # A token may be longer than any fixed size; this one is enough for nearly all, and the engine says when it is not.
 _PIECE_BYTES = 256
-
-SEAM = "\udfff"
-"""Stands in a prompt where its tokens must not grow together. No text can contain it: it is half a UTF-16 pair."""
-
-# Of the tokens that a publisher added as text, these are marks; others are mere runs of spaces or HTML.
-_MARK = re.compile(r"</?think>|<[|｜].*[|｜]>", re.DOTALL)
 
 
 class Vocabulary:
@@ -30,8 +23,7 @@ class Vocabulary:
         self._pieces: dict[int, bytes] = {}
         self._bos: int = lib.llama_vocab_bos(self.handle)
         self._add_bos = bool(lib.llama_vocab_get_add_bos(self.handle)) and self._bos >= 0
-        names = sorted(self._special_names())
-        self._special = re.compile(f"(?:{'|'.join(map(re.escape, names))})") if names else None
+        self._special = name_pattern(self._special_names())
         # Some models mark their thinking tags as control tokens, which otherwise have no text.
         for tag in (OPEN, CLOSE):
             tokens = self.tokenize(tag)
@@ -51,10 +43,7 @@ class Vocabulary:
 
     def as_plain_text(self, text: str) -> str:
         """Return a text that somebody wrote with a SEAM inside each name of a special token, for `prompt`."""
-        text = text.replace(SEAM, "?")  # as half a character is encoded
-        if self._special is None or not self._special.search(text):
-            return text
-        return re.sub(rf"(?={self._special.pattern}).", rf"\g<0>{SEAM}", text, flags=re.DOTALL)
+        return seamed(text, self._special)
 
     def prompt(self, text: str) -> list[int]:
         """Return the tokens of a rendered prompt, with exactly one leading BOS if the model wants one."""
@@ -109,7 +98,7 @@ class Vocabulary:
             attributes = lib.llama_vocab_get_attr(self.handle, token)
             if attributes & (control | added):
                 name = lib.llama_vocab_get_text(self.handle, token).decode("utf-8", "replace")
-                if len(name) > 1 and (attributes & control or _MARK.fullmatch(name)):
+                if len(name) > 1 and (attributes & control or is_mark(name)):
                     yield name
 
     def _read_piece(self, token: int, special: bool) -> bytes:
@@ -118,8 +107,3 @@ class Vocabulary:
             self._buffer = ctypes.create_string_buffer(-size)
             size = self._lib.llama_token_to_piece(self.handle, token, self._buffer, -size, 0, special)
         return ctypes.string_at(self._buffer, max(0, size))
-
-
-def utf8_decoder() -> codecs.IncrementalDecoder:
-    """Return a decoder for characters that are spread over several tokens; impossible bytes become U+FFFD."""
-    return codecs.getincrementaldecoder("utf-8")("replace")

