@@ -2,7 +2,7 @@
 
 `hf:OWNER/REPO/FILE[@REVISION]`  a file of a Hugging Face repository
 `ollama:TAG`                     a model of the Ollama library, kept by its server
-`file:PATH`                      a file of this machine, from / or ~
+`file:PATH`                      a file of this machine, or a model folder, from / or ~
 `package:MODULE/FILE`            a file inside an installed Python package, found without importing it
 `server:NAME`                    a model that a server has
 """
@@ -27,6 +27,7 @@ _HF_NAME = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _HF_REVISION = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
 _OLLAMA_TAG = re.compile(r"(?!.*(\.\.|//))[A-Za-z0-9][A-Za-z0-9._/:-]{0,255}")
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
+_FOLDER_MARK, _PARTS = "config.json", "*.safetensors"
 _FORMS = "hf:OWNER/REPO/FILE, file:PATH, package:MODULE/FILE, ollama:TAG or server:NAME"
 
 
@@ -50,7 +51,7 @@ class Ollama(msgspec.Struct, frozen=True, tag="ollama"):
 
 
 class LocalFile(msgspec.Struct, frozen=True, tag="file"):
-    """A file as the preset writes it: from / or ~."""
+    """A file or a model folder as the preset writes it: from / or ~."""
 
     path: str
 
@@ -121,7 +122,7 @@ def locate(source: Source) -> Located:
                 path = Path(written).expanduser()
             except RuntimeError:
                 return Located(detail="no such user", hint=f"There is no home folder for {printable(written)}.")
-            return _found(path, "file missing", f"There is no file {shown_path(path)}.")
+            return _found(path, "file missing", f"There is no file or folder {shown_path(path)}.")
         case PackageFile():
             return _locate_package(source)
         case Ollama(tag):
@@ -182,15 +183,18 @@ def _package(text: str, rest: str) -> PackageFile:
 
 
 def _found(path: Path, detail: str, hint: str) -> Located:
-    """Look at one file."""
+    """Look at one file, or one folder that holds a model."""
     try:
         present, size = path.is_file(), path.stat().st_size
+        if (path / _FOLDER_MARK).is_file():
+            present, size = True, sum(part.stat().st_size for part in path.glob(_PARTS))
     except (FileNotFoundError, NotADirectoryError):
         return Located(path, detail=detail, hint=hint)
     except (OSError, ValueError) as error:
         return Located(path, detail="cannot be read", hint=printable(str(error), 400))
     if not present:
-        return Located(path, detail="not a file", hint=f"{shown_path(path)} has to be one GGUF file.")
+        hint = f"{shown_path(path)} has to be a GGUF file, or a folder with {_FOLDER_MARK} and {_PARTS}."
+        return Located(path, detail="not a model", hint=hint)
     if not os.access(path, os.R_OK):
         return Located(path, size, detail="cannot be read", hint=f"Make {shown_path(path)} readable for yourself.")
     return Located(path, size, present=True, model=str(path))

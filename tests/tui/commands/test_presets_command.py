@@ -10,19 +10,24 @@ import pytest
 if TYPE_CHECKING:
     from tests.tui.commands.conftest import Run, Write
 
-BUILT_IN = ["8b-q4_k_m", "14b-q3_k_s-offload", "32b-mixed-ssd", "1.5b-q4_k_m", "starter"]
+BUILT_IN = [
+    "8b-q4_k_m", "14b-q3_k_s-offload", "32b-mixed-ssd", "1.5b-q4_k_m", "starter", "exl2-14b-3.5bpw", "exl2-8b-4.0bpw",
+]  # fmt: skip
 
 
 def test_the_list_shows_every_preset_with_its_key_and_whether_its_model_is_here(run: Run) -> None:
     ran = run("presets")
     head, *lines = ran.out.splitlines()
     assert head.split() == ["KEY", "NAME", "TITLE", "MODEL", "STATE", "PUBLISHED"]
-    assert [line.split()[:2] for line in lines] == [
-        [f"F{key}", name] for key, name in zip(range(2, 7), BUILT_IN, strict=True)
+    keyed, others = lines[:5], lines[5:]
+    assert [line.split()[:2] for line in keyed] == [
+        [f"F{key}", name] for key, name in zip(range(2, 7), BUILT_IN[:5], strict=True)
     ]
+    assert [line.split()[0] for line in others] == BUILT_IN[5:]
     assert "not downloaded" in lines[0]
     assert "15–18 tok/s, 4.2 GB VRAM, $0.0008 an answer" in lines[0]
-    assert "ready" in lines[-1]
+    assert "ready" in keyed[-1]
+    assert "file missing" in others[0]
     assert run("presets", "list").out == ran.out
 
 
@@ -97,7 +102,8 @@ def test_show_tells_the_options_in_effect_and_the_file(run: Run, preset: Write) 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_each_built_in_can_be_shown(run: Run, name: str) -> None:
     shown = run("presets", "show", name, "--json").json
-    assert shown["options"]["llama_cpp"]["gpu_layers"] == "auto"
+    assert shown["name"] == name
+    assert all(options["context"] > 1024 for options in shown["options"].values())
 
 
 def test_hostile_names_and_titles_are_harmless(run: Run, preset: Write) -> None:

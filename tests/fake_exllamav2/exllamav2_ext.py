@@ -1,0 +1,1 @@
+"""The compiled kernels: only their presence is looked for."""
