@@ -36,6 +36,7 @@ if not _HOST:
 
 CAPITAL = (Message("user", "What is the capital of France? Answer in one short sentence."),)
 STORY = (Message("user", "Tell me a very long story about a fox and a dog who travel around the world."),)
+LONG = (Message("user", "The quick brown fox jumps over the lazy dog. " * 330),)
 GREEDY = Sampling(temperature=0.0, seed=1)
 
 
@@ -109,6 +110,15 @@ class TestTrueOllama(BackendConformance):
 
     def full_context(self) -> Setup:
         return Setup(_MODEL or _OPEN, {"host": _HOST, "context": 256}, STORY, GREEDY, reasoning="none")
+
+    def slow_prefill(self) -> Setup:
+        return self._setup(LONG, 20, 4096)
+
+    def held_bytes(self) -> int:
+        """What the server says to hold of all models, on cards and beside them."""
+        import ollama
+
+        return sum(model.size or 0 for model in ollama.Client(host=_HOST).ps().models)
 
     def test_a_stop_string_that_does_not_come_changes_nothing(self) -> None:
         pytest.skip(

@@ -34,6 +34,7 @@ from tui.commands import table
 from tui.settings import load_settings, settings_file
 
 State = Literal["ok", "warn", "fail"]
+_ALWAYS = ("llama_cpp",)  # it comes with the installation
 LITTLE_MEMORY = 1_500_000_000
 SOCKET_PATH = 100
 """Bytes of a socket's path that every system takes: Linux allows 107, macOS 103."""
@@ -124,8 +125,8 @@ def python() -> Iterator[Check]:
     yield Check("python", "ok" if good else "fail", found, "" if good else "Install Python 3.11 or newer.")
 
 
-def backends(cards: GpuReading) -> Iterator[Check]:
-    """Each engine, asked in a process of its own."""
+def backends(cards: GpuReading, catalog: Catalog) -> Iterator[Check]:
+    """Each engine, asked in a process of its own. One that no preset needs whose model is here may be missing."""
     names = registry.names()
     if not names:
         yield Check("backends", "fail", "no backend is installed", "pip install --force-reinstall deepseek-tui")
@@ -137,7 +138,8 @@ def backends(cards: GpuReading) -> Iterator[Check]:
         title = backend_title(name)
         nvidia = any(gpu.driver.startswith("nvidia") for gpu in cards.gpus)
         if not found.ready:
-            yield Check(f"backend: {title}", "warn", found.detail or "not usable here", found.hint)
+            missed = name in _ALWAYS or name in _needed(catalog)
+            yield Check(f"backend: {title}", "warn" if missed else "ok", found.detail or "not usable here", found.hint)
             continue
         ready += 1
         kind = {True: ", can use the card", False: ", CPU only", None: ""}[found.gpu]
@@ -190,6 +192,16 @@ def memory() -> Iterator[Check]:
     yield Check(
         "memory", "warn" if little else "ok", text, "deepseek-tui stop   (ends loaded models)" if little else ""
     )
+
+
+def _needed(catalog: Catalog) -> set[str]:
+    """Return the backends of presets whose models are here, or may be."""
+    needed = set()
+    for entry in catalog.entries:
+        with contextlib.suppress(Problem):
+            if locate(parse(source_for(entry.preset, entry.preset.backend, name=entry.name))).present is not False:
+                needed.add(entry.preset.backend)
+    return needed
 
 
 def presets(catalog: Catalog) -> Iterator[Check]:

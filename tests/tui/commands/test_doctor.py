@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backends.hardware.gpu import Gpu, GpuReading
+from presets.catalog import Catalog, load_catalog
 from tui.commands import health
 
 if TYPE_CHECKING:
     import pytest
 
     from tests.tui.commands.conftest import Run, Write
+
+
+NONE = Catalog((), ())
 
 
 def checks(ran: Any) -> dict[str, dict[str, str]]:
@@ -62,11 +66,11 @@ def test_a_cpu_build_beside_a_card_is_a_warning(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(registry, "names", lambda: ("llama_cpp",))
     monkeypatch.setattr(registry, "probe", lambda name: Availability(True, "0.3.36", gpu=False))
     cards = GpuReading((Gpu(0, "RTX 3070", 8 << 30, 1 << 30, 7 << 30, driver="nvidia 560"),))
-    (check,) = health.backends(cards)
+    (check,) = health.backends(cards, NONE)
     assert check.state == "warn"
     assert "CPU only" in check.found
     assert check.fix == "make run"
-    (fine,) = health.backends(GpuReading())
+    (fine,) = health.backends(GpuReading(), NONE)
     assert fine.state == "ok"
 
 
@@ -78,9 +82,24 @@ def test_no_engine_at_all_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         registry, "probe", lambda name: Availability(ready=False, detail="It is broken.", hint="Mend it.")
     )
-    warning, failure = health.backends(GpuReading())
+    warning, failure = health.backends(GpuReading(), NONE)
     assert (warning.state, warning.found, warning.fix) == ("warn", "It is broken.", "Mend it.")
     assert (failure.state, failure.found) == ("fail", "no engine can be used")
+
+
+def test_an_engine_that_no_preset_needs_may_be_missing(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    from backends import registry
+    from backends.base import Availability
+
+    monkeypatch.setattr(registry, "names", lambda: ("ollama",))
+    monkeypatch.setattr(registry, "probe", lambda name: Availability(ready=False, detail="Not here.", hint="Get it."))
+    unneeded, _ = health.backends(GpuReading(), load_catalog())
+    assert (unneeded.state, unneeded.fix) == ("ok", "Get it.")
+    folder = home / "config" / "presets"
+    folder.mkdir(parents=True)
+    (folder / "mine.toml").write_text('extends = "8b-q4_k_m"\nbackend = "ollama"\n')
+    needed, _ = health.backends(GpuReading(), load_catalog())
+    assert needed.state == "warn"
 
 
 def test_a_hanging_driver_is_a_warning_and_no_card_is_none() -> None:
