@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from backends import paths
 from backends.base import ChatRequest, Message
 from backends.events import Done, Text
 from backends.host.client import HostClient
@@ -113,6 +115,36 @@ async def ask(client: HostClient, answer: str) -> Stream:
     )
 
 
+def on_screen(base_url: str, chunks: int, width: int = 120, height: int = 34) -> tuple[str, float]:
+    """Ask in a real terminal; return the stored answer, and how many cores the screen and its host used meanwhile.
+
+    The home folder is that of the environment, and must have no chats yet.
+    """
+    import pexpect
+
+    folder = paths.user_presets()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "stream.toml").write_text(
+        'title = "Stream"\nbackend = "openai"\nkeep_alive_s = 0.5\n[model]\nfamily = "words"\nquantization = "none"\n'
+        f'[backends.openai]\nsource = "server:{MODEL}"\nbase_url = "{base_url}"\ncontext = 1048576\n'
+    )
+    command = ["-P", "-m", "tui", "-p", "stream"]
+    screen = pexpect.spawn(sys.executable, command, dimensions=(height, width), encoding="utf-8", timeout=60)
+    screen.expect("Stream · ")
+    screen.send("go\r")
+    screen.expect(word(1).strip())
+    host = next(int(lock.read_text()) for lock in paths.hosts().glob("*/lock"))
+    before, started = cpu_s(screen.pid) + cpu_s(host), time.perf_counter()
+    screen.expect("saved")
+    cores = (cpu_s(screen.pid) + cpu_s(host) - before) / (time.perf_counter() - started)
+    screen.send("\x11")
+    screen.expect(pexpect.EOF)
+    screen.close()
+    with contextlib.closing(sqlite3.connect(paths.database())) as database:
+        (text,) = database.execute("SELECT text FROM message WHERE role = 'assistant'").fetchone()
+    return text, cores
+
+
 def direct_first_s(base_url: str) -> float:
     """Return the wait for the first text of a plain HTTP client that does nothing else."""
     import httpx
@@ -170,7 +202,7 @@ def _serve(port: int, chunks: int, rate: float) -> None:
                 if wait_s > 0:
                     time.sleep(wait_s)
                 self._event({"content": word(number)})
-            self._event({}, "stop", {"prompt_tokens": 3, "completion_tokens": chunks})
+            self._event({}, "stop", {"prompt_tokens": 3, "completion_tokens": chunks + 1})
             self._chunk(b"data: [DONE]\n\n")
             self.wfile.write(b"0\r\n\r\n")
 
@@ -188,7 +220,11 @@ def _serve(port: int, chunks: int, rate: float) -> None:
         def _chunk(self, data: bytes) -> None:
             self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
 
-    http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+    class Server(http.server.ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """A client that leaves is no error."""
+
+    Server(("127.0.0.1", port), Handler).serve_forever()
 
 
 if __name__ == "__main__":

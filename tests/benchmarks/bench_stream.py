@@ -1,8 +1,8 @@
 """A fast stream from a loopback server through our stack, and how soon its first text is there.
 
 Run it with `make bench` or `python tests/benchmarks/bench_stream.py [ROUNDS]`. The stack is the backend in its host
-process and a client of that; the server's own work is not counted. The first text is waited for in turn with a plain
-HTTP client. What `ask` and the screen add is in the other benchmarks.
+process and a client of that, and then the whole screen in a pseudo-terminal; the server's own work is not counted. The
+first text is waited for in turn with a plain HTTP client.
 """
 
 from __future__ import annotations
@@ -32,6 +32,14 @@ async def main(rounds: int) -> None:
     print(f"  cores used, host and client: {spread([run.cores for run in runs])} (goal: at most {GOAL_CORES:g})")
     print(f"  CPU per chunk: host {spread([run.host_cpu_s / CHUNKS * 1e6 for run in runs], 0)} µs, ", end="")
     print(f"client {spread([run.client_cpu_s / CHUNKS * 1e6 for run in runs], 0)} µs")
+    shown = []
+    for _ in range(rounds):
+        with streaming.server(CHUNKS, RATE) as url, tempfile.TemporaryDirectory() as home:
+            os.environ["DEEPSEEK_TUI_HOME"] = home
+            shown.append(await asyncio.to_thread(streaming.on_screen, url, CHUNKS))
+    complete = sum(text == streaming.expected(CHUNKS) for text, _ in shown)
+    print(f"the same on a screen of 120x34: {complete} of {rounds} arrived complete (goal: all)")
+    print(f"  cores used, host and screen: {spread([cores for _, cores in shown])} (goal: at most {GOAL_CORES:g})")
     with streaming.server(3, RATE) as url:
         client = await streaming.connected(url)
         ours, direct = [], []
