@@ -19,7 +19,7 @@ def problem_entry(number: int, problem: Problem) -> Entry:
 def welcome_entry(*, starter: bool) -> Entry:
     """Return what somebody reads who has never asked anything here; `starter` is the model that answers first."""
     text = (
-        "Type a question and press Enter. Each preset has a key, F2 to F7; ^l shows or hides the list.\n"
+        "Type a question and press Enter. F2 to F7 choose a preset; ^l shows or hides the list, Tab goes to it.\n"
         "F1 shows every key."
     )
     if starter:
