@@ -127,10 +127,10 @@ def locate(source: Source) -> Located:
             return _locate_package(source)
         case Ollama(tag):
             return Located(
-                present=None, detail="kept by the Ollama server", hint=f"ollama pull {shlex.quote(tag)}", model=tag
+                present=None, detail="on a server", hint=f"ollama pull {shlex.quote(tag)}", model=tag
             )
         case Server(model):
-            return Located(present=None, detail="kept by its server", model=model)
+            return Located(present=None, detail="on a server", model=model)
 
 
 def hub_cache() -> Path:

@@ -40,7 +40,7 @@ def test_a_file_that_is_missing_is_said(entry: PresetEntry, tmp_path: Path) -> N
 
 def test_a_servers_model_may_be_tried(entry: PresetEntry) -> None:
     look = outlook(entry, "ollama", locate(Ollama("deepseek-r1:8b")))
-    assert (look.line, look.ready) == ("Ollama · kept by the Ollama server", True)
+    assert (look.line, look.ready) == ("Ollama · on a server", True)
 
 
 def test_a_backend_that_the_preset_does_not_have_is_not_ready(entry: PresetEntry) -> None:
