@@ -174,6 +174,8 @@ class Backend(ABC):
     title: ClassVar[str]
     Options: ClassVar[type[msgspec.Struct]]
     """What a preset may say about this backend: a frozen struct with defaults that forbids unknown fields."""
+    takes_memory: ClassVar[bool] = True
+    """Whether a loaded model takes memory of this machine. Of those that do, one is loaded at a time."""
 
     @classmethod
     @abstractmethod

@@ -120,6 +120,15 @@ def options_type(name: str) -> type[msgspec.Struct]:
     return find(name).Options
 
 
+def takes_memory(name: str) -> bool:
+    """Say whether a backend's models take memory of this machine; one that cannot be asked is taken to."""
+    try:
+        options_type(name)  # a plug-in that crashes or hangs must not take this process with it
+        return find(name).takes_memory
+    except NotInstalled:
+        return True
+
+
 def probe(name: str, timeout_s: float = PROBE_TIMEOUT_S, options: dict[str, Any] | None = None) -> Availability:
     """Ask a backend, in a short-lived child process, whether it can work here; with a preset's `options`, for these.
 

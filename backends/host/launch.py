@@ -1,6 +1,7 @@
 """Which hosts there are, and how one comes to be: found, started, waited for; an idle one ended for its memory.
 
-One loaded model per user: an idle host of another model is ended first, a busy one never unasked.
+One loaded model per user: an idle host of another model is ended first, a busy one never unasked. Models that take no
+memory here, since a server elsewhere has them, are not in anybody's way.
 """
 
 from __future__ import annotations
@@ -150,6 +151,13 @@ async def end(view: HostView, *, force: bool = False, timeout_s: float = END_S) 
     return not _alive(view.folder)
 
 
+async def free_memory() -> None:
+    """End every idle host whose model takes memory of this machine."""
+    for view in await survey():
+        if _takes_memory(view) and not view.busy:
+            await end(view)
+
+
 async def find_answer(answer: str) -> HostClient | None:
     """Return a connection to the host that is generating or has just generated an answer."""
     for view in await survey():
@@ -182,7 +190,10 @@ async def _connect_own(folder: Path, spec: HostSpec, *, failed_too: bool = False
 
 async def _make_room(spec: HostSpec, own: Path, report: Callable[[LaunchStep], None], evict: Evict) -> HostView | None:
     """End the idle hosts that stand in the way; return a busy one that may not be ended, if any."""
+    needs_room = _needs_memory(spec.backend)
     for view in await survey():
+        if view.folder != own and not (needs_room and _takes_memory(view)):
+            continue
         if view.folder == own and view.welcome is not None and view.welcome.build == spec.build and _stays(view):
             continue
         ending = view.status is not None and view.status.phase in {"ending", "failed"}
@@ -201,6 +212,16 @@ async def _make_room(spec: HostSpec, own: Path, report: Callable[[LaunchStep], N
                 "`deepseek-tui stop --force` ends it.",
             )
     return None
+
+
+def _takes_memory(view: HostView) -> bool:
+    return view.welcome is None or _needs_memory(view.welcome.backend)
+
+
+def _needs_memory(backend: str) -> bool:
+    from backends import registry  # Not at the top: this module is imported before the first frame.
+
+    return registry.takes_memory(backend)
 
 
 def _stays(view: HostView) -> bool:

@@ -32,6 +32,7 @@ class OpenAIBackend(Backend):
     name = "openai"
     title = "OpenAI API"
     Options: ClassVar[type[msgspec.Struct]] = OpenAIOptions
+    takes_memory = False
 
     def __init__(self) -> None:
         self._connection: Connection | None = None

@@ -236,9 +236,10 @@ class Session:
             self._link.warm(target, evict)
 
     async def unload(self) -> None:
-        """Give the model's memory back, unless it is answering."""
+        """Give the memory of this machine back: that of every model that is not answering."""
         if self._link.client is not None and not self.busy:
             await self._link.client.shutdown()
+        await launch.free_memory()
 
     async def leave(self) -> None:
         """Let go of everything: the answer goes on in its host."""
