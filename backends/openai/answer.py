@@ -18,7 +18,8 @@ from backends.openai.opening import Opened
 _FULL = {"length", "max_tokens"}
 _DISPENSABLE = {"stream_options", "timings_per_token", "seed"}
 """Fields that a strict server may not know: it is asked again without those that it names."""
-_BROKEN = {"content_filter", "error", "abort"}
+_BROKEN = {"content_filter", "error", "abort", "insufficient_system_resource"}
+"""Ends that are none: the last is DeepSeek's word for too much to do."""
 
 
 class _Ending:
@@ -26,9 +27,13 @@ class _Ending:
 
     def __init__(self) -> None:
         self.reason = ""
-        self.closed = False
         self.counts: Counts | None = None
         self.clock: Clock | None = None
+
+    @property
+    def by_token(self) -> bool:
+        """Whether the model ended it, by a token that is no part of the answer."""
+        return bool(self.reason) and self.reason not in _FULL
 
     def take(self, chunk: Chunk) -> None:
         self.counts = chunk.usage or self.counts
@@ -44,8 +49,10 @@ class _Watch:
         self.earlier = 0
         self._started = time.monotonic()
         self._first: float | None = None
+        self._pieces = 0
 
     def piece(self) -> None:
+        self._pieces += 1
         if self._first is None:
             self._first = time.monotonic()
 
@@ -59,15 +66,25 @@ class _Watch:
         now = time.monotonic()
         if self._first is None:
             return Timings(prefill_s=now - self._started)
+        if self._pieces == 1 and tokens > 1:
+            return Timings()  # it came whole: nobody knows when the first token was there
         elapsed = now - self._first
         speed = (tokens - 1) / elapsed if tokens > 1 and elapsed > 0 else None
         return Timings(prefill_s=self._first - self._started, decode_s=elapsed, tokens_per_second=speed)
 
 
 def answer(
-    connection: Connection, opened: Opened, request: ChatRequest, cancel: Cancel, note: str = ""
+    connection: Connection,
+    opened: Opened,
+    request: ChatRequest,
+    cancel: Cancel,
+    note: str = "",
+    room: int | None = None,
 ) -> Iterator[ChatEvent]:
     """Ask and tell what comes. Ends with one Done.
+
+    `room` is how many tokens the context has left for the answer, where that is known: some servers refuse a question
+    whose limit is larger.
 
     Raises BackendError; what was said until then has been yielded.
     """
@@ -76,7 +93,7 @@ def answer(
     channels, watch, ending = Channels(), _Watch(), _Ending()
     with stoppable(connection.shut, cancel):
         try:
-            yield from _ask(connection, opened, request, cancel, channels, watch, ending)
+            yield from _ask(connection, opened, request, cancel, channels, watch, ending, room)
         except BackendError:
             if not cancel.is_set():
                 yield from channels.finish()
@@ -87,7 +104,7 @@ def answer(
         yield Done("stopped", usage, watch.timings(channels.tokens, None))
         return
     reason = _reason(ending.reason, request.sampling.max_tokens, channels, opened.loaded.context, ending.counts)
-    told = _generated(ending, reason)
+    told = _generated(ending)
     yield from channels.finish()
     yield from channels.finish(max(0, watch.earlier + told - channels.tokens) if told is not None else 0)
     yield Done(reason, _usage(ending, channels, watch.earlier), watch.timings(channels.tokens, ending.clock))
@@ -101,17 +118,25 @@ def _ask(
     channels: Channels,
     watch: _Watch,
     ending: _Ending,
+    room: int | None,
 ) -> Generator[ChatEvent, None, None]:
     """Ask until the answer has ended, or was stopped.
 
     When the thought is to be closed, the request is given up and another one goes on behind the closed thought.
     """
-    partial, room = request.partial, request.sampling.max_tokens
+    partial, most = request.partial, request.sampling.max_tokens
+    before = partial.reasoning if partial is not None else ""
+    if most is not None and room is not None:
+        most = min(most, room)
     while not cancel.is_set():
-        asked = ask(connection, opened, request, partial, room)
+        left = None if most is None else most - watch.earlier
+        if left is not None and left <= 0:
+            ending.reason = "length"
+            return
+        asked = ask(connection, opened, request, partial, left)
         channels.begin(asked.state, asked.plain)
         try:
-            hurried = yield from _read(connection, opened, asked, cancel, channels, watch, ending)
+            hurried = yield from _read(connection, opened, asked, cancel, channels, watch, ending, before)
         except BadOptions as error:
             named = {name for name in _DISPENSABLE & asked.body.keys() if name in error.detail}
             if not named - connection.refused_fields:
@@ -121,15 +146,9 @@ def _ask(
         if not hurried or cancel.is_set():
             return
         yield from channels.close_thought()
-        before = request.partial.reasoning if request.partial is not None else ""
         partial = Partial(before + channels.reasoning, "", thinking=False)
         watch.earlier = channels.tokens
         ending.reason, ending.counts, ending.clock = "", None, None
-        if request.sampling.max_tokens is not None:
-            room = request.sampling.max_tokens - channels.tokens
-            if room <= 0:
-                ending.reason = "length"
-                return
 
 
 def _read(
@@ -140,8 +159,12 @@ def _read(
     channels: Channels,
     watch: _Watch,
     ending: _Ending,
+    before: str,
 ) -> Generator[ChatEvent, None, bool]:
-    """Tell what one request brings; say whether it was given up because the thought is to be closed."""
+    """Tell what one request brings; say whether it was given up because the thought is to be closed.
+
+    `before` is what had been thought when the question was asked.
+    """
     seen = 0
     closable = bool(opened.flavour.continuation)
     with connection.lines(asked.path, _leave_out(asked.body, connection), opened.model) as lines:
@@ -155,11 +178,14 @@ def _read(
                 if not said and not thought:
                     continue
                 watch.piece()
-                total = _so_far(chunk)
+                total = _so_far(chunk, ending)
                 tokens = 1 if total is None else max(0, total - seen)
                 seen = seen + 1 if total is None else max(seen, total)
                 yield from channels.feed(said, thought, tokens)
-            if closable and cancel.hurried and not ending.reason and channels.thinking:
+            if not (closable and cancel.hurried and channels.thinking) or ending.reason:
+                continue
+            # Behind a thought without a word there is nothing to go on: a server that is asked again would begin anew.
+            if (before + channels.reasoning).strip():
                 return True
     if not ending.reason and not cancel.is_set():
         raise ServerError(
@@ -181,21 +207,20 @@ def _leave_out(body: dict[str, object], connection: Connection) -> dict[str, obj
     return {key: value for key, value in body.items() if key not in connection.refused_fields}
 
 
-def _so_far(chunk: Chunk) -> int | None:
-    """Return how many tokens were generated up to here, where the server counts along."""
-    if chunk.timings is not None and chunk.timings.predicted_n:
-        return chunk.timings.predicted_n
-    if chunk.usage is not None and chunk.usage.completion_tokens:
-        return chunk.usage.completion_tokens
-    return None
+def _so_far(chunk: Chunk, ending: _Ending) -> int | None:
+    """Return how many tokens were generated up to here, where the server counts along; without the one that ends it."""
+    told = chunk.timings.predicted_n if chunk.timings is not None else None
+    if not told and chunk.usage is not None:
+        told = chunk.usage.completion_tokens
+    return max(1, told - ending.by_token) if told else None
 
 
-def _generated(ending: _Ending, reason: DoneReason) -> int | None:
+def _generated(ending: _Ending) -> int | None:
     """Return the tokens of the last request as the server counts them, without the one that ended it."""
     counts = ending.counts
     if counts is None or counts.completion_tokens is None:
         return None
-    return max(0, counts.completion_tokens - (reason == "stop"))
+    return max(0, counts.completion_tokens - ending.by_token)
 
 
 def _usage(ending: _Ending, channels: Channels, earlier: int) -> Usage:

@@ -15,7 +15,7 @@ from backends.http.failures import UnknownAddress, refusal, unreachable
 from backends.http.lines import bounded_lines
 from backends.http.sockets import Sockets
 from backends.openai.dialect import garbage
-from backends.origins import access, origin_of
+from backends.origins import access
 
 LINE_LIMIT = 16 * 1024 * 1024
 _ENDINGS = ("/chat/completions", "/completions", "/models")
@@ -29,11 +29,11 @@ class Connection:
         import httpx
 
         self.base = _trimmed(base_url)
+        allowed = access(self.base)  # first of all: it says what is no address
         parts = urlsplit(self.base)
         self.host = parts.hostname or ""
-        self.server = parts.netloc.rpartition("@")[2]
-        allowed = access(base_url)
-        self.origin = origin_of(base_url)
+        self.server = parts.netloc
+        self.origin = allowed.origin
         self.refused_fields: set[str] = set()
         self._keyless = not allowed.key
         self._sockets = Sockets()

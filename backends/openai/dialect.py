@@ -13,7 +13,7 @@ from backends.http.counting import visible
 from backends.http.failures import message, refusal
 from backends.openai.flavours import Flavour
 
-_OFF = Sampling(temperature=0.0, top_p=1.0)
+_OFF = Sampling()
 """Every further stage at the value that switches it off."""
 
 
@@ -79,16 +79,21 @@ class Chunk(msgspec.Struct):
     error: Any = None
 
 
+WHOLE_LIMIT = 16 * 1024 * 1024
+_BOM = b"\xef\xbb\xbf"
 _chunks = msgspec.json.Decoder(Chunk)
 
 
 def chunks(lines: Iterable[bytes], server: str) -> Iterator[Chunk]:
     """Yield what the lines of an event stream say; a reply that is no stream but one JSON object is one chunk.
 
-    Ends at "[DONE]". Raises BackendError for an error that the server tells in between, and for garbage.
+    Ends at "[DONE]". Raises BackendError for an error that the server tells in between, for garbage, and for an object
+    without an end.
     """
     plain: list[bytes] = []
-    for line in lines:
+    size = 0
+    for number, raw in enumerate(lines):
+        line = raw.removeprefix(_BOM) if not number else raw
         if line.startswith(b"data:"):
             data = line[5:].strip()
             if data == b"[DONE]":
@@ -97,6 +102,11 @@ def chunks(lines: Iterable[bytes], server: str) -> Iterator[Chunk]:
                 yield _chunk(data, server)
         elif line.lstrip()[:1] in {b"{", b"<"} or plain:
             plain.append(line)
+            size += len(line) + 1
+            if size > WHOLE_LIMIT:
+                raise garbage(plain[0], server)
+        elif line.startswith(b"error:"):  # llama-server's way until September 2025
+            raise refusal(0, line[6:], server)
         elif not line.startswith((b":", b"event:", b"id:", b"retry:")) and line.strip():
             raise garbage(line, server)
     if plain:
@@ -124,7 +134,10 @@ def garbage(data: bytes, server: str) -> BackendError:
 
 
 def sampling_fields(sampling: Sampling, flavour: Flavour) -> dict[str, Any]:
-    """Return the fields for how tokens are chosen: the common ones, and the further stages that are on."""
+    """Return the fields for how tokens are chosen: the common ones, and those of the further stages.
+
+    Also of stages that are off: llama-server and LM Studio have defaults of their own for them, vLLM takes the model's.
+    """
     fields: dict[str, Any] = {"temperature": sampling.temperature, "top_p": sampling.top_p}
     if sampling.max_tokens is not None:
         fields["max_tokens"] = sampling.max_tokens
@@ -136,9 +149,10 @@ def sampling_fields(sampling: Sampling, flavour: Flavour) -> dict[str, Any]:
         if value := getattr(sampling, name):
             fields[name] = value
     for name, theirs in flavour.samplers.items():
-        value = getattr(sampling, name)
-        if value != getattr(_OFF, name) or (name.startswith("dry_") and sampling.dry_multiplier):
-            fields[theirs] = value
+        if not name.startswith("dry_") or sampling.dry_multiplier:
+            fields[theirs] = getattr(sampling, name)
+    if "top_k" in fields:
+        fields["top_k"] = sampling.top_k or flavour.every_token
     return fields
 
 

@@ -108,7 +108,8 @@ class OpenAIBackend(Backend):
                 yield PromptProgress(0, total)
         said = False
         try:
-            for event in answer(connection, opened, request, cancel, _wishes(request, opened)):
+            room = context - total if context is not None and total else None
+            for event in answer(connection, opened, request, cancel, _wishes(request, opened), room):
                 if isinstance(event, Done):
                     yield self._priced(event, opened, request)
                     continue
@@ -120,7 +121,8 @@ class OpenAIBackend(Backend):
         except ContextOverflow:
             # What it refuses must count as too long from now on, or nothing could be left out.
             if context is not None and not opened.flavour.counting:
-                self._estimator.learn(request.messages, round(context * _OVERFULL))
+                least = round(context * _OVERFULL)
+                self._estimator.learn(request.messages, max(least, self._estimator.count(request.messages)))
             raise
         except ServerError as error:
             estimate = self._estimator.count(request.messages)

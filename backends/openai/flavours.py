@@ -24,7 +24,10 @@ _COMMON = {"top_k": "top_k", "min_p": "min_p"}
 
 
 class Flavour(msgspec.Struct, frozen=True):
-    """One kind of server. `samplers` maps our names of further sampling stages to its own."""
+    """One kind of server.
+
+    `samplers` maps our names of further sampling stages to its own; `every_token` as `top_k` switches that stage off.
+    """
 
     title: str
     samplers: dict[str, str]
@@ -32,13 +35,19 @@ class Flavour(msgspec.Struct, frozen=True):
     counting: Counting = ""
     live_counts: bool = False
     seed: bool = True
+    every_token: int = 0
 
 
 FLAVOURS: dict[str, Flavour] = {
     "vllm": Flavour(
-        "vLLM", _COMMON | {"repeat_penalty": "repetition_penalty"}, "final_message", "messages", live_counts=True
+        "vLLM",
+        _COMMON | {"repeat_penalty": "repetition_penalty"},
+        "final_message",
+        "messages",
+        live_counts=True,
+        every_token=-1,
     ),
-    "sglang": Flavour("SGLang", _COMMON | {"repeat_penalty": "repetition_penalty"}, "final_message"),
+    "sglang": Flavour("SGLang", _COMMON | {"repeat_penalty": "repetition_penalty"}, "final_message", every_token=-1),
     "tabby": Flavour("TabbyAPI", _COMMON | {"repeat_penalty": "repetition_penalty"} | _DRY, "response_prefix"),
     "llama_server": Flavour(
         "llama-server", _COMMON | {"repeat_penalty": "repeat_penalty"} | _DRY, "rendered", "rendered", live_counts=True

@@ -33,9 +33,12 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 class _Listed(msgspec.Struct):
-    """A server's list of models, each as it comes: every kind of server puts other things in."""
+    """A server's list of models, each as it comes: every kind of server puts other things in.
 
-    data: list[dict[str, Any]] = []
+    None is a list without an entry. One without `data` is none: some servers answer "ok" at any address.
+    """
+
+    data: list[dict[str, Any]] | None
 
 
 def open_model(
@@ -51,14 +54,14 @@ def open_model(
     entry = _entry(listed, model, connection.server)
     owners = {str(one.get("owned_by", "")) for one in listed}
     flavour = FLAVOURS[recognised(options.flavour, connection.host, owners)]
-    told, trained = _contexts(connection, flavour, entry)
+    told, trained = _contexts(connection, flavour, entry, cancel)
     context = min(options.context, told) if options.context and told else options.context or told
     notes = []
     if options.context and told and told < options.context:
         notes.append(f"The context is {told:,} tokens instead of {options.context:,}: the server has no more.")
     if context is None:
         notes.append("The server does not tell how large its context is; `context` in the preset would.")
-    version = _version(connection, flavour)
+    version = _version(connection, flavour, cancel)
     loaded = Loaded(
         context=context,
         trained_context=trained,
@@ -100,7 +103,7 @@ def _listed(connection: Connection, report: Callable[[LoadProgress], None], canc
         else:
             break
     try:
-        return msgspec.json.decode(body, type=_Listed).data
+        return msgspec.json.decode(body, type=_Listed).data or []
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise garbage(body, connection.server) from error
 
@@ -125,17 +128,19 @@ def _entry(listed: list[dict[str, Any]], model: str, server: str) -> dict[str, A
     )
 
 
-def _contexts(connection: Connection, flavour: Flavour, entry: dict[str, Any]) -> tuple[int | None, int | None]:
-    """Return the context that a server gives, and the one that its model was trained for."""
+def _contexts(
+    connection: Connection, flavour: Flavour, entry: dict[str, Any], cancel: Cancel
+) -> tuple[int | None, int | None]:
+    """Return the context that a server gives, and the one that its model was trained for. Raises Cancelled."""
     meta = entry.get("meta")
     trained = _count(meta.get("n_ctx_train")) if isinstance(meta, dict) else None
     told = _count(entry.get("max_model_len")) or _count(entry.get("context_length"))
     if flavour is FLAVOURS["llama_server"]:
-        told = _count(_within(_beside(connection, "/props"), "default_generation_settings", "n_ctx"))
+        told = _count(_within(_beside(connection, "/props", cancel), "default_generation_settings", "n_ctx"))
     elif flavour is FLAVOURS["tabby"]:
-        told = _count(_within(_beside(connection, "/v1/model"), "parameters", "max_seq_len"))
+        told = _count(_within(_beside(connection, "/v1/model", cancel), "parameters", "max_seq_len"))
     elif flavour is FLAVOURS["lm_studio"]:
-        found = _within(_beside(connection, "/api/v0/models"), "data")
+        found = _within(_beside(connection, "/api/v0/models", cancel), "data")
         for one in found if isinstance(found, list) else ():
             if isinstance(one, dict) and one.get("id") == entry.get("id"):
                 told = _count(one.get("loaded_context_length"))
@@ -143,19 +148,24 @@ def _contexts(connection: Connection, flavour: Flavour, entry: dict[str, Any]) -
     return told, trained
 
 
-def _version(connection: Connection, flavour: Flavour) -> str:
+def _version(connection: Connection, flavour: Flavour, cancel: Cancel) -> str:
+    """Return what a server calls its version, "" where it does not say. Raises Cancelled."""
     if flavour is FLAVOURS["vllm"]:
-        return str(_within(_beside(connection, "/version"), "version") or "")[:40]
+        return str(_within(_beside(connection, "/version", cancel), "version") or "")[:40]
     if flavour is FLAVOURS["llama_server"]:
-        return str(_within(_beside(connection, "/props"), "build_info") or "")[:40]
+        return str(_within(_beside(connection, "/props", cancel), "build_info") or "")[:40]
     return ""
 
 
-def _beside(connection: Connection, path: str) -> Any:
-    """Return what a server says beside the protocol's own part, None where it says nothing."""
+def _beside(connection: Connection, path: str, cancel: Cancel) -> Any:
+    """Return what a server says beside the protocol's own part, None where it says nothing. Raises Cancelled."""
+    if cancel.is_set():
+        raise Cancelled
     try:
         return decoded(connection.get(path, beside=True), connection.server)
-    except BackendError:
+    except BackendError as error:
+        if cancel.is_set():
+            raise Cancelled from error
         return None
 
 

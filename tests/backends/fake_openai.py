@@ -26,10 +26,13 @@ class FakeOpenAI:
     """The server. Change its fields at any time; `fault` may answer a request instead of it, and then returns True.
 
     `mind` gives a model's whole output for a question, tags included; with `splits` the server takes the thought out.
-    `opened` says that its chat template opens the thought, so that the output lacks the first tag.
+    `opened` says that its chat template opens the thought, so that the output lacks the first tag. `owner` is what its
+    list of models says of who it is; `left` holds the paths of requests that the client gave up.
     """
 
-    def __init__(self, kind: str = "plain", context: int = 4096, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, kind: str = "plain", context: int = 4096, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+    ) -> None:
         self.kind = kind
         self.context = context
         self.models: dict[str, Callable[[str], str]] = {}
@@ -42,6 +45,8 @@ class FakeOpenAI:
         self.refuses: tuple[str, ...] = ()
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.headers: list[dict[str, str]] = []
+        self.left: list[str] = []
+        self.owner = KINDS[kind]
         self.fault: Callable[[Handler, str, dict[str, Any]], bool] = lambda *_: False
         outer = self
 
@@ -49,15 +54,18 @@ class FakeOpenAI:
             fake = outer
 
         class Quiet(ThreadingHTTPServer):
+            address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
             def handle_error(self, *_: object) -> None:
                 """A client that leaves is what tests do."""
 
-        self._server = Quiet(("127.0.0.1", 0), Bound)
+        self._server = Quiet((host, 0), Bound)
         self._server.daemon_threads = True
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_address[1]
-        self.root = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        self.host = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        self.root = f"{'https' if tls else 'http'}://{self.host}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     @property
@@ -76,6 +84,10 @@ class FakeOpenAI:
     def chats(self) -> list[dict[str, Any]]:
         """What was asked for answers, oldest first."""
         return [body for path, body in list(self.asked) if path.endswith("/completions")]
+
+    def paths(self) -> list[str]:
+        """The addresses that were asked, oldest first."""
+        return [path for path, _ in list(self.asked)]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -104,6 +116,7 @@ class Handler(BaseHTTPRequestHandler):
             if not self.fake.fault(self, self.path, body):
                 self._answer(body)
         except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
+            self.fake.left.append(self.path)
             self.close_connection = True
 
     def _answer(self, body: dict[str, Any]) -> None:
@@ -147,7 +160,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _listed(self, name: str) -> dict[str, Any]:
         fake = self.fake
-        shown: dict[str, Any] = {"id": name, "object": "model", "owned_by": KINDS[fake.kind]}
+        shown: dict[str, Any] = {"id": name, "object": "model", "owned_by": fake.owner}
         if fake.kind in {"vllm", "sglang"}:
             shown["max_model_len"] = fake.context
         if fake.kind == "llama_server":
@@ -173,7 +186,7 @@ class Handler(BaseHTTPRequestHandler):
         pieces = TOKEN.findall(said if hit < 0 else said[:hit])
         room = min(body.get("max_tokens") or len(pieces), fake.context - read)
         ended = len(pieces) <= room
-        raw = self.path.endswith("/v1/completions")
+        raw = self.path == fake.prefix + "/completions"
         self.begin()
         for number, piece in enumerate(pieces[:room], 1):
             if thinking and piece.strip() in {"<think>", "</think>"}:
