@@ -121,27 +121,37 @@ def _ask(
 
     When the thought is to be closed, the request is given up and another one goes on behind the closed thought.
     """
-    partial, limits = request.partial, [limit for limit in (request.sampling.max_tokens, room) if limit is not None]
+    partial = request.partial
+    before = partial.reasoning if partial is not None else ""
+    limits = [limit for limit in (request.sampling.max_tokens, room) if limit is not None]
     while not cancel.is_set():
         most = min(limits) - channels.tokens if limits else None
         if most is not None and most <= 0:  # which Ollama would take for no limit
             return Chunk(done=True, done_reason="length", eval_count=0)
         asked = asking.ask(request, partial, most)
         channels.begin(asked.state, plain=request.reasoning == "none")
-        final = yield from _read(connection, asking, asked, cancel, channels, watch)
+        final = yield from _read(connection, asking, asked, cancel, channels, watch, before)
         if final is not None or cancel.is_set():
             return final
         yield from channels.close_thought()
-        before = request.partial.reasoning if request.partial is not None else ""
         partial = Partial(before + channels.reasoning, "", thinking=False)
         watch.again(channels.tokens)
     return None
 
 
 def _read(
-    connection: Connection, asking: Asking, asked: Asked, cancel: Cancel, channels: Channels, watch: _Watch
+    connection: Connection,
+    asking: Asking,
+    asked: Asked,
+    cancel: Cancel,
+    channels: Channels,
+    watch: _Watch,
+    before: str,
 ) -> Generator[ChatEvent, None, Chunk | None]:
-    """Tell what one request brings, and return its last line: None if it was left for the user's wish."""
+    """Tell what one request brings, and return its last line: None if it was left for the user's wish.
+
+    `before` is what had been thought when the question was asked.
+    """
     last, repeats = "", 0
     with connection.lines(asked.path, asked.body, asking.model) as lines:
         for line in lines:
@@ -161,7 +171,8 @@ def _read(
             piece = (said or thought).strip()
             repeats = repeats + 1 if piece == last else 0
             last = piece
-            if cancel.hurried and asking.can_continue and channels.thinking:
+            # Behind an empty thought there is nothing to go on from: the same question would be asked again and again.
+            if cancel.hurried and asking.can_continue and channels.thinking and (before or channels.reasoning):
                 return None
     raise _endless(connection.server, last, repeats)
 

@@ -276,6 +276,17 @@ def test_answer_now_keeps_to_the_limit_of_tokens_for_both_parts(server: FakeOlla
     assert answer.done.usage.output_tokens == 5
 
 
+@pytest.mark.parametrize("model", ["tags", "r1"])
+def test_answer_now_before_the_first_word_waits_for_one_and_asks_once_more(server: FakeOllama, model: str) -> None:
+    cancel = Cancel()
+    cancel.hurried = True
+    with Talk(server, model) as talk:
+        answer = talk.ask(cancel=cancel)
+    assert answer.text == SAID
+    assert answer.thought
+    assert len(server.chats()) == 2
+
+
 def test_answer_now_does_nothing_where_the_answer_has_begun(server: FakeOllama) -> None:
     cancel = Cancel()
     cancel.hurried = True
