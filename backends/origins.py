@@ -6,6 +6,7 @@ nobody but the origin that it was entered for.
 
 from __future__ import annotations
 
+import re
 import threading
 import tomllib
 from pathlib import Path
@@ -21,6 +22,8 @@ SERVICE = "deepseek-tui"
 KEYRING_S = 10.0
 _PORTS = {"http": 80, "https": 443}
 _MAX_BYTES = 64 * 1024
+_NAME = re.compile(r"[a-z0-9._-]+")
+_IN_BRACKETS = re.compile(r"\[[^][]+](?::\d*)?")
 
 
 class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,15 +59,32 @@ def origin_of(url: str) -> str:
 
     try:
         parts = urlsplit(url)
-        scheme, host, port = parts.scheme.lower(), parts.hostname or "", parts.port
-        host = host.encode("idna").decode() if not host.isascii() else host.lower()
-    except (ValueError, UnicodeError) as error:
-        raise _not_an_address(url) from error
+        scheme, host, port = parts.scheme.lower(), _host(parts.netloc, parts.hostname or ""), parts.port
+    except ValueError:
+        raise _not_an_address(url) from None  # its words may hold a password
     readable = url.isprintable() and not any(character.isspace() for character in url)
-    if scheme not in _PORTS or not host or not readable or parts.username is not None:
+    if scheme not in _PORTS or not readable or parts.username is not None or port == 0:
         raise _not_an_address(url)
-    shown = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{shown}" if port in {None, _PORTS[scheme]} else f"{scheme}://{shown}:{port}"
+    return f"{scheme}://{host}" if port in {None, _PORTS[scheme]} else f"{scheme}://{host}:{port}"
+
+
+def _host(netloc: str, name: str) -> str:
+    """Return a host in its one spelling, an IPv6 address in brackets. Raises ValueError."""
+    if "[" in netloc:
+        import ipaddress
+
+        if not name.isascii() or not _IN_BRACKETS.fullmatch(netloc):
+            raise ValueError
+        number = ipaddress.IPv6Address(name)
+        # Not all versions of Python spell these alike.
+        return f"[::ffff:{number.ipv4_mapped}]" if number.ipv4_mapped else f"[{number}]"
+    if not name.isascii():
+        import idna  # As the HTTP client does it: Python's own knows an older standard, where names lead elsewhere.
+
+        name = idna.encode(name).decode()
+    if not _NAME.fullmatch(name):
+        raise ValueError
+    return name
 
 
 def is_local(origin: str) -> bool:
@@ -76,17 +96,19 @@ def is_local(origin: str) -> bool:
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        number = ipaddress.ip_address(host)
     except ValueError:
         return False
+    mapped = number.ipv4_mapped if number.version == 6 else None
+    return (mapped or number).is_loopback
 
 
 def access(url: str) -> Access:
     """Return how to reach the server of a web address.
 
     One on this machine needs no confirmation. Raises NewOrigin for any other that the user has not confirmed yet,
-    Unauthorized if its key should be in the keyring and cannot be had, BadOptions for no web address or settings that
-    cannot be read.
+    Unauthorized if its key should be in the keyring and cannot be had or can be none, BadOptions for no web address or
+    settings that cannot be read.
     """
     origin = origin_of(url)
     known = _known().get(origin)
@@ -98,7 +120,14 @@ def access(url: str) -> Access:
                 f"Your conversations would be sent there. Allow it with: deepseek-tui origins add {origin}",
             )
         known = Origin()
-    key = keyring_key(origin) if known.keyring else known.key
+    key = (keyring_key(origin) if known.keyring else known.key).strip()
+    if not key.isascii() or not key.isprintable() or " " in key:
+        # Who sends it would quote it in its complaint.
+        raise Unauthorized(
+            f"The key for {origin} is none",
+            "A key is one word of letters, digits and signs.",
+            f"Enter it again: deepseek-tui origins add {origin} {'--keyring' if known.keyring else '--key'}",
+        )
     return Access(origin, key, known.ca_file)
 
 
@@ -116,7 +145,7 @@ def keyring_key(origin: str) -> str:
 
 def set_keyring_key(origin: str, key: str) -> None:
     """Put an origin's key into the system's keyring. Raises Unauthorized."""
-    _in_keyring(origin, lambda keyring: keyring.set_password(SERVICE, origin, key))
+    _in_keyring(origin, lambda keyring: keyring.set_password(SERVICE, origin, key), key)
 
 
 def delete_keyring_key(origin: str) -> None:
@@ -129,8 +158,11 @@ def delete_keyring_key(origin: str) -> None:
     _in_keyring(origin, delete)
 
 
-def _in_keyring(origin: str, work: Any) -> Any:
-    """Work with the keyring, but not for ever: without a desktop it may wait for somebody to unlock it."""
+def _in_keyring(origin: str, work: Any, secret: str = "") -> Any:
+    """Work with the keyring, but not for ever: without a desktop it may wait for somebody to unlock it.
+
+    Raises Unauthorized, without `secret` in its words.
+    """
     found: list[Any] = []
     failed: list[BaseException] = []
 
@@ -151,6 +183,7 @@ def _in_keyring(origin: str, work: Any) -> Any:
         why, hint = "The package keyring is not installed.", "pip install 'deepseek-tui[keyring]'"
     else:
         why = f"{type(failed[0]).__name__}: {failed[0]}" if failed else f"It did not answer in {KEYRING_S:g} s."
+        why = why.replace(secret, "…") if secret else why
         hint = f"Unlock it, or keep the key in config.toml: deepseek-tui origins add {origin} --key"
     raise Unauthorized(f"The keyring cannot be used for {origin}", why, hint)
 
@@ -160,7 +193,10 @@ def _known() -> dict[str, Origin]:
     path = config_file()
     try:
         with path.open("rb") as file:
-            text = file.read(_MAX_BYTES).decode("utf-8-sig")
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise ValueError
+        text = content.decode("utf-8-sig")
         table = tomllib.loads(text.replace("\r\n", "\n")).get("origins", {})
         return msgspec.convert(table, dict[str, Origin])
     except (FileNotFoundError, NotADirectoryError):
@@ -175,5 +211,9 @@ def _known() -> dict[str, Origin]:
 
 
 def _not_an_address(url: str) -> BadOptions:
-    shown = url if url.isprintable() and "@" not in url else "it"
+    import unicodedata
+    from urllib.parse import unquote
+
+    hidden = "@" in unicodedata.normalize("NFKC", unquote(url))  # What stands before it may be a password.
+    shown = url if url.isprintable() and not hidden else "it"
     return BadOptions("Not a server's address", f"{shown[:200]!r}", "Write it like https://api.example.com/v1.")

@@ -18,7 +18,7 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     input_per_million: _Amount
     output_per_million: _Amount
     cached_input_per_million: _Amount | None = None
-    currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")] = "USD"
+    currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}\Z")] = "USD"
 
 
 def cost(usage: Usage, price: Price) -> Cost | None:

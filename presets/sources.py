@@ -126,9 +126,7 @@ def locate(source: Source) -> Located:
         case PackageFile():
             return _locate_package(source)
         case Ollama(tag):
-            return Located(
-                present=None, detail="on a server", hint=f"ollama pull {shlex.quote(tag)}", model=tag
-            )
+            return Located(present=None, detail="on a server", hint=f"ollama pull {shlex.quote(tag)}", model=tag)
         case Server(model):
             return Located(present=None, detail="on a server", model=model)
 

@@ -17,12 +17,14 @@ class Channels:
         self._texts: list[str] = []
         self._splitter = ThoughtSplitter()
         self._told_thought = False
+        self._worded = False  # the told thought has more than newlines
 
     def begin(self, state: SplitState, plain: bool) -> None:
         """Start with the text of another request. `plain` says that all of it is the answer."""
         self._splitter = ThoughtSplitter(state)
         self.plain = plain
         self._told_thought = False
+        self._worded = state == "thinking"
 
     @property
     def thinking(self) -> bool:
@@ -46,12 +48,14 @@ class Channels:
             if not self._told_thought:
                 events += self._splitter.finish()
                 self._splitter, self._told_thought = ThoughtSplitter("closed"), True
+            if not self._worded:
                 thought = thought.lstrip("\r\n")
+                self._worded = bool(thought)
             events.append(Reasoning(thought, tokens))
             tokens = 0
         if said:
             if self._told_thought:
-                self._told_thought = False
+                self._told_thought = self._worded = False
                 events.append(Text("", 0))  # the end of the thought shows at once
             events += self._splitter.feed(said, tokens)
         return self._counted(events)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import ssl
+import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backends.base import Cancel
-from backends.errors import BadOptions
 from backends.http.sockets import Sockets
-from backends.origins import Access, is_local
+from backends.http.transport import transport
+from backends.origins import Access
 
 if TYPE_CHECKING:
     import httpx
@@ -22,18 +21,24 @@ SILENCE_S = 1800.0
 REPLY_LIMIT = 64 * 1024 * 1024
 STREAMED = "deepseek_tui_streamed"
 """A request's extension: its reply comes in lines that are bounded one by one."""
+_EXPANDS = 1024  # what deflate makes of a byte at most
+_AGAIN_S = 0.05
 
 
 def client_options(access: Access, sockets: Sockets, silence_s: float = SILENCE_S) -> dict[str, Any]:
-    """Return what `httpx.Client`, or a client built on it, is made with. Raises BadOptions for bad certificates."""
+    """Return what `httpx.Client`, or a client built on it, is made with.
+
+    Raises BadOptions for certificates or a proxy that cannot be used.
+    """
     import httpx
 
+    key = {"authorization": f"Bearer {access.key}"} if access.key else {}
     return {
-        "headers": {"authorization": f"Bearer {access.key}"} if access.key else {},
+        "headers": {"accept-encoding": "identity", **key},  # A small reply must not become an endless one.
         "follow_redirects": False,  # A key belongs to its origin.
         "timeout": httpx.Timeout(silence_s, connect=min(CONNECT_S, silence_s)),
-        "trust_env": not is_local(access.origin),  # A proxy must not see what stays on this machine.
-        "verify": _certificates(access),
+        "trust_env": False,  # A proxy must not see what stays on this machine; the transport knows which may.
+        "transport": transport(access, sockets),
         "event_hooks": {"request": [sockets.hook], "response": [_bound]},
     }
 
@@ -56,18 +61,29 @@ def sent(client: httpx.Client, request: httpx.Request, sockets: Sockets, *, stre
 
 @contextlib.contextmanager
 def stoppable(shut: Callable[[], None], cancel: Cancel) -> Iterator[None]:
-    """Let `cancel` end what is waited for inside the block, and nothing after it."""
-    inside = [True]
+    """Let `cancel` end what is waited for inside the block, also what begins there later, and nothing after it."""
+    left, lock = threading.Event(), threading.Lock()
+
+    def shut_inside() -> None:
+        with lock:
+            if not left.is_set():
+                shut()
+
+    def repeat() -> None:
+        while not left.wait(_AGAIN_S):
+            shut_inside()
 
     def stop() -> None:
-        if inside:
-            shut()
+        shut_inside()
+        # A request that was just about to begin has not been ended by that.
+        threading.Thread(target=repeat, name="stop", daemon=True).start()
 
     cancel.on_set(stop)
     try:
         yield
     finally:
-        inside.clear()
+        with lock:
+            left.set()
 
 
 def _bound(answer: httpx.Response) -> None:
@@ -80,10 +96,11 @@ def _bound(answer: httpx.Response) -> None:
     if not isinstance(source, httpx.SyncByteStream):
         return
     pieces, close = iter(source), source.close
+    most = REPLY_LIMIT // _EXPANDS if "content-encoding" in answer.headers else REPLY_LIMIT
 
     class Bounded(httpx.SyncByteStream):
         def __iter__(self) -> Iterator[bytes]:
-            room = REPLY_LIMIT
+            room = most
             for piece in pieces:
                 room -= len(piece)
                 if room < 0:
@@ -94,19 +111,3 @@ def _bound(answer: httpx.Response) -> None:
             close()
 
     answer.stream = Bounded()
-
-
-def _certificates(access: Access) -> Any:
-    """Return what httpx is to verify servers with."""
-    if not access.ca_file:
-        return True
-    context = ssl.create_default_context()
-    try:
-        context.load_verify_locations(Path(access.ca_file).expanduser())
-    except (OSError, ssl.SSLError) as error:
-        raise BadOptions(
-            "The certificates for a server cannot be read",
-            f"{access.ca_file}, for {access.origin}: {error}",
-            "`ca_file` in config.toml must name a PEM file.",
-        ) from error
-    return context

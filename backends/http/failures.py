@@ -25,7 +25,7 @@ from backends.errors import (
 
 _SHOWN = 300
 _OVERFLOW = re.compile(
-    r"context[ _]length|context[ _]size|context[ _]window|maximum context|max_model_len|n_ctx|too many tokens"
+    r"context[ _]length|context[ _]size|context[ _]window|maximum context|max_(?:model|seq)_len|n_ctx|too many tokens"
     r"|prompt is too long|exceed\w* (?:the )?(?:available |maximum )?context|longer than the (?:model'?s )?context",
     re.IGNORECASE,
 )
@@ -34,7 +34,7 @@ _MEMORY = re.compile(
     r"|failed to allocate|unable to allocate",
     re.IGNORECASE,
 )
-_TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_TITLE = re.compile(rb"<title[^>]{0,200}>(.{0,2000}?)</title>", re.IGNORECASE | re.DOTALL)
 _MARKUP = re.compile(rb"^\s*(?:<!doctype html|<html|<\?xml)", re.IGNORECASE)
 
 
@@ -111,7 +111,7 @@ def refusal(
         return RateLimited(
             f"{server} wants fewer questions",
             said,
-            f"Try again in {wait} s." if wait.isdigit() else "Try again in a while.",
+            f"Try again in {wait} s." if wait.isdecimal() else "Try again in a while.",
         )
     if _MEMORY.search(said):
         return OutOfMemory(
@@ -144,10 +144,9 @@ def message(body: bytes) -> str:
         text = html.unescape(title[1].decode(errors="replace")) if title else ""
         return _clean(f"It sent a web page: {text}" if text.strip() else "It sent a web page.")
     try:
-        value = msgspec.json.decode(body)
-    except msgspec.MsgspecError:
+        return _clean(_said(msgspec.json.decode(body)))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _clean(body[:4096].decode(errors="replace"))
-    return _clean(_said(value))
 
 
 def _said(value: Any) -> str:
@@ -161,6 +160,8 @@ def _said(value: Any) -> str:
             return _said(text)
         case {"detail": detail} if detail:
             return _said(detail)
+        case {"msg": text, "loc": ["body", _, *_] as place} if text:
+            return f"{'.'.join(map(str, place[1:8]))}: {_said(text)}"
         case {"msg": text} if text:
             return _said(text)
         case list() if value:

@@ -49,9 +49,9 @@ def base_url(host: str) -> str:
     try:
         parts = urllib.parse.urlsplit(f"{scheme}://{rest}")
         name, port = parts.hostname or "127.0.0.1", parts.port or port
-    except ValueError as error:
-        raise _bad(host) from error
-    if not port or parts.username or parts.query or parts.fragment or any(c.isspace() for c in rest):
+    except ValueError:
+        raise _bad(host) from None  # its words may hold a password
+    if not port or parts.username is not None or parts.query or parts.fragment or any(c.isspace() for c in rest):
         raise _bad(host)
     try:
         number = ipaddress.ip_address(name)
@@ -78,6 +78,6 @@ def allowed(address: Address) -> Access:
 def _bad(host: str) -> BadOptions:
     return BadOptions(
         "This is no address of an Ollama server",
-        f"{host[:200]!r}",
+        "It holds a name and a password." if "@" in host else f"{host[:200]!r}",
         'Write `host = "http://NAME:11434"`, or leave it out for this machine.',
     )

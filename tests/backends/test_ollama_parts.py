@@ -86,6 +86,14 @@ def test_what_is_no_address_is_a_bad_option(host: str) -> None:
         address.base_url(host)
 
 
+@pytest.mark.parametrize("host", ["http://user:secret@x", "http://:secret@x", "user:secret@x:99999"])
+def test_a_password_in_an_address_is_refused_and_not_shown(host: str) -> None:
+    with pytest.raises(BadOptions) as caught:
+        address.base_url(host)
+    shown = repr((caught.value.title, caught.value.detail, caught.value.hint, caught.value.__cause__))
+    assert "secret" not in shown
+
+
 @given(st.text(max_size=60))
 def test_any_text_is_an_address_or_a_bad_option(host: str) -> None:
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
+from pathlib import Path
 
 import msgspec
 
@@ -103,7 +104,7 @@ def _add(arguments: argparse.Namespace) -> int:
     known = settings.load_settings({}).origins.get(origin)
     entry = known or Origin()
     if arguments.ca_file:
-        entry = msgspec.structs.replace(entry, ca_file=arguments.ca_file)
+        entry = msgspec.structs.replace(entry, ca_file=_place(arguments.ca_file))
     if arguments.key:
         entry = msgspec.structs.replace(entry, key=_entered(origin), keyring=False)
     if arguments.keyring:
@@ -114,6 +115,11 @@ def _add(arguments: argparse.Namespace) -> int:
     if origin.startswith("http:") and not origins.is_local(origin):
         output.warn("The line is not encrypted: whoever is between here and there can read along.")
     return output.DONE
+
+
+def _place(file: str) -> str:
+    """Return a path that means the same in every folder."""
+    return file if file.startswith("~") else str(Path(file).absolute())
 
 
 def _entered(origin: str) -> str:

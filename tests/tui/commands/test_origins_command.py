@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.tui.commands.conftest import COMMAND, Run, Write
 
 KEY = b"sk-very-secret-1\n"
@@ -115,3 +117,17 @@ def test_the_command_needs_no_http_client_and_no_keyring() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_file_of_certificates_is_named_so_that_it_is_found_from_every_folder(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ca.pem").touch()
+    monkeypatch.chdir(tmp_path)
+    run("origins", "add", "https://one.example.com", "--ca-file", "ca.pem")
+    run("origins", "add", "https://two.example.com", "--ca-file", "~/ca.pem")
+    kept = {row["origin"]: row["ca_file"] for row in run("origins", "--json").json["origins"]}
+    assert kept == {
+        "https://one.example.com": str(tmp_path / "ca.pem"),
+        "https://two.example.com": "~/ca.pem",
+    }
