@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from backends import origins
-from backends.errors import Problem
+from backends.errors import Problem, Unauthorized
 from backends.origins import Origin
 from presets.catalog import load_catalog
 from tui import settings
@@ -111,6 +111,8 @@ def _add(arguments: argparse.Namespace) -> int:
         origins.set_keyring_key(origin, _entered(origin))
         entry = msgspec.structs.replace(entry, key="", keyring=True)
     settings.put_origin(origin, entry)
+    if known is not None and known.keyring and not entry.keyring:
+        _forget_kept(origin)
     output.say(f"Conversations may be sent to {origin}." if known is None else f"Changed: {origin}.")
     if origin.startswith("http:") and not origins.is_local(origin):
         output.warn("The line is not encrypted: whoever is between here and there can read along.")
@@ -136,8 +138,16 @@ def _remove(url: str) -> int:
     entry = settings.load_settings({}).origins.get(origin)
     if entry is None:
         raise Problem(f"{origin} is not among them", "", "`deepseek-tui origins` lists them.")
-    if entry.keyring:
-        origins.delete_keyring_key(origin)
     settings.remove_origin(origin)
     output.say(f"Forgotten: {origin}.")
+    if entry.keyring:
+        _forget_kept(origin)
     return output.DONE
+
+
+def _forget_kept(origin: str) -> None:
+    """Take a key that is no longer used out of the keyring; one that is locked keeps it, and that is said."""
+    try:
+        origins.delete_keyring_key(origin)
+    except Unauthorized as error:
+        output.warn(f"Its key is still in the keyring: {error.detail}")

@@ -131,3 +131,22 @@ def test_a_file_of_certificates_is_named_so_that_it_is_found_from_every_folder(
         "https://one.example.com": str(tmp_path / "ca.pem"),
         "https://two.example.com": "~/ca.pem",
     }
+
+
+def test_a_keyring_that_cannot_be_used_keeps_nobody_from_forgetting_a_server(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+    (home / "config").mkdir(exist_ok=True)
+    for name in ("one", "two"):
+        with (home / "config" / "config.toml").open("a") as file:
+            file.write(f'[origins."https://{name}.example.com"]\nkeyring = true\n')
+    removed = run("origins", "remove", "https://one.example.com")
+    assert removed.status == 0
+    assert "Forgotten: https://one.example.com." in removed.out
+    assert "still in the keyring" in removed.err
+    changed = run("origins", "add", "https://two.example.com", "--key", stdin=KEY)
+    assert changed.status == 0
+    assert "still in the keyring" in changed.err
+    assert "one.example" not in config(home)
+    assert "sk-very-secret-1" in config(home)
