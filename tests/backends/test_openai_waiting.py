@@ -61,7 +61,7 @@ def test_waiting_for_a_model_to_be_loaded_can_be_stopped(server: FakeOpenAI) -> 
     started = time.monotonic()
     with pytest.raises(Cancelled):
         Talk(server).load(cancel)
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 3.0
     assert len(server.asked) < 4, "it is asked twice a second and no more"
 
 
@@ -92,7 +92,7 @@ def test_a_load_can_be_stopped_while_the_server_says_nothing(kind: str, path: st
         started = time.monotonic()
         with pytest.raises(Cancelled):
             Talk(server).load(cancel)
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 3.0
         assert until(lambda: server.left == [path])
 
 
@@ -111,7 +111,7 @@ def test_a_server_that_takes_the_line_and_says_nothing_can_be_left() -> None:
         started = time.monotonic()
         with pytest.raises(Cancelled):
             OpenAIBackend().load("x", here, lambda _report: None, cancel)
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 3.0
 
 
 def test_a_server_that_needs_its_time_for_the_prompt_is_waited_for(server: FakeOpenAI) -> None:
@@ -132,7 +132,7 @@ def test_a_stop_before_the_first_word_is_heard_at_once(server: FakeOpenAI) -> No
         assert answer.done.reason == "stopped"
         assert answer.text == ""
         assert answer.done.usage.output_tokens == 0
-        assert answer.wall_s < 1.0
+        assert answer.wall_s < 3.0
         assert until(lambda: server.left == ["/v1/chat/completions"])
         server.prefill_s = 0.0
         assert talk.ask().text
@@ -146,7 +146,7 @@ def test_a_stop_in_mid_answer_keeps_what_was_said_and_ends_the_servers_work(serv
         later(0.3, cancel.set)
         answer = talk.ask(cancel=cancel)
         assert answer.done.reason == "stopped"
-        assert answer.wall_s < 1.5
+        assert answer.wall_s < 3.0
         assert answer.text.startswith("on and on")
         assert answer.done.usage.output_tokens == len(answer.text.split())
         assert answer.done.usage.prompt_tokens is None
@@ -165,7 +165,7 @@ def test_a_stop_while_the_server_has_fallen_silent_is_heard(server: FakeOpenAI) 
         answer = talk.ask(cancel=cancel)
         assert answer.done.reason == "stopped"
         assert answer.text == "One two"
-        assert answer.wall_s < 1.5
+        assert answer.wall_s < 3.0
         assert talk.ask().done.reason == "stop"
 
 
@@ -177,7 +177,7 @@ def test_a_stop_while_the_server_counts_is_heard(kind: str, path: str) -> None:
         later(0.3, cancel.set)
         answer = talk.ask(cancel=cancel)
         assert answer.done.reason == "stopped"
-        assert answer.wall_s < 1.5
+        assert answer.wall_s < 3.0
         assert server.chats() == []
 
 
