@@ -154,7 +154,7 @@ async def end(view: HostView, *, force: bool = False, timeout_s: float = END_S) 
 async def free_memory() -> None:
     """End every idle host whose model takes memory of this machine."""
     for view in await survey():
-        if _takes_memory(view) and not view.busy:
+        if await _takes_memory(view) and not view.busy:
             await end(view)
 
 
@@ -190,9 +190,9 @@ async def _connect_own(folder: Path, spec: HostSpec, *, failed_too: bool = False
 
 async def _make_room(spec: HostSpec, own: Path, report: Callable[[LaunchStep], None], evict: Evict) -> HostView | None:
     """End the idle hosts that stand in the way; return a busy one that may not be ended, if any."""
-    needs_room = _needs_memory(spec.backend)
+    needs_room = await _needs_memory(spec.backend)
     for view in await survey():
-        if view.folder != own and not (needs_room and _takes_memory(view)):
+        if view.folder != own and not (needs_room and await _takes_memory(view)):
             continue
         if view.folder == own and view.welcome is not None and view.welcome.build == spec.build and _stays(view):
             continue
@@ -214,14 +214,15 @@ async def _make_room(spec: HostSpec, own: Path, report: Callable[[LaunchStep], N
     return None
 
 
-def _takes_memory(view: HostView) -> bool:
-    return view.welcome is None or _needs_memory(view.welcome.backend)
+async def _takes_memory(view: HostView) -> bool:
+    return view.welcome is None or await _needs_memory(view.welcome.backend)
 
 
-def _needs_memory(backend: str) -> bool:
+async def _needs_memory(backend: str) -> bool:
     from backends import registry  # Not at the top: this module is imported before the first frame.
 
-    return registry.takes_memory(backend)
+    # A plug-in is asked in a process of its own, which may take its time.
+    return await asyncio.to_thread(registry.takes_memory, backend)
 
 
 def _stays(view: HostView) -> bool:
