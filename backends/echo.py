@@ -20,6 +20,7 @@ from backends.events import ChatEvent, Done, LoadProgress, PromptProgress, Reaso
 from backends.fitting import fits, overflow
 from backends.reasoning import CLOSE, OPEN
 from backends.stops import StopMatcher
+from backends.stopwatch import timings
 
 Phase = Literal["", "load", "prefill", "decode"]
 _TOKEN = re.compile(r"\s*\S+|\s+")
@@ -120,14 +121,8 @@ class EchoBackend(Backend):
                 break
         if held := stops.finish():
             yield Text(held, 0)
-        ended = time.monotonic()
-        elapsed = ended - decoding
-        speed = (thought + said - 1) / elapsed if thought + said > 1 and elapsed > 0 else None
-        yield Done(
-            reason,
-            Usage(prompt_tokens, 0, thought, thought + said),
-            Timings(prefill_s=decoding - started, decode_s=elapsed, tokens_per_second=speed),
-        )
+        times = timings(decoding - started, time.monotonic() - decoding, thought + said)
+        yield Done(reason, Usage(prompt_tokens, 0, thought, thought + said), times)
 
     def unload(self) -> None:
         self._ready = False

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from backends.base import Cancel, Sampling
 from backends.errors import BackendError
@@ -15,6 +14,7 @@ from backends.exllamav2.loading import OpenModel
 from backends.exllamav2.sampling import settings
 from backends.fitting import fits, overflow
 from backends.reasoning import SplitState, closing
+from backends.stopwatch import Stopwatch, timings
 from backends.transcriber import Transcriber
 
 # How much of the text before a place is read to see how a thought ends: an opening tag and some newlines.
@@ -22,33 +22,20 @@ _TAIL = 64
 _HALF = "\ufffd"
 
 
-class _Watch:
-    """The times of an answer: the engine's own where one job made it whole, else those seen from here."""
+class _Watch(NamedTuple):
+    """What is measured of an answer: the engine's own times of each job, and those seen from here."""
 
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-        self._first: float | None = None
-        self._told: tuple[float, float] | None = None
-        self.jobs = 0
-
-    def token(self) -> None:
-        if self._first is None:
-            self._first = time.monotonic()
+    seen: Stopwatch
+    jobs: list[tuple[float, float] | None]
 
     def end(self, result: dict[str, Any]) -> None:
         """Take a job's last result: the seconds to the end of the prompt, and from there to the last token."""
-        self._told = (result["time_prefill"], result["time_generate"])
+        self.jobs[-1] = (result["time_prefill"], result["time_generate"])
 
     def timings(self, tokens: int) -> Timings:
-        now = time.monotonic()
-        if self._told is not None and self.jobs == 1:
-            prefill_s, decode_s = self._told
-        elif self._first is not None:
-            prefill_s, decode_s = self._first - self._started, now - self._first
-        else:
-            return Timings(prefill_s=now - self._started)
-        speed = (tokens - 1) / decode_s if tokens > 1 and decode_s > 0 else None
-        return Timings(prefill_s=prefill_s, decode_s=decode_s, tokens_per_second=speed)
+        """Return the engine's own times where one job made the whole answer, else those seen from here."""
+        told = self.jobs[0] if len(self.jobs) == 1 else None
+        return timings(*told, tokens) if told is not None else self.seen.timings(tokens)
 
 
 class _Run:
@@ -87,7 +74,7 @@ def answer(
     model.generator.clear_queue()  # what an answer that nobody read to its end has left
     room = model.context - len(prompt)
     run = _Run(prompt, text, room if sampling.max_tokens is None else min(room, sampling.max_tokens))
-    transcriber, watch = Transcriber(state, sampling.stop), _Watch()
+    transcriber, watch = Transcriber(state, sampling.stop), _Watch(Stopwatch(), [])
     reason: DoneReason | None = None
     try:
         while reason is None and not cancel.is_set():
@@ -118,8 +105,8 @@ def _job(
     check: Callable[[], None],
 ) -> Generator[ChatEvent, None, DoneReason | None]:
     """Run one job to its end and return the reason; None if it was stopped, or given up to close the thought."""
-    first = watch.jobs == 0
-    watch.jobs += 1
+    first = not watch.jobs
+    watch.jobs.append(None)
     job = _enqueue(model, run, sampling, transcriber.tokens)
     generator, done = model.generator, 0
     try:
@@ -157,7 +144,7 @@ def _streamed(
     result: dict[str, Any], run: _Run, transcriber: Transcriber, watch: _Watch
 ) -> Generator[ChatEvent, None, DoneReason | None]:
     """Tell of one token, and return why it was the last one, None if it was not."""
-    watch.token()
+    watch.seen.piece()
     text = result.get("text", "")
     reason: DoneReason | None = None
     if result["eos"]:

@@ -15,6 +15,7 @@ from backends.llama_cpp.prefill import prefill
 from backends.llama_cpp.sampler import sampler_chain
 from backends.llama_cpp.tokens import Vocabulary
 from backends.reasoning import SplitState, closing
+from backends.stopwatch import timings
 from backends.transcriber import Transcriber
 
 # How many of the last tokens are read to see how a thought ends: an opening tag and some newlines.
@@ -59,15 +60,10 @@ def answer(
                 raise
         ended = time.monotonic()
     yield from transcriber.finish(complete=reason == "stop")
-    tokens, elapsed = transcriber.tokens, ended - decoding
     yield Done(
         reason,
-        Usage(len(prompt), cached, transcriber.reasoning_tokens, tokens),
-        Timings(
-            prefill_s=decoding - started,
-            decode_s=elapsed,
-            tokens_per_second=(tokens - 1) / elapsed if tokens > 1 and elapsed > 0 else None,
-        ),
+        Usage(len(prompt), cached, transcriber.reasoning_tokens, transcriber.tokens),
+        timings(decoding - started, ended - decoding, transcriber.tokens),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterator
 
 import msgspec
@@ -15,6 +14,7 @@ from backends.http.client import stoppable
 from backends.ollama.asking import Asked, Asking
 from backends.ollama.connection import Connection
 from backends.ollama.dialect import Chunk, read_chunk
+from backends.stopwatch import Stopwatch, timings
 
 _REPEATS = 30
 """Ollama cuts an answer off, without a last line, when a piece came more often than this in a row."""
@@ -40,7 +40,7 @@ def answer(
     """
     if note:
         yield PromptProgress(0, 0, note=note)
-    channels, watch = Channels(), _Watch()
+    channels, watch = Channels(), Stopwatch()
     final: Chunk | None = None
     with stoppable(connection.shut, cancel):
         try:
@@ -51,13 +51,14 @@ def answer(
                 raise
     if final is None:
         yield from channels.finish()
-        yield Done("stopped", Usage(None, None, channels.reasoning_tokens, channels.tokens), watch.timings(channels))
+        usage = Usage(None, None, channels.reasoning_tokens, channels.tokens)
+        yield Done("stopped", usage, watch.timings(channels.tokens))
         return
     if request.partial is None and not watch.earlier and final.prompt_eval_count:
         yield from _checked(counted, final.prompt_eval_count, channels)
     yield from _rest(final, channels, watch.earlier)
     reason = _reason(final, request.sampling.max_tokens, channels.tokens, context)
-    yield Done(reason, _usage(final, channels, watch.earlier), watch.told(final))
+    yield Done(reason, _usage(final, channels, watch.earlier), _timings(final, watch.earlier_s))
 
 
 def _checked(counted: Callable[[int], None], tokens: int, channels: Channels) -> Iterator[ChatEvent]:
@@ -68,53 +69,13 @@ def _checked(counted: Callable[[int], None], tokens: int, channels: Channels) ->
         raise
 
 
-class _Watch:
-    """The time of an answer as seen from here, for where the server's figures do not come or do not cover it."""
-
-    def __init__(self) -> None:
-        self.earlier = 0
-        self._started = time.monotonic()
-        self._first: float | None = None
-        self._earlier_s = 0.0
-
-    def piece(self) -> None:
-        if self._first is None:
-            self._first = time.monotonic()
-
-    def again(self, tokens: int) -> None:
-        """Take note that a further request goes on, behind so many tokens."""
-        self.earlier = tokens
-        self._earlier_s = time.monotonic() - (self._first or self._started)
-
-    def timings(self, channels: Channels) -> Timings:
-        now = time.monotonic()
-        if self._first is None:
-            return Timings(prefill_s=now - self._started)
-        elapsed, further = now - self._first, channels.tokens - 1
-        speed = further / elapsed if further > 0 and elapsed > 0 else None
-        return Timings(prefill_s=self._first - self._started, decode_s=elapsed, tokens_per_second=speed)
-
-    def told(self, final: Chunk) -> Timings:
-        """Return the server's own figures. Its decode time begins with the first token."""
-        load, prefill, decode = (
-            _seconds(ns) for ns in (final.load_duration, final.prompt_eval_duration, final.eval_duration)
-        )
-        further = (final.eval_count or 0) - 1
-        return Timings(
-            load_s=load if load is not None and load >= _LOAD_SHOWN_S else None,
-            prefill_s=prefill,
-            decode_s=None if decode is None else decode + self._earlier_s,
-            tokens_per_second=further / decode if decode and further > 0 else None,
-        )
-
-
 def _ask(
     connection: Connection,
     asking: Asking,
     request: ChatRequest,
     cancel: Cancel,
     channels: Channels,
-    watch: _Watch,
+    watch: Stopwatch,
     room: int | None,
 ) -> Generator[ChatEvent, None, Chunk | None]:
     """Ask until there is a last line, and return it; None if the answer was stopped.
@@ -145,7 +106,7 @@ def _read(
     asked: Asked,
     cancel: Cancel,
     channels: Channels,
-    watch: _Watch,
+    watch: Stopwatch,
     before: str,
 ) -> Generator[ChatEvent, None, Chunk | None]:
     """Tell what one request brings, and return its last line: None if it was left for the user's wish.
@@ -222,6 +183,15 @@ def _endless(server: str, last: str, repeats: int) -> ServerError:
         f"{server} closed the line before it said that it was done.",
         "Continue the answer; the server's log may say why.",
     )
+
+
+def _timings(final: Chunk, earlier_s: float) -> Timings:
+    """Return the server's own figures. Its decode time begins with the first token."""
+    load, prefill, decode = (
+        _seconds(ns) for ns in (final.load_duration, final.prompt_eval_duration, final.eval_duration)
+    )
+    told = timings(prefill, decode, final.eval_count or 0, load if load and load >= _LOAD_SHOWN_S else None)
+    return told if decode is None else msgspec.structs.replace(told, decode_s=decode + earlier_s)
 
 
 def _seconds(nanoseconds: int | None) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Iterator
 
 from backends.base import Cancel, ChatRequest, Partial
@@ -14,6 +13,7 @@ from backends.openai.asking import Asked, ask
 from backends.openai.connection import Connection
 from backends.openai.dialect import Chunk, Clock, Counts, Delta, chunks
 from backends.openai.opening import Opened
+from backends.stopwatch import Stopwatch, timings
 
 _FULL = {"length", "max_tokens"}
 _DISPENSABLE = {"stream_options", "timings_per_token", "seed"}
@@ -42,37 +42,6 @@ class _Ending:
             self.reason = choice.finish_reason or self.reason
 
 
-class _Watch:
-    """The time of an answer as seen from here, over all requests that it took."""
-
-    def __init__(self) -> None:
-        self.earlier = 0
-        self._started = time.monotonic()
-        self._first: float | None = None
-        self._pieces = 0
-
-    def piece(self) -> None:
-        self._pieces += 1
-        if self._first is None:
-            self._first = time.monotonic()
-
-    def timings(self, tokens: int, clock: Clock | None) -> Timings:
-        """Return the server's own figures where it gives them and they cover everything, else those measured here."""
-        if clock is not None and clock.predicted_ms and clock.predicted_n and not self.earlier:
-            decode_s = clock.predicted_ms / 1e3
-            prefill_s = clock.prompt_ms / 1e3 if clock.prompt_ms is not None else None
-            further = clock.predicted_n - 1
-            return Timings(None, prefill_s, decode_s, further / decode_s if further > 0 else None)
-        now = time.monotonic()
-        if self._first is None:
-            return Timings(prefill_s=now - self._started)
-        if self._pieces == 1 and tokens > 1:
-            return Timings()  # it came whole: nobody knows when the first token was there
-        elapsed = now - self._first
-        speed = (tokens - 1) / elapsed if tokens > 1 and elapsed > 0 else None
-        return Timings(prefill_s=self._first - self._started, decode_s=elapsed, tokens_per_second=speed)
-
-
 def answer(
     connection: Connection,
     opened: Opened,
@@ -90,7 +59,7 @@ def answer(
     """
     if note:
         yield PromptProgress(0, 0, note=note)
-    channels, watch, ending = Channels(), _Watch(), _Ending()
+    channels, watch, ending = Channels(), Stopwatch(), _Ending()
     with stoppable(connection.shut, cancel):
         try:
             yield from _ask(connection, opened, request, cancel, channels, watch, ending, room)
@@ -101,13 +70,13 @@ def answer(
     if cancel.is_set() and not ending.reason:
         yield from channels.finish()
         usage = Usage(None, None, channels.reasoning_tokens, channels.tokens)
-        yield Done("stopped", usage, watch.timings(channels.tokens, None))
+        yield Done("stopped", usage, _timings(watch, channels.tokens, None))
         return
     reason = _reason(ending.reason, request.sampling.max_tokens, channels, opened.loaded.context, ending.counts)
     told = _generated(ending)
     yield from channels.finish()
     yield from channels.finish(max(0, watch.earlier + told - channels.tokens) if told is not None else 0)
-    yield Done(reason, _usage(ending, channels, watch.earlier), watch.timings(channels.tokens, ending.clock))
+    yield Done(reason, _usage(ending, channels, watch.earlier), _timings(watch, channels.tokens, ending.clock))
 
 
 def _ask(
@@ -116,7 +85,7 @@ def _ask(
     request: ChatRequest,
     cancel: Cancel,
     channels: Channels,
-    watch: _Watch,
+    watch: Stopwatch,
     ending: _Ending,
     room: int | None,
 ) -> Generator[ChatEvent, None, None]:
@@ -147,7 +116,7 @@ def _ask(
             return
         yield from channels.close_thought()
         partial = Partial(before + channels.reasoning, "", thinking=False)
-        watch.earlier = channels.tokens
+        watch.again(channels.tokens)
         ending.reason, ending.counts, ending.clock = "", None, None
 
 
@@ -157,7 +126,7 @@ def _read(
     asked: Asked,
     cancel: Cancel,
     channels: Channels,
-    watch: _Watch,
+    watch: Stopwatch,
     ending: _Ending,
     before: str,
 ) -> Generator[ChatEvent, None, bool]:
@@ -200,6 +169,16 @@ def _read(
             "What was said is kept. Ask in other words, or use another preset.",
         )
     return False
+
+
+def _timings(watch: Stopwatch, tokens: int, clock: Clock | None) -> Timings:
+    """Return the server's own figures where it gives them and they cover everything, else those measured here."""
+    if clock is not None and clock.predicted_ms and clock.predicted_n and not watch.earlier:
+        prefill_s = clock.prompt_ms / 1e3 if clock.prompt_ms is not None else None
+        return timings(prefill_s, clock.predicted_ms / 1e3, clock.predicted_n)
+    if watch.pieces == 1 and tokens > 1:
+        return Timings()  # it came whole: nobody knows when the first token was there
+    return watch.timings(tokens)
 
 
 def _leave_out(body: dict[str, object], connection: Connection) -> dict[str, object]:

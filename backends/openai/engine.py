@@ -111,7 +111,7 @@ class OpenAIBackend(Backend):
             room = context - total if context is not None and total else None
             for event in answer(connection, opened, request, cancel, _wishes(request, opened), room):
                 if isinstance(event, Done):
-                    yield self._priced(event, opened, request)
+                    yield self._ended(event, opened, request)
                     continue
                 if isinstance(event, Reasoning | Text):
                     if total and not said:
@@ -130,7 +130,7 @@ class OpenAIBackend(Backend):
                 raise overflow(estimate, context) from error  # some say nothing at all to a prompt that is too long
             raise
 
-    def _priced(self, done: Done, opened: Opened, request: ChatRequest) -> Done:
+    def _ended(self, done: Done, opened: Opened, request: ChatRequest) -> Done:
         """Return the end of an answer with what it costs; learn from what the prompt had."""
         prompt = done.usage.prompt_tokens
         if prompt is not None and request.partial is None:
