@@ -16,7 +16,7 @@ from backends.events import ChatEvent, LoadProgress
 from backends.exllamav2 import binding
 from backends.exllamav2.answer import answer
 from backends.exllamav2.folder import read_folder
-from backends.exllamav2.loading import OpenModel, open_model
+from backends.exllamav2.loading import OpenModel, give_back, open_model
 from backends.exllamav2.options import ExLlamaV2Options
 from backends.reasoning import initial_state
 
@@ -99,7 +99,10 @@ class ExLlamaV2Backend(Backend):
         opened, self._open = self._open, None
         self._turn += 1
         if opened is not None:
-            opened.free()
+            opened.close()
+            libraries = opened.libraries
+            del opened
+            give_back(libraries)
 
     def _opened(self) -> OpenModel:
         if self._open is None:

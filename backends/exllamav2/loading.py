@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,6 @@ class OpenModel(msgspec.Struct, frozen=True):
     libraries: Libraries
     folder: ModelFolder
     model: Any
-    cache: Any
     generator: Any
     vocabulary: Vocabulary
     template: ChatTemplate
@@ -52,10 +52,10 @@ class OpenModel(msgspec.Struct, frozen=True):
     device: str
     notes: tuple[str, ...]
 
-    def free(self) -> None:
-        """Give the memory back to the cards."""
+    def close(self) -> None:
+        """Unload the weights. The cache goes with the last that refers to it; see `give_back`."""
         self.generator.clear_queue()
-        _free(self.libraries, self.model)
+        self.model.unload()
 
 
 def open_model(folder: ModelFolder, options: ExLlamaV2Options, report: Report, cancel: Cancel) -> OpenModel:
@@ -63,7 +63,10 @@ def open_model(folder: ModelFolder, options: ExLlamaV2Options, report: Report, c
 
     Raises Cancelled, NotInstalled, OutOfMemory, BadModelFile, BadOptions, EngineDied, or whatever `report` raises.
     """
-    report(LoadProgress("reading", None, _first_note()))
+    report(LoadProgress("reading"))  # PyTorch takes seconds to be imported
+    note = _first_note()
+    if note:
+        report(LoadProgress("reading", None, note))
     if cancel.is_set():
         raise Cancelled
     libs = libraries()
@@ -78,7 +81,7 @@ def open_model(folder: ModelFolder, options: ExLlamaV2Options, report: Report, c
             stopped.append(error)  # the engine may make another of it
             raise
 
-    model = None
+    model = cache = tokenizer = generator = None
     try:
         config = _config(libs.package, folder, options)
         model = libs.package.ExLlamaV2(config)
@@ -97,7 +100,6 @@ def open_model(folder: ModelFolder, options: ExLlamaV2Options, report: Report, c
             libs,
             folder,
             model,
-            cache,
             generator,
             vocabulary,
             template,
@@ -107,7 +109,11 @@ def open_model(folder: ModelFolder, options: ExLlamaV2Options, report: Report, c
             tuple(filter(None, notes)),
         )
     except BaseException as error:
-        _free(libs, model)
+        if model is not None:
+            model.unload()
+        model = cache = tokenizer = generator = None
+        _let_go(error)
+        give_back(libs)
         if stopped:
             raise stopped[0] from error
         if isinstance(error, (Cancelled, BackendError)) or not isinstance(error, Exception):
@@ -136,28 +142,27 @@ def _config(package: Any, folder: ModelFolder, options: ExLlamaV2Options) -> Any
 
 def _generator(module: Any, model: Any, cache: Any, tokenizer: Any, options: ExLlamaV2Options) -> Any:
     """Return the generator, with paged attention where it can be had. Raises BadOptions if the preset insists on it."""
+    if options.paged is not False:
+        try:
+            return _made(module, model, cache, tokenizer, paged=True)
+        except AssertionError as error:
+            if options.paged is True:
+                hint = 'Install flash-attn, or write paged = "auto" in the preset.'
+                raise BadOptions("Paged attention is not to be had here", str(error)[:500], hint) from error
+    return _made(module, model, cache, tokenizer, paged=False)
 
-    def make(paged: bool) -> Any:
-        return module.ExLlamaV2DynamicGenerator(
-            model=model,
-            cache=cache,
-            tokenizer=tokenizer,
-            max_batch_size=1,
-            max_chunk_size=model.config.max_input_len,
-            max_sampling_threads=1,
-            filter_background_eval=False,
-            paged=paged,
-        )
 
-    if options.paged is False:
-        return make(False)
-    try:
-        return make(True)
-    except AssertionError as error:
-        if options.paged is True:
-            hint = 'Install flash-attn, or write paged = "auto" in the preset.'
-            raise BadOptions("Paged attention is not to be had here", str(error)[:500], hint) from error
-        return make(False)
+def _made(module: Any, model: Any, cache: Any, tokenizer: Any, *, paged: bool) -> Any:
+    return module.ExLlamaV2DynamicGenerator(
+        model=model,
+        cache=cache,
+        tokenizer=tokenizer,
+        max_batch_size=1,
+        max_chunk_size=model.config.max_input_len,
+        max_sampling_threads=1,
+        filter_background_eval=False,
+        paged=paged,
+    )
 
 
 def _ends(folder: ModelFolder, tokenizer: Any, vocabulary: Vocabulary) -> frozenset[int]:
@@ -172,9 +177,14 @@ def _device(torch: Any) -> str:
     return name if count == 1 else f"{name} and {count - 1} more"
 
 
-def _free(libs: Libraries, model: Any) -> None:
-    """Unload a model, however far it was loaded."""
-    if model is not None:
-        model.unload()
+def _let_go(error: BaseException | None) -> None:
+    """Clear what the calls that failed still refer to, the cache among them."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+def give_back(libs: Libraries) -> None:
+    """Give the cards what nobody refers to any more: PyTorch keeps it otherwise."""
     gc.collect()
     libs.torch.cuda.empty_cache()

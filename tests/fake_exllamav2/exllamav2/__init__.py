@@ -61,20 +61,21 @@ class ExLlamaV2:
         assert cache.lazy, "load_autosplit wants a lazy cache"
         assert isinstance(reserve_vram, int)
         total = self.config.num_hidden_layers * _MODULES_PER_LAYER + 3
-        share = (self.config.weight_bytes + cache.bytes) // total
+        share, cached = self.config.weight_bytes // total, cache.bytes // total
         for module in range(total):
             if callback is not None:
                 callback(module, total)
             time.sleep(world.module_s)
-            if world.used + share + reserve_vram > world.vram * world.cards:
+            if world.used - world.idle + share + cached + reserve_vram > world.vram * world.cards:
                 raise RuntimeError("Insufficient VRAM for model and cache")
-            world.used += share
+            world.used += share + cached
             self.held += share
+            cache.held += cached
         if callback is not None:
             callback(total, total)
 
     def unload(self) -> None:
-        world.used -= self.held
+        world.idle += self.held
         self.held = 0
 
 
@@ -88,7 +89,11 @@ class ExLlamaV2Cache:
         self.lazy = lazy
         self.batch_size = batch_size
         self.max_seq_len = max_seq_len
+        self.held = 0
         self.bytes = int(model.config.num_hidden_layers * 2048 * max_seq_len * self.bits / 8)
+
+    def __del__(self) -> None:
+        world.idle += self.held
 
 
 class ExLlamaV2Cache_Q8(ExLlamaV2Cache):  # noqa: N801 - its own name

@@ -17,7 +17,8 @@ def _echo(question: str) -> str:
 class World:
     """`mind` gives a model's whole output for a question, tags included. Times are in seconds, memory in bytes.
 
-    `fail_after` tokens of an answer `failure` is raised, as RuntimeError.
+    `fail_after` tokens of an answer `failure` is raised, as RuntimeError. `used` is what PyTorch holds on the cards,
+    and `idle` what of it nobody refers to any more.
     """
 
     mind: Callable[[str], str] = _echo
@@ -31,6 +32,7 @@ class World:
     failure: str = "CUDA error: an illegal memory access was encountered"
     build_folder: str = "/nowhere"
     used: int = 0
+    idle: int = 0
     settings: list[Any] = field(default_factory=list)
     jobs: list[Any] = field(default_factory=list)
     configs: list[Any] = field(default_factory=list)
