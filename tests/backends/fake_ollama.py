@@ -5,18 +5,16 @@ It counts words as tokens, keeps what it was asked, and notices when a client le
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import select
-import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.backends.fake_server import FakeServer, StreamHandler
 
 TOKEN = re.compile(r"\s*\S+|\s+")
 _RAW = re.compile(r"<\|im_start\|>user\n(.*?)<\|im_end\|>", re.DOTALL)
@@ -60,41 +58,16 @@ class InMemory:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-class FakeOllama:
-    """The server. Change its fields at any time; `fault` may answer a request instead of it, and then returns True."""
+class FakeOllama(FakeServer):
+    """The server. Change its fields at any time."""
 
     def __init__(self, port: int = 0, version: str = "0.33.0") -> None:
         self.models: dict[str, FakeModel] = {}
         self.loaded: dict[str, InMemory] = {}
         self.version = version
         self.token_s = self.prefill_s = self.load_s = 0.0
-        self.asked: list[tuple[str, dict[str, Any]]] = []
-        self.headers: list[dict[str, str]] = []
-        self.left: list[str] = []
-        self.fault: Callable[[Handler, str, dict[str, Any]], bool] = lambda *_: False
-        outer = self
-
-        class Bound(Handler):
-            fake = outer
-
-        class Quiet(ThreadingHTTPServer):
-            def handle_error(self, *_: object) -> None:
-                """A client that leaves is what tests do."""
-
-        self._server = Quiet(("127.0.0.1", port), Bound)
-        self._server.daemon_threads = True
-        self.port = self._server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-
-    def __enter__(self) -> FakeOllama:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(Handler, port=port)
+        self.url = self.root
 
     def bodies(self, path: str) -> list[dict[str, Any]]:
         """What was asked at `path`, oldest first."""
@@ -105,37 +78,11 @@ class FakeOllama:
         return [body for body in self.bodies("/api/chat") if body.get("messages")]
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(StreamHandler):
     fake: FakeOllama
-    protocol_version = "HTTP/1.1"
-    wbufsize = 0
+    stream_type = "application/x-ndjson"
 
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def setup(self) -> None:
-        super().setup()
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def do_GET(self) -> None:
-        self._serve()
-
-    def do_POST(self) -> None:
-        self._serve()
-
-    def _serve(self) -> None:
-        size = int(self.headers.get("content-length") or 0)
-        body = json.loads(self.rfile.read(size) or b"{}")
-        self.fake.asked.append((self.path, body))
-        self.fake.headers.append({name.lower(): value for name, value in self.headers.items()})
-        try:
-            if not self.fake.fault(self, self.path, body):
-                self._answer(body)
-        except (BrokenPipeError, ConnectionResetError):
-            self.fake.left.append(self.path)
-            self.close_connection = True
-
-    def _answer(self, body: dict[str, Any]) -> None:
+    def answer(self, body: dict[str, Any]) -> None:
         fake = self.fake
         match self.path:
             case "/api/version":
@@ -239,45 +186,8 @@ class Handler(BaseHTTPRequestHandler):
         last = messages[-1]
         return question, last["content"] if last["role"] == "assistant" else "", prompt
 
-    def reply(self, status: int, body: Any, kind: str = "application/json", **headers: str) -> None:
-        content = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
-        self.send_response(status)
-        for name, value in {"Content-Type": kind, "Content-Length": str(len(content)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    def begin(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "application/x-ndjson")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-
     def line(self, value: Any) -> None:
-        self.piece(json.dumps(value, ensure_ascii=False).encode() + b"\n")
-
-    def piece(self, content: bytes) -> None:
-        self.wfile.write(f"{len(content):x}\r\n".encode() + content + b"\r\n")
-
-    def end(self) -> None:
-        self.wfile.write(b"0\r\n\r\n")
-
-    def die(self) -> None:
-        """Close the line in the middle of whatever was being said."""
-        self.close_connection = True
-        self.connection.shutdown(socket.SHUT_RDWR)
-
-    def wait(self, seconds: float) -> None:
-        """Take so long, unless the client leaves."""
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            if select.select([self.connection], [], [], min(left, 0.02))[0] and not self._peeked():
-                raise BrokenPipeError
-
-    def _peeked(self) -> bytes:
-        with contextlib.suppress(OSError):
-            return self.connection.recv(1, socket.MSG_PEEK)
-        return b""
+        self.data(json.dumps(value, ensure_ascii=False).encode() + b"\n")
 
 
 def said_in(raw: bool, thought: str, piece: str, **more: Any) -> dict[str, Any]:

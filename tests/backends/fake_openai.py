@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import select
-import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from tests.backends.fake_ollama import TOKEN, rest_of
+from tests.backends.fake_server import FakeServer, StreamHandler
 
 KINDS = {
     "plain": "me", "vllm": "vllm", "sglang": "sglang", "tabby": "tabbyAPI", "llama_server": "llamacpp",
@@ -22,12 +19,12 @@ KINDS = {
 _TURN = re.compile(r"<user>(.*?)</user>", re.DOTALL)
 
 
-class FakeOpenAI:
-    """The server. Change its fields at any time; `fault` may answer a request instead of it, and then returns True.
+class FakeOpenAI(FakeServer):
+    """The server. Change its fields at any time.
 
     `mind` gives a model's whole output for a question, tags included; with `splits` the server takes the thought out.
     `opened` says that its chat template opens the thought, so that the output lacks the first tag. `owner` is what its
-    list of models says of who it is; `left` holds the paths of requests that the client gave up.
+    list of models says of who it is.
     """
 
     def __init__(
@@ -43,43 +40,12 @@ class FakeOpenAI:
         self.key = ""
         self.prefix = "/v1"
         self.refuses: tuple[str, ...] = ()
-        self.asked: list[tuple[str, dict[str, Any]]] = []
-        self.headers: list[dict[str, str]] = []
-        self.left: list[str] = []
         self.owner = KINDS[kind]
-        self.fault: Callable[[Handler, str, dict[str, Any]], bool] = lambda *_: False
-        outer = self
-
-        class Bound(Handler):
-            fake = outer
-
-        class Quiet(ThreadingHTTPServer):
-            address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-
-            def handle_error(self, *_: object) -> None:
-                """A client that leaves is what tests do."""
-
-        self._server = Quiet((host, 0), Bound)
-        self._server.daemon_threads = True
-        if tls is not None:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self.port = self._server.server_address[1]
-        self.host = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
-        self.root = f"{'https' if tls else 'http'}://{self.host}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        super().__init__(Handler, host, tls=tls)
 
     @property
     def url(self) -> str:
         return self.root + self.prefix
-
-    def __enter__(self) -> FakeOpenAI:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def chats(self) -> list[dict[str, Any]]:
         """What was asked for answers, oldest first."""
@@ -90,36 +56,11 @@ class FakeOpenAI:
         return [path for path, _ in list(self.asked)]
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(StreamHandler):
     fake: FakeOpenAI
-    protocol_version = "HTTP/1.1"
-    wbufsize = 0
+    stream_type = "text/event-stream"
 
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def setup(self) -> None:
-        super().setup()
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def do_GET(self) -> None:
-        self._serve({})
-
-    def do_POST(self) -> None:
-        size = int(self.headers.get("content-length") or 0)
-        self._serve(json.loads(self.rfile.read(size) or b"{}"))
-
-    def _serve(self, body: dict[str, Any]) -> None:
-        self.fake.asked.append((self.path, body))
-        self.fake.headers.append({name.lower(): value for name, value in self.headers.items()})
-        try:
-            if not self.fake.fault(self, self.path, body):
-                self._answer(body)
-        except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
-            self.fake.left.append(self.path)
-            self.close_connection = True
-
-    def _answer(self, body: dict[str, Any]) -> None:
+    def answer(self, body: dict[str, Any]) -> None:
         fake = self.fake
         if fake.key and self.headers.get("authorization") != f"Bearer {fake.key}":
             return self.refuse(401, "Incorrect API key provided", "invalid_request_error")
@@ -233,46 +174,14 @@ class Handler(BaseHTTPRequestHandler):
             before, messages = messages[-1]["content"], messages[:-1]
         return question, before, prompt_of(messages) + before
 
-    def reply(self, status: int, body: Any, kind: str = "application/json", **headers: str) -> None:
-        content = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
-        self.send_response(status)
-        for name, value in {"Content-Type": kind, "Content-Length": str(len(content)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(content)
-
     def refuse(self, status: int, text: str, kind: str) -> None:
         self.reply(status, {"error": {"message": text, "type": kind, "code": status}})
-
-    def begin(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
 
     def event(self, piece: dict[str, Any], finish: str | None = None, more: dict[str, Any] | None = None) -> None:
         self.send({"choices": [{"index": 0, "finish_reason": finish, **piece}], **(more or {})})
 
     def send(self, value: Any) -> None:
         self.data(b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n")
-
-    def data(self, content: bytes) -> None:
-        self.wfile.write(f"{len(content):x}\r\n".encode() + content + b"\r\n")
-
-    def end(self) -> None:
-        self.wfile.write(b"0\r\n\r\n")
-
-    def die(self) -> None:
-        """Close the line in the middle of whatever was being said."""
-        self.close_connection = True
-        self.connection.shutdown(socket.SHUT_RDWR)
-
-    def wait(self, seconds: float) -> None:
-        """Take so long, unless the client leaves."""
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            if select.select([self.connection], [], [], min(left, 0.02))[0]:
-                raise BrokenPipeError
 
 
 def prompt_of(messages: list[dict[str, str]]) -> str:

@@ -10,12 +10,11 @@ import msgspec
 
 from backends.base import Message
 from backends.errors import BackendError
-from backends.events import Done
 from backends.openai import OpenAIBackend
 from backends.openai.options import OpenAIOptions
 from tests.backends import talk
 from tests.backends.fake_openai import FakeOpenAI, Handler
-from tests.backends.talk import HELLO, Answer, later, until
+from tests.backends.talk import HELLO, Answer, failing, later, until
 
 __all__ = [
     "HELLO", "HTML", "LONG_TALK", "Answer", "Said", "Talk", "asked", "begun", "failed", "last", "later", "on_chat",
@@ -113,18 +112,10 @@ def on_chat(server: FakeOpenAI, say: Said) -> None:
 
 
 def asked(server: FakeOpenAI, say: Said, **fields: Any) -> tuple[Answer, BackendError]:
-    """Ask into a failure; then see that the next question is answered."""
+    """Let the first chat go wrong, and return what came of it."""
     on_chat(server, say)
-    with Talk(server, **fields) as talking:
-        answer = talking.ask()
-        assert answer.error is not None
-        assert not any(isinstance(event, Done) for event in answer.events)
-        assert answer.error.title
-        assert "\n" not in answer.error.title
-        assert answer.error.hint
-        assert len(answer.error.detail) < 2000
-        assert talking.ask().done.reason == "stop"
-    return answer, answer.error
+    with Talk(server, **fields) as session:
+        return failing(session)
 
 
 def begun(handler: Handler) -> None:

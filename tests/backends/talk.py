@@ -86,6 +86,19 @@ class Talk:
         return answer
 
 
+def failing(session: Talk) -> tuple[Answer, BackendError]:
+    """Ask into a failure; then see that the next question is answered."""
+    answer = session.ask()
+    assert answer.error is not None
+    assert not any(isinstance(event, Done) for event in answer.events)
+    assert answer.error.title
+    assert "\n" not in answer.error.title
+    assert answer.error.hint
+    assert len(answer.error.detail) < 2000
+    assert session.ask().done.reason == "stop"
+    return answer, answer.error
+
+
 def later(seconds: float, action: Callable[[], None]) -> threading.Timer:
     """Do something in another thread."""
     timer = threading.Timer(seconds, action)

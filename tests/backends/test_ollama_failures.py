@@ -21,11 +21,11 @@ from backends.errors import (
     ServerUnreachable,
     Unauthorized,
 )
-from backends.events import Done
 from backends.http import client
 from backends.ollama import OllamaBackend, OllamaOptions, connection
 from tests.backends.fake_ollama import FakeModel, FakeOllama, Handler, said_in
 from tests.backends.ollama_talk import Answer, Talk, failed, later, serving
+from tests.backends.talk import failing
 
 HTML = b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body><h1>nginx</h1></body></html>"
 ENDED = "llama-server process has terminated"
@@ -65,18 +65,10 @@ def on_load(server: FakeOllama, say: Said) -> None:
 
 
 def asked(server: FakeOllama, say: Said) -> tuple[Answer, BackendError]:
-    """Ask into a failure; then see that the next question is answered."""
+    """Let the first chat go wrong, and return what came of it."""
     on_chat(server, say)
-    with Talk(server) as talk:
-        answer = talk.ask()
-        assert answer.error is not None
-        assert not any(isinstance(event, Done) for event in answer.events)
-        assert answer.error.title
-        assert "\n" not in answer.error.title
-        assert answer.error.hint
-        assert len(answer.error.detail) < 2000
-        assert talk.ask().done.reason == "stop"
-    return answer, answer.error
+    with Talk(server) as session:
+        return failing(session)
 
 
 def begun(handler: Handler) -> None:
@@ -175,7 +167,7 @@ def test_a_server_that_dies_in_mid_answer_leaves_what_was_said(server: FakeOllam
 def test_a_server_that_dies_in_mid_line_leaves_what_was_said(server: FakeOllama) -> None:
     def say(handler: Handler) -> None:
         begun(handler)
-        handler.piece(b'{"message": {"role": "assist')
+        handler.data(b'{"message": {"role": "assist')
         handler.die()
 
     answer, _ = asked(server, say)
@@ -190,7 +182,7 @@ def test_a_server_that_dies_in_mid_line_leaves_what_was_said(server: FakeOllama)
 def test_garbage_in_mid_answer_is_a_server_error(server: FakeOllama, line: bytes) -> None:
     def say(handler: Handler) -> None:
         begun(handler)
-        handler.piece(line + b"\n")
+        handler.data(line + b"\n")
         handler.end()
 
     answer, error = asked(server, say)
@@ -276,7 +268,7 @@ def test_a_line_without_an_end_does_not_fill_the_memory(server: FakeOllama, monk
     def say(handler: Handler) -> None:
         begun(handler)
         for _ in range(1000):
-            handler.piece(b"x" * 65536)
+            handler.data(b"x" * 65536)
         handler.end()
 
     answer, error = asked(server, say)
