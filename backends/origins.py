@@ -16,6 +16,7 @@ import msgspec
 
 from backends import paths
 from backends.errors import BadOptions, NewOrigin, Unauthorized
+from backends.packages import install_command
 
 SERVICE = "deepseek-tui"
 """Under this name keys are in the system's keyring, the origin as the user."""
@@ -180,7 +181,7 @@ def _in_keyring(origin: str, work: Any, secret: str = "") -> Any:
     if found:
         return found[0]
     if failed and isinstance(failed[0], ImportError):
-        why, hint = "The package keyring is not installed.", "pip install 'deepseek-tui[keyring]'"
+        why, hint = "The package keyring is not installed.", install_command("keyring>=25")
     else:
         why = f"{type(failed[0]).__name__}: {failed[0]}" if failed else f"It did not answer in {KEYRING_S:g} s."
         why = why.replace(secret, "…") if secret else why

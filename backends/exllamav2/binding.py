@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from backends.errors import NotInstalled
+from backends.packages import install_command
 
-EXTRA = "pip install 'deepseek-tui[exllamav2]'"
+INSTALL = install_command("exllamav2>=0.3.2,<0.4", "tokenizers>=0.20")  # the extra `exllamav2` in pyproject.toml
 _TORCH = "Install PyTorch with CUDA: https://pytorch.org/get-started/locally/"
 _COMPILERS = ("c++", "g++", "clang++")
 _EXTENSION = "exllamav2_ext"
@@ -39,7 +40,7 @@ class Libraries(NamedTuple):
 def find_trouble() -> Trouble:
     """Look for what ExLlamaV2 needs, without importing it: its first import compiles for minutes. Imports PyTorch."""
     _find_own_programs()
-    for package, hint in (("exllamav2", EXTRA), ("torch", _TORCH), ("tokenizers", "pip install tokenizers")):
+    for package, hint in (("exllamav2", INSTALL), ("torch", _TORCH), ("tokenizers", INSTALL)):
         if importlib.util.find_spec(package) is None:
             return Trouble(f"The package {package} is not installed.", hint)
     torch = importlib.import_module("torch")
@@ -85,7 +86,7 @@ def libraries() -> Libraries:
             trouble = find_trouble()
         said = f"{type(error).__name__}: {error}"[:2000]
         detail = f"{trouble.detail} {said}" if trouble.detail else said
-        raise NotInstalled("ExLlamaV2 cannot be imported", detail.strip(), trouble.hint or EXTRA) from error
+        raise NotInstalled("ExLlamaV2 cannot be imported", detail.strip(), trouble.hint or INSTALL) from error
 
 
 def _find_own_programs() -> None:
@@ -104,5 +105,5 @@ def _compiling_trouble() -> Trouble:
     if not any(map(shutil.which, named[:1] or _COMPILERS)):
         return Trouble(f"{_COMPILES} no C++ compiler.", "Install g++.")
     if shutil.which("ninja") is None:
-        return Trouble(f"{_COMPILES} no ninja.", "pip install ninja")
+        return Trouble(f"{_COMPILES} no ninja.", install_command("ninja"))
     return Trouble()

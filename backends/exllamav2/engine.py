@@ -43,7 +43,7 @@ class ExLlamaV2Backend(Backend):
             version = binding.versions()
             detail = "Its kernels are compiled at the first start: some minutes." if binding.must_compile() else ""
         except Exception as error:  # noqa: BLE001 - whatever PyTorch does, this only tells of it
-            return Availability(ready=False, detail=f"{type(error).__name__}: {error}"[:2000], hint=binding.EXTRA)
+            return Availability(ready=False, detail=f"{type(error).__name__}: {error}"[:2000], hint=binding.INSTALL)
         return Availability(True, version, True, detail, capabilities=_CAPABILITIES)
 
     def load(

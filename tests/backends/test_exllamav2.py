@@ -293,9 +293,9 @@ def without(patch: pytest.MonkeyPatch, *names: str) -> None:
 @pytest.mark.parametrize(
     ("missing", "detail", "hint"),
     [
-        ("exllamav2", "The package exllamav2 is not installed", "deepseek-tui[exllamav2]"),
+        ("exllamav2", "The package exllamav2 is not installed", "-m pip install 'exllamav2>="),
         ("torch", "The package torch is not installed", "pytorch.org"),
-        ("tokenizers", "The package tokenizers is not installed", "pip install tokenizers"),
+        ("tokenizers", "The package tokenizers is not installed", "tokenizers>="),
     ],
 )
 def test_a_missing_package_is_named(

@@ -344,7 +344,7 @@ def test_without_the_package_the_way_to_install_it_is_told(ring: Ring, monkeypat
     monkeypatch.setitem(sys.modules, "keyring", None)
     error = refused()
     assert "not installed" in error.detail
-    assert error.hint == "pip install 'deepseek-tui[keyring]'"
+    assert error.hint == f"{sys.executable} -m pip install 'keyring>=25'"
 
 
 @pytest.mark.parametrize("trouble", [RuntimeError("no desktop"), keyring.errors.KeyringLocked("no desktop")])
