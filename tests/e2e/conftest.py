@@ -16,6 +16,8 @@ import pexpect
 import pyte
 import pytest
 
+from tests.conftest import processes_of
+
 KEYS = {
     "enter": "\r", "esc": "\x1b", "tab": "\t", "f1": "\x1bOP", "f2": "\x1bOQ", "f3": "\x1bOR", "f4": "\x1bOS",
     "f5": "\x1b[15~", "f6": "\x1b[17~", "f7": "\x1b[18~", "end": "\x1b[F", "home": "\x1b[H", "up": "\x1b[A",
@@ -114,9 +116,16 @@ def terminal(home: Path) -> Iterator[Callable[..., Terminal]]:
         if one.child.isalive():
             one.child.kill(signal.SIGHUP)
             one.child.wait()
-    for pid in host_pids():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
+    # Not by their locks: a host that was just being started has none yet.
+    deadline, own = time.monotonic() + 1.5, Path(os.environ["DEEPSEEK_TUI_HOME"])
+    while time.monotonic() < deadline:
+        left = [pid for pid, command in processes_of(own).items() if "backends.host" in command]
+        if not left:
+            break
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        time.sleep(0.1)
 
 
 def host_pids() -> list[int]:
