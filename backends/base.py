@@ -17,6 +17,7 @@ from backends.events import ChatEvent, LoadProgress
 
 Role = Literal["system", "user", "assistant"]
 ReasoningStyle = Literal["auto", "think-tags", "none"]
+Place = Literal["process", "machine", "elsewhere"]
 Capability = Literal["continue", "exact_tokens", "seed", "prefix_reuse", "answer_now"]
 """What a backend may be able to do: go on with a partial answer, count tokens exactly, give the same answer for the
 same seed, keep a conversation's state for its next question, close a thought when asked to (`Cancel.hurried`)."""
@@ -107,7 +108,8 @@ class Loaded(msgspec.Struct, frozen=True):
     output layer is named apart.
     `vram_bytes` is what of the model a server says to hold on its cards. `capabilities` are what can be done with this
     very model: None is what the backend's `check` says.
-    `notes` are sentences for the user, such as a context that had to be rounded.
+    `notes` are sentences for the user, such as a context that had to be rounded. `place` says whose energy its answers
+    take: that of this process, of another on this machine, or of a machine elsewhere.
     """
 
     context: int | None
@@ -121,6 +123,7 @@ class Loaded(msgspec.Struct, frozen=True):
     device: str = ""
     notes: tuple[str, ...] = ()
     capabilities: tuple[str, ...] | None = None
+    place: Place = "process"
 
 
 class Cancel:

@@ -79,19 +79,62 @@ class Timings(msgspec.Struct, frozen=True):
     tokens_per_second: float | None = None
 
 
+class DeviceEnergy(msgspec.Struct, frozen=True):
+    """Joules of one device over one answer, by what they were for, to the microjoule.
+
+    `source` is how they are known, such as "NVML energy counter"; `measured` is False for an estimate. `settle_j` went
+    into getting ready for the question. Of all of them, `idle_j` would have been drawn by the idle device in the same
+    time; None where its idle draw is not known yet. Of `missing_s` seconds nothing is known, and nothing is counted.
+    """
+
+    device: str
+    source: str
+    measured: bool
+    load_j: float = 0.0
+    settle_j: float = 0.0
+    prefill_j: float = 0.0
+    decode_j: float = 0.0
+    idle_j: float | None = None
+    missing_s: float = 0.0
+
+    @property
+    def joules(self) -> float:
+        return self.load_j + self.settle_j + self.prefill_j + self.decode_j
+
+
 class Energy(msgspec.Struct, frozen=True):
-    """Joules of one answer and how they are known: measured or estimated."""
+    """Joules of one answer, on the devices' side of the power supply, and how they are known.
+
+    `source` is "measured", "estimated", or "partly estimated" where devices differ. `idle_joules` is the share that
+    idle devices would have drawn too, None where it is unknown for one of them. `notes` say what is missing.
+    """
 
     joules: float
     source: str
+    idle_joules: float | None = None
+    devices: tuple[DeviceEnergy, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Metered(msgspec.Struct, frozen=True, tag="metered"):
+    """The energy of an answer up to now, told about once a second, and the watts drawn at the moment."""
+
+    energy: Energy
+    watts: float | None = None
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """Money for one answer, in `currency` (an ISO 4217 code), and where its price is from."""
+    """Money for one answer, in `currency` (an ISO 4217 code), and where its price is from.
+
+    `source` is "preset" for a price per token, "tariff" for electricity at the user's tariff, "assumed tariff" for
+    electricity at ours. `electricity` and `hardware` are the parts of `amount` of a machine of one's own.
+    """
 
     amount: float
     currency: str
     source: str
+    electricity: float | None = None
+    hardware: float | None = None
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):

@@ -24,7 +24,8 @@ class Gpu(msgspec.Struct, frozen=True):
     """One card. Bytes of its own memory; `used_bytes` is everybody's use, `ours_bytes` that of our processes.
 
     `index` counts within the driver. `ours_bytes` is None where it was not asked for or the driver does not tell.
-    `driver` is the driver's name and version.
+    `driver` is the driver's name and version. `busy` is the share of time, 0…1, in which it computed; `throttled` are
+    reasons why it runs slower than it could. What the driver does not tell is None, or empty.
     """
 
     index: int
@@ -34,6 +35,11 @@ class Gpu(msgspec.Struct, frozen=True):
     free_bytes: int
     ours_bytes: int | None = None
     driver: str = ""
+    busy: float | None = None
+    watts: float | None = None
+    watts_limit: float | None = None
+    celsius: float | None = None
+    throttled: tuple[str, ...] = ()
 
 
 class GpuReading(msgspec.Struct, frozen=True):

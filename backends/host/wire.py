@@ -12,7 +12,7 @@ import msgspec
 
 from backends.base import ChatRequest, Loaded, Message
 from backends.errors import ErrorInfo
-from backends.events import Done, LoadProgress, PromptProgress, Reasoning, Text
+from backends.events import Done, LoadProgress, Metered, PromptProgress, Reasoning, Text
 from backends.fitting import Fit
 
 PROTOCOL = 1
@@ -142,7 +142,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     error: ErrorInfo
 
 
-AnswerEvent = PromptProgress | Reasoning | Text | Done | Failed
+AnswerEvent = PromptProgress | Reasoning | Text | Metered | Done | Failed
 
 
 class Record(msgspec.Struct, frozen=True, tag="record"):
