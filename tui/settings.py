@@ -20,6 +20,7 @@ from backends.origins import Origin, origin_of
 from presets.checking import checked
 from presets.problems import PresetError, printable, shown_path
 from presets.toml_lines import key_lines, line_of
+from tui.chat.bill import Rates
 
 MAX_BYTES = 64 * 1024
 _VARIABLE = "DEEPSEEK_TUI_"
@@ -30,13 +31,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the user chose. `preset` None takes the last one used, `theme` "" the one that suits the terminal.
 
     `keep_alive_s` is how long a model stays loaded after its last client, where its preset does not say. `origins` are
-    the servers that conversations may be sent to, with their keys.
+    the servers that conversations may be sent to, with their keys. `bill` is what electricity and hardware cost.
     """
 
     preset: str | None = None
     keep_alive_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = KEEP_ALIVE_S
     theme: str = ""
     origins: dict[str, Origin] = {}
+    bill: Rates = Rates()
 
 
 class SettingsError(Problem):
@@ -72,6 +74,14 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     return settings
 
 
+def rates() -> Rates:
+    """Return what energy costs. Settings that cannot be read are told about elsewhere: here they count as unset."""
+    try:
+        return load_settings({}).bill
+    except SettingsError:
+        return Rates()
+
+
 def save_settings(settings: Settings) -> None:
     """Write the file, whole or not at all; defaults are left out. Raises SettingsError."""
     import tomli_w
@@ -82,6 +92,8 @@ def save_settings(settings: Settings) -> None:
         for field in Settings.__struct_fields__
         if (value := getattr(settings, field)) != getattr(default, field)
     }
+    if settings.bill != default.bill:
+        table["bill"] = _written(settings.bill)
     if settings.origins:
         table["origins"] = {name: _written(origin) for name, origin in settings.origins.items()}
     _write(tomli_w.dumps(table))
@@ -125,9 +137,10 @@ def remove_origin(origin: str) -> bool:
         return True
 
 
-def _written(origin: Origin) -> dict[str, Any]:
-    default = Origin()
-    return {field: v for field in Origin.__struct_fields__ if (v := getattr(origin, field)) != getattr(default, field)}
+def _written(table: Origin | Rates) -> dict[str, Any]:
+    """Return what of a table differs from its defaults."""
+    default = type(table)()
+    return {field: v for field in table.__struct_fields__ if (v := getattr(table, field)) != getattr(default, field)}
 
 
 @contextlib.contextmanager
@@ -207,9 +220,14 @@ def _checked(place: str, table: dict[str, Any], text: str = "") -> Settings:
         raise SettingsError(place, what, key=error.key, line=line, hint=error.hint) from error
     for name in settings.origins:
         _check_origin(place, name, text)
-    if not math.isfinite(settings.keep_alive_s):
-        line = line_of(key_lines(text), ("keep_alive_s",)) if text else None
-        raise SettingsError(place, "wrong value: expected seconds", key="keep_alive_s", line=line)
+    # msgspec lets a TOML nan through every bound.
+    figures: dict[tuple[str, ...], object] = {("keep_alive_s",): settings.keep_alive_s}
+    figures |= {("bill", name): getattr(settings.bill, name) for name in settings.bill.__struct_fields__}
+    for path, value in figures.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            line = line_of(key_lines(text), path) if text else None
+            what = "wrong value: expected seconds" if path == ("keep_alive_s",) else "wrong value: expected a number"
+            raise SettingsError(place, what, key=".".join(path), line=line)
     return settings
 
 

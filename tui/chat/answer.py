@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from backends.base import Partial
 from backends.errors import ErrorInfo
-from backends.events import Done, PromptProgress, Reasoning, Text
+from backends.events import Cost, Done, Energy, Metered, PromptProgress, Reasoning, Text, Timings, Usage
 from backends.host.wire import Failed, Record
 from tui.chat.loops import Repetition
 
@@ -27,12 +27,14 @@ class Answer:
         self.reasoning_tokens = 0
         self.tokens = 0
         self.prompt: PromptProgress | None = None
+        self.metered: Metered | None = None
         self.done: Done | None = None
         self.failed: ErrorInfo | None = None
         self.thinking = bool(before and before.thinking)
         self._repetition = Repetition()
         self._recent: deque[tuple[float, int]] = deque()
         self._recent_tokens = 0
+        self._first_s: float | None = None
         self._thought_from: float | None = None
         self._thought_to: float | None = None
         self.last_s = 0.0
@@ -86,6 +88,35 @@ class Answer:
             return self.done.usage.context_tokens
         return self.prompt.total + self.tokens if self.prompt else None
 
+    @property
+    def energy(self) -> Energy | None:
+        """The joules of this answer up to now; of one that was cut off, those that were told about."""
+        if self.done is not None and self.done.energy is not None:
+            return self.done.energy
+        return self.metered.energy if self.metered is not None else None
+
+    @property
+    def paid(self) -> Cost | None:
+        """What its server charges; None where it costs what its energy costs."""
+        return self.done.cost if self.done is not None else None
+
+    @property
+    def usage(self) -> Usage | None:
+        """Its tokens as the engine counted them; of one that was cut off, as far as they came."""
+        if self.done is not None:
+            return self.done.usage
+        if self.prompt is None and not self.tokens:
+            return None
+        total, cached = (self.prompt.total or None, self.prompt.cached) if self.prompt else (None, None)
+        return Usage(total, cached if total else None, self.reasoning_tokens, self.tokens)
+
+    @property
+    def timings(self) -> Timings | None:
+        """Its seconds; of one that was cut off only those from its first token on."""
+        if self.done is not None:
+            return self.done.timings
+        return Timings(decode_s=self.last_s - self._first_s) if self._first_s is not None else None
+
     def take(self, record: Record) -> None:
         """Add the next record; one that was taken before is passed over."""
         if record.seq < self.records:
@@ -113,6 +144,8 @@ class Answer:
                 self._text.append(text)
                 self._repetition.feed(text)
                 self._count(record.at_s, tokens)
+            case Metered():
+                self.metered = record.event
             case Done():
                 self._end_thought(record.at_s, still_thinking=self.thinking)
                 self.done = record.event
@@ -124,6 +157,8 @@ class Answer:
         if not tokens:
             return  # Text that was put in, or none: no token came.
         self.tokens += tokens
+        if self._first_s is None:
+            self._first_s = at_s
         self._recent.append((at_s, tokens))
         self._recent_tokens += tokens
         while self._recent and self._recent[0][0] < at_s - RATE_WINDOW_S:

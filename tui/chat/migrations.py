@@ -60,4 +60,53 @@ MIGRATIONS = (
         "where sending to the model begins",
         ("ALTER TABLE message ADD COLUMN context_start TEXT",),
     ),
+    Migration(
+        "receipts",
+        (
+            """
+            CREATE TABLE receipt (
+                id TEXT PRIMARY KEY,
+                kind TEXT NOT NULL CHECK (kind IN ('answer', 'summary', 'loading')),
+                at REAL NOT NULL,
+                conversation TEXT REFERENCES conversation (id) ON DELETE SET NULL,
+                message TEXT REFERENCES message (id) ON DELETE SET NULL,
+                preset TEXT,
+                backend TEXT,
+                model TEXT,
+                prompt_tokens INTEGER,
+                cached_tokens INTEGER,
+                reasoning_tokens INTEGER,
+                output_tokens INTEGER,
+                load_s REAL,
+                prefill_s REAL,
+                decode_s REAL,
+                energy_uj INTEGER,
+                idle_uj INTEGER,
+                energy TEXT,
+                money_nano INTEGER,
+                currency TEXT,
+                cost TEXT
+            ) STRICT
+            """,
+            "CREATE INDEX receipt_by_time ON receipt (at)",
+            "CREATE INDEX receipt_by_conversation ON receipt (conversation)",
+            "CREATE INDEX receipt_by_message ON receipt (message)",
+            # Answers from before receipts: their tokens and times were kept with them.
+            """
+            INSERT INTO receipt (
+                id, kind, at, conversation, message, preset, backend, model, prompt_tokens, cached_tokens,
+                reasoning_tokens, output_tokens, load_s, prefill_s, decode_s, money_nano, currency, cost
+            )
+            SELECT
+                id, 'answer', COALESCE(finished_at, created_at), conversation, id, preset, backend, model,
+                json_extract(usage, '$.prompt_tokens'), json_extract(usage, '$.cached_tokens'),
+                json_extract(usage, '$.reasoning_tokens'), json_extract(usage, '$.output_tokens'),
+                CAST(json_extract(timings, '$.load_s') AS REAL), CAST(json_extract(timings, '$.prefill_s') AS REAL),
+                CAST(json_extract(timings, '$.decode_s') AS REAL),
+                CAST(ROUND((json_extract(cost, '$.amount')) * 1e9) AS INTEGER), json_extract(cost, '$.currency'), cost
+            FROM message
+            WHERE role = 'assistant' AND state != 'streaming' AND usage IS NOT NULL
+            """,
+        ),
+    ),
 )

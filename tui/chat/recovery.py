@@ -6,7 +6,8 @@ import contextlib
 
 from backends.host import spool
 from tui.chat.answer import Answer, fold
-from tui.chat.store import Store, StoreError
+from tui.chat.store import Store
+from tui.chat.stored import StoreError
 
 
 def take_in(store: Store, answer: str) -> bool:

@@ -15,7 +15,7 @@ from tui.chat import overflow, summary
 from tui.chat.answer import Answer
 from tui.chat.link import Link
 from tui.chat.overflow import Overflow
-from tui.chat.store import StoredMessage
+from tui.chat.stored import StoredMessage
 from tui.chat.summary import Summarising
 from tui.chat.target import Target
 

@@ -21,7 +21,8 @@ from tui.chat.history import history, last_question
 from tui.chat.link import Link
 from tui.chat.overflow import Room, room
 from tui.chat.remedies import Again, Remedies
-from tui.chat.store import Conversation, Store, StoredMessage, StoreError, new_id
+from tui.chat.store import Store
+from tui.chat.stored import Conversation, StoredMessage, StoreError, new_id
 from tui.chat.target import Target
 
 SAVE_AGAIN_S = 2.0
@@ -49,8 +50,7 @@ class Session:
         self.answering: StoredMessage | None = None
         self.problem: Problem | None = None
         self.failure: ErrorInfo | None = None
-        self.unsaved = ""
-        self.note = ""
+        self.unsaved = self.note = ""
         self.hurried = False
         self._changed = changed
         self._link = Link(changed, self._lost, self._fail, self._tell_spool)
@@ -260,8 +260,8 @@ class Session:
             work.add_done_callback(turn.abandon)
             raise
         row, before = begun.row, begun.row.partial
-        messages = history(begun.branch[:-1]).messages
-        request = ChatRequest(messages, target.sampling, target.reasoning, before, begun.conversation.id)
+        sent = history(begun.branch[:-1]).messages
+        request = ChatRequest(sent, target.sampling, target.reasoning, before, begun.conversation.id)
         self.conversation, self.branch = begun.conversation, begun.branch
         self.remedies.drop()
         self._start(row, before, self._generate(row, request, begun.descriptor, target), target)

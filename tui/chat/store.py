@@ -13,108 +13,46 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from backends import paths
 from backends.base import Partial
-from backends.errors import EngineDied, ErrorInfo, Problem
-from backends.events import Cost, Energy, Timings, Usage
+from backends.errors import EngineDied
+from backends.events import Timings
+from tui.chat import receipts
 from tui.chat.answer import Answer
+from tui.chat.bill import Rates, own_cost
 from tui.chat.migrations import MIGRATIONS
+from tui.chat.receipts import Receipt
+from tui.chat.stored import (
+    Asked,
+    Conversation,
+    State,
+    StoredMessage,
+    StoreError,
+    json_or_none,
+    message_of,
+    new_id,
+    storable,
+    store_error,
+    title_from,
+)
 
 BUSY_S = 10.0
-TITLE_CHARACTERS = 60
-
-State = Literal["streaming", "done", "stopped", "interrupted", "failed"]
-
-
-class StoreError(Problem):
-    """The conversations cannot be read or written."""
-
-
-class Conversation(msgspec.Struct, frozen=True):
-    """One conversation. Times are Unix seconds; `head` is the last message of the branch shown."""
-
-    id: str
-    title: str
-    created_at: float
-    updated_at: float
-    preset: str | None
-    head: str | None
-
-
-class StoredMessage(msgspec.Struct, frozen=True):
-    """One message of the tree. `reason` is why an answer ended; figures are None where unknown.
-
-    `context_start` says that sending to the model begins here: with the summary that stands for what came before, or
-    "" if nothing does; None where it does not begin here.
-    """
-
-    id: str
-    conversation: str
-    parent: str | None
-    role: Literal["system", "user", "assistant"]
-    text: str
-    reasoning: str
-    state: State
-    reason: str | None
-    preset: str | None
-    backend: str | None
-    model: str | None
-    created_at: float
-    finished_at: float | None
-    usage: Usage | None
-    timings: Timings | None
-    thought_s: float | None
-    energy: Energy | None
-    cost: Cost | None
-    error: ErrorInfo | None
-    context_start: str | None = None
-
-    @property
-    def partial(self) -> Partial | None:
-        """What of this answer there is, to go on with; None if there is nothing."""
-        if not (self.text or self.reasoning):
-            return None
-        return Partial(self.reasoning, self.text, thinking=bool(self.reasoning) and not self.text)
-
-
-class Asked(msgspec.Struct, frozen=True):
-    """Who is to answer: what `begin` writes into the answer's row."""
-
-    preset: str
-    backend: str
-    model: str
-
-
-_JSON_COLUMNS: dict[str, Any] = {
-    "usage": Usage | None,
-    "timings": Timings | None,
-    "energy": Energy | None,
-    "cost": Cost | None,
-    "error": ErrorInfo | None,
-}
-
-
-def new_id() -> str:
-    """Return an id that no other client makes: 24 hexadecimal digits."""
-    return os.urandom(12).hex()
-
-
-def title_from(text: str) -> str:
-    """Return a conversation's first title: the question's first line, shortened."""
-    first = next((line.strip() for line in text.splitlines() if line.strip()), "New chat")
-    return first if len(first) <= TITLE_CHARACTERS else first[: TITLE_CHARACTERS - 1].rstrip() + "…"
 
 
 class Store:
     """The database. Methods block for milliseconds, may be called from any thread, and raise StoreError."""
 
-    def __init__(self, path: Path | None = None, busy_s: float = BUSY_S) -> None:
-        """Open the conversations, made or migrated if need be; `busy_s` is how long to wait for another writer."""
+    def __init__(self, path: Path | None = None, busy_s: float = BUSY_S, rates: Rates | None = None) -> None:
+        """Open the conversations, made or migrated if need be; `busy_s` is how long to wait for another writer.
+
+        `rates` are what energy costs that is taken in here.
+        """
         self.path = path or paths.database()
+        self.rates = rates or Rates()
         self._lock = threading.RLock()
         with self._errors():
             paths.private(self.path.parent)
@@ -158,7 +96,7 @@ class Store:
             """,
             conversation,
         )
-        return [_message(row) for row in rows]
+        return [message_of(row) for row in rows]
 
     def count(self) -> int:
         """Return how many conversations there are."""
@@ -181,7 +119,16 @@ class Store:
 
     def message(self, message: str) -> StoredMessage | None:
         rows = self._rows("SELECT * FROM message WHERE id = ?", message)
-        return _message(rows[0]) if rows else None
+        return message_of(rows[0]) if rows else None
+
+    def receipts(self, since: float | None = None, until: float | None = None) -> list[Receipt]:
+        """Return what was taken from `since` on and before `until`, in Unix seconds, oldest first."""
+        rows = self._rows(
+            "SELECT * FROM receipt WHERE (?1 IS NULL OR at >= ?1) AND (?2 IS NULL OR at < ?2) ORDER BY at, id",
+            since,
+            until,
+        )
+        return [receipts.of_row(row) for row in rows]
 
     def streaming(self) -> list[str]:
         """Return the ids of all answers that no one has finished yet."""
@@ -195,7 +142,7 @@ class Store:
 
     def begin(self, answer: str, asked: Asked, text: str, conversation: str | None = None) -> StoredMessage:
         """Commit a question and the empty answer to it; return the answer's row. Starts a conversation if None."""
-        now, question, text = time.time(), new_id(), _storable(text)
+        now, question, text = time.time(), new_id(), storable(text)
         with self._transaction() as db:
             if conversation is None:
                 conversation, head = new_id(), None
@@ -229,7 +176,7 @@ class Store:
         """
         with self._transaction() as db:
             for message, summary in (starts or {}).items():
-                kept = None if summary is None else _storable(summary)
+                kept = None if summary is None else storable(summary)
                 db.execute("UPDATE message SET context_start = ? WHERE id = ?", (kept, message))
             if db.execute("SELECT 1 FROM message WHERE id = ?", (question.id,)).fetchone() is None:
                 raise StoreError("This chat was deleted", repr(question.conversation), "Start a new one.")
@@ -244,31 +191,41 @@ class Store:
             state = "stopped" if result.done.reason == "stopped" else "done"
         done = result.done
         now = time.time()
+        cost = result.paid or own_cost(result.energy, result.timings, self.rates)
         with self._transaction() as db:
             changed = db.execute(
                 "UPDATE message SET text = ?, reasoning = ?, state = ?, reason = ?, finished_at = ?, usage = ?,"
                 " timings = ?, thought_s = ?, energy = ?, cost = ?, error = ? WHERE id = ? AND state = 'streaming'",
                 (
-                    _storable(result.text),
-                    _storable(result.reasoning),
+                    storable(result.text),
+                    storable(result.reasoning),
                     state,
                     done.reason if done else None,
                     now,
-                    _json(done.usage if done else None),
-                    _json(done.timings if done else None),
+                    json_or_none(done.usage if done else None),
+                    json_or_none(done.timings if done else None),
                     result.thought_s,
-                    _json(done.energy if done else None),
-                    _json(done.cost if done else None),
-                    _json(result.failed),
+                    json_or_none(result.energy),
+                    json_or_none(cost),
+                    json_or_none(result.failed),
                     answer,
                 ),
             ).rowcount
             if changed:
-                db.execute(
-                    "UPDATE conversation SET updated_at = ? WHERE id = (SELECT conversation FROM message WHERE id = ?)",
-                    (now, answer),
-                )
+                row = message_of(db.execute("SELECT * FROM message WHERE id = ?", (answer,)).fetchone())
+                db.execute("UPDATE conversation SET updated_at = ? WHERE id = ?", (now, row.conversation))
+                self._keep_receipt(db, row, result, now)
         return changed > 0
+
+    def keep(self, one: Receipt) -> bool:
+        """Commit a receipt that belongs to no answer; say whether it is new. Money is added if there is none."""
+        if one.cost is None and one.energy is not None:
+            timings = Timings(one.load_s, one.prefill_s, one.decode_s)
+            priced = own_cost(one.energy, timings, self.rates)
+            again = receipts.receipt(one.id, one.kind, one.at, None, None, one.energy, priced)
+            one = msgspec.structs.replace(one, money_nano=again.money_nano, currency=again.currency, cost=again.cost)
+        with self._transaction() as db:
+            return receipts.insert(db, one)
 
     def delete(self, conversation: str) -> list[str]:
         """Delete a conversation with all its branches; return the ids of its messages.
@@ -288,6 +245,12 @@ class Store:
         return [row["id"] for row in rows]
 
     # Inside.
+
+    def _keep_receipt(self, db: sqlite3.Connection, row: StoredMessage, result: Answer, now: float) -> None:
+        one = receipts.receipt(row.id, "answer", now, result.usage, result.timings, result.energy, row.cost)
+        if one.says_something:
+            where = {"conversation": row.conversation, "message": row.id, "preset": row.preset}
+            receipts.insert(db, msgspec.structs.replace(one, **where, backend=row.backend, model=row.model))
 
     def _insert_answer(
         self,
@@ -310,7 +273,7 @@ class Store:
             "UPDATE conversation SET head = ?, updated_at = ?, preset = ? WHERE id = ?",
             (answer, now, asked.preset, conversation),
         )
-        return _message(db.execute("SELECT * FROM message WHERE id = ?", (answer,)).fetchone())
+        return message_of(db.execute("SELECT * FROM message WHERE id = ?", (answer,)).fetchone())
 
     def _migrate(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -352,46 +315,10 @@ class Store:
             try:
                 yield
             except sqlite3.DatabaseError as error:
-                raise _store_error(self.path, error) from error
+                raise store_error(self.path, error) from error
             except OSError as error:
                 raise StoreError(
                     "The conversations cannot be written",
                     f"{self.path}: {error.strerror}",
                     "Check the folder's owner and the free space.",
                 ) from error
-
-
-def _store_error(path: Path, error: sqlite3.DatabaseError) -> StoreError:
-    text = str(error)
-    if "locked" in text:
-        hint = "Another program holds the database; end it and try again."
-    elif "full" in text:
-        hint = "Make room on the disk; nothing already saved is lost."
-    elif "malformed" in text or "not a database" in text:
-        hint = "Keep a copy of the file; move it away to begin with an empty one."
-    elif "readonly" in text:
-        hint = "Check the owner and the permissions of the file and its folder."
-    else:
-        hint = "Nothing already saved is lost. Try again."
-    return StoreError("The conversations cannot be used", f"{path}: {text}", hint)
-
-
-def _message(row: sqlite3.Row) -> StoredMessage:
-    values = dict(row)
-    for column, kind in _JSON_COLUMNS.items():
-        if values[column] is not None:
-            values[column] = msgspec.json.decode(values[column], type=kind)
-    return StoredMessage(**values)
-
-
-def _storable(text: str) -> str:
-    """Return `text` as UTF-8 can hold it: lone surrogates (undecodable bytes of a command line) become U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
-def _json(value: object) -> str | None:
-    return None if value is None else msgspec.json.encode(value).decode()

@@ -14,7 +14,7 @@ from tui.chat import turn
 from tui.chat.answer import Answer
 from tui.chat.history import history
 from tui.chat.overflow import Overflow
-from tui.chat.store import StoredMessage, new_id
+from tui.chat.stored import StoredMessage, new_id
 from tui.chat.target import Target
 
 WORDS = 300

@@ -16,7 +16,8 @@ from backends.host.client import HostClient, HostEnded
 from backends.host.wire import Failed, HostSpec, Record
 from tui.chat import recovery
 from tui.chat.answer import Answer
-from tui.chat.store import Conversation, Store, StoredMessage, StoreError
+from tui.chat.store import Store
+from tui.chat.stored import Conversation, StoredMessage, StoreError
 
 ATTACH_POLL_S = 0.2
 ENDED_RETRIES = 3

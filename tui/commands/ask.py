@@ -58,9 +58,9 @@ def _ask(arguments: argparse.Namespace) -> int:
     from tui.commands.asking import Asking
     from tui.commands.choice import choose
     from tui.commands.printing import JsonPrinter, Printer, TextPrinter
-    from tui.settings import load_settings
+    from tui.settings import load_settings, rates
 
-    store = None if arguments.no_save else Store()
+    store = None if arguments.no_save else Store(rates=rates())
     try:
         target = choose(arguments.preset, arguments.backend, load_settings(), store)
         if target.server:

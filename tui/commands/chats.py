@@ -14,8 +14,10 @@ from backends.titles import backend_title
 from tui.chat import forgetting, recovery
 from tui.chat.answer import fold
 from tui.chat.clean import clean_line
-from tui.chat.store import Conversation, Store, StoredMessage, StoreError
+from tui.chat.store import Store
+from tui.chat.stored import Conversation, StoredMessage, StoreError
 from tui.commands import output, parser, table
+from tui.settings import rates
 
 LIMIT = 20
 ID_DIGITS = 8
@@ -61,7 +63,7 @@ def configure(subparser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """List, show or delete; return the exit status. Raises Problem."""
-    store = Store()
+    store = Store(rates=rates())
     try:
         recovery.take_in_all(store)
         if arguments.action == "show":

@@ -21,7 +21,8 @@ from backends.events import Done, Text
 from backends.host import spool
 from backends.host.wire import Record, encode
 from tui.chat import recovery
-from tui.chat.store import Asked, Store, StoreError
+from tui.chat.store import Store
+from tui.chat.stored import Asked, StoreError
 
 ASKED = Asked("p", "echo", "m")
 

@@ -18,7 +18,8 @@ from backends.errors import EngineDied, OutOfMemory, Problem
 from backends.host import launch, spool
 from tui.chat import session as module
 from tui.chat.session import Session
-from tui.chat.store import Store, StoreError
+from tui.chat.store import Store
+from tui.chat.stored import StoreError
 
 SLOW = {"text": "word " * 400, "tokens_per_second": 60.0}
 

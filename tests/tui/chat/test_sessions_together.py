@@ -18,7 +18,7 @@ from backends.host.wire import Unsaved
 from tui.chat import session as module
 from tui.chat.answer import fold
 from tui.chat.session import Session
-from tui.chat.store import StoreError
+from tui.chat.stored import StoreError
 
 COUNT = " ".join(str(number) for number in range(60))
 

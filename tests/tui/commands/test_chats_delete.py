@@ -13,7 +13,8 @@ import pexpect
 
 from backends import chat_states, paths
 from backends.host import spool
-from tui.chat.store import Asked, Store, new_id
+from tui.chat.store import Store
+from tui.chat.stored import Asked, new_id
 
 if TYPE_CHECKING:
     from tests.tui.commands.conftest import Run, Start, Write

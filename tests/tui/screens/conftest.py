@@ -14,7 +14,8 @@ from backends.hardware.sampler import GpuSampler
 from backends.host.wire import Record
 from tui.app import DeepseekApp
 from tui.chat.answer import Answer, fold
-from tui.chat.store import Asked, Store, new_id
+from tui.chat.store import Store
+from tui.chat.stored import Asked, new_id
 from tui.screens.chat import ChatScreen
 from tui.screens.chat.start import Wish
 

@@ -8,7 +8,7 @@ from backends.host.wire import Status
 from backends.titles import backend_title
 from tui.chat.answer import Answer
 from tui.chat.session import Session
-from tui.chat.store import StoredMessage
+from tui.chat.stored import StoredMessage
 from tui.chat.target import Target
 from tui.screens.chat.figures import DASH, bar, count
 

@@ -8,7 +8,7 @@ from presets.catalog import Catalog
 from presets.plan import outlook
 from presets.schema import PresetEntry, source_for
 from presets.sources import locate, parse
-from tui.chat.store import Conversation
+from tui.chat.stored import Conversation
 from tui.widgets.sidebar import ChatLine, PresetLine
 
 

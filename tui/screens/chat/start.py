@@ -11,7 +11,8 @@ from backends.errors import Problem
 from presets.catalog import Catalog, load_catalog
 from tui.chat import recovery
 from tui.chat.session import Change, Session
-from tui.chat.store import Conversation, Store
+from tui.chat.store import Store
+from tui.chat.stored import Conversation
 from tui.chat.target import Target, choose
 from tui.settings import Settings, load_settings
 
@@ -48,7 +49,7 @@ async def begin(wish: Wish, changed: Callable[[Change], None]) -> Begun:
     catalog = await asyncio.to_thread(load_catalog)
     session, chat = None, None
     try:
-        store = await asyncio.to_thread(Store)
+        store = await asyncio.to_thread(Store, rates=settings.bill)
         await asyncio.to_thread(recovery.take_in_all, store)
         chat = await asyncio.to_thread(_chat, store, wish)
         session = Session(store, changed)

@@ -1,0 +1,133 @@
+"""What the store holds, as values: conversations, messages, and how a message's row is read and written."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from backends.base import Partial
+from backends.errors import ErrorInfo, Problem
+from backends.events import Cost, Energy, Timings, Usage
+
+TITLE_CHARACTERS = 60
+
+State = Literal["streaming", "done", "stopped", "interrupted", "failed"]
+
+
+class StoreError(Problem):
+    """The conversations cannot be read or written."""
+
+
+class Conversation(msgspec.Struct, frozen=True):
+    """One conversation. Times are Unix seconds; `head` is the last message of the branch shown."""
+
+    id: str
+    title: str
+    created_at: float
+    updated_at: float
+    preset: str | None
+    head: str | None
+
+
+class StoredMessage(msgspec.Struct, frozen=True):
+    """One message of the tree. `reason` is why an answer ended; figures are None where unknown.
+
+    `context_start` says that sending to the model begins here: with the summary that stands for what came before, or
+    "" if nothing does; None where it does not begin here.
+    """
+
+    id: str
+    conversation: str
+    parent: str | None
+    role: Literal["system", "user", "assistant"]
+    text: str
+    reasoning: str
+    state: State
+    reason: str | None
+    preset: str | None
+    backend: str | None
+    model: str | None
+    created_at: float
+    finished_at: float | None
+    usage: Usage | None
+    timings: Timings | None
+    thought_s: float | None
+    energy: Energy | None
+    cost: Cost | None
+    error: ErrorInfo | None
+    context_start: str | None = None
+
+    @property
+    def partial(self) -> Partial | None:
+        """What of this answer there is, to go on with; None if there is nothing."""
+        if not (self.text or self.reasoning):
+            return None
+        return Partial(self.reasoning, self.text, thinking=bool(self.reasoning) and not self.text)
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """Who is to answer: what `begin` writes into the answer's row."""
+
+    preset: str
+    backend: str
+    model: str
+
+
+_JSON_COLUMNS: dict[str, Any] = {
+    "usage": Usage | None,
+    "timings": Timings | None,
+    "energy": Energy | None,
+    "cost": Cost | None,
+    "error": ErrorInfo | None,
+}
+
+
+def new_id() -> str:
+    """Return an id that no other client makes: 24 hexadecimal digits."""
+    return os.urandom(12).hex()
+
+
+def title_from(text: str) -> str:
+    """Return a conversation's first title: the question's first line, shortened."""
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "New chat")
+    return first if len(first) <= TITLE_CHARACTERS else first[: TITLE_CHARACTERS - 1].rstrip() + "…"
+
+
+def store_error(path: Path, error: sqlite3.DatabaseError) -> StoreError:
+    text = str(error)
+    if "locked" in text:
+        hint = "Another program holds the database; end it and try again."
+    elif "full" in text:
+        hint = "Make room on the disk; nothing already saved is lost."
+    elif "malformed" in text or "not a database" in text:
+        hint = "Keep a copy of the file; move it away to begin with an empty one."
+    elif "readonly" in text:
+        hint = "Check the owner and the permissions of the file and its folder."
+    else:
+        hint = "Nothing already saved is lost. Try again."
+    return StoreError("The conversations cannot be used", f"{path}: {text}", hint)
+
+
+def message_of(row: sqlite3.Row) -> StoredMessage:
+    values = dict(row)
+    for column, kind in _JSON_COLUMNS.items():
+        if values[column] is not None:
+            values[column] = msgspec.json.decode(values[column], type=kind)
+    return StoredMessage(**values)
+
+
+def storable(text: str) -> str:
+    """Return `text` as UTF-8 can hold it: lone surrogates (undecodable bytes of a command line) become U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def json_or_none(value: object) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()
