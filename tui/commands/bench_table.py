@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backends.bench.figures import Comparison, Report, Spread, Unit
-from tui.commands import plot, table
+from tui import plot
+from tui.commands import table
 
 _WIDTH = 80
 _NAME, _INTERVAL, _DETAIL = 0, 2, 5

@@ -12,7 +12,8 @@ import pytest
 
 from backends.bench.figures import Comparison, DepthFigures, Memory, Report, Spread
 from tests.conftest import processes_of
-from tui.commands import bench_table, plot, table
+from tui import plot
+from tui.commands import bench_table, table
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from tui.chat.answer import Answer
 from tui.chat.history import History, history
 from tui.chat.session import Session
 from tui.chat.stored import StoredMessage
-from tui.screens.chat.figures import clock, duration
+from tui.units import clock, duration
 from tui.widgets.transcript.model import Entry, FootnoteKind
 
 NOT_SENT = "── not sent to the model from here up ──"

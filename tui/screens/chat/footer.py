@@ -10,7 +10,7 @@ from tui.chat.answer import Answer
 from tui.chat.session import Session
 from tui.chat.stored import StoredMessage
 from tui.chat.target import Target
-from tui.screens.chat.figures import DASH, bar, count
+from tui.units import DASH, bar, count
 
 
 def status_parts(session: Session, reading: GpuReading | None, *, short: bool) -> list[str]:

@@ -6,7 +6,7 @@ import time
 
 from backends.errors import Problem
 from tui.chat.switching import Refusal
-from tui.screens.chat.figures import clock
+from tui.units import clock
 from tui.widgets.transcript.model import Entry
 
 

@@ -8,7 +8,7 @@ from tui.chat.answer import Answer
 from tui.chat.remedies import Counting
 from tui.chat.session import Session
 from tui.chat.summary import Summarising
-from tui.screens.chat.figures import bar
+from tui.units import bar
 
 
 def doing(session: Session) -> str:

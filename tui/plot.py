@@ -8,6 +8,7 @@ from itertools import pairwise
 
 _EIGHTHS = "▏▎▍▌▋▊▉█"
 _LEVELS = "▁▂▃▄▅▆▇█"
+_GAP = "·"
 
 
 def bars(points: Sequence[tuple[str, float]], columns: int, *, ascii_only: bool = False) -> Iterator[str]:
@@ -23,19 +24,24 @@ def bars(points: Sequence[tuple[str, float]], columns: int, *, ascii_only: bool 
         yield f"{name:>{names}} {bar} {figure}"
 
 
-def course(values: Sequence[float], columns: int, *, ascii_only: bool = False) -> str:
-    """Return one line that shows how values go on, from zero to their largest; neighbours share a column."""
+def course(values: Sequence[float | None], columns: int, *, ascii_only: bool = False) -> str:
+    """Return one line that shows how values go on, from zero to their largest; neighbours share a column.
+
+    None is unknown: a column of which nothing is known shows a gap.
+    """
     if not values:
         return ""
     columns = max(1, min(columns, len(values)))
     edges = [place * len(values) // columns for place in range(columns + 1)]
-    means = [statistics.fmean(values[start:end]) for start, end in pairwise(edges)]
-    levels = ".:-=+*#@" if ascii_only else _LEVELS
-    most = max(means)
-    return "".join(
-        levels[min(len(levels) - 1, int(max(0.0, mean) / most * len(levels)))] if most > 0 else levels[0]
-        for mean in means
-    )
+    parts = [[value for value in values[start:end] if value is not None] for start, end in pairwise(edges)]
+    means = [statistics.fmean(part) if part else None for part in parts]
+    levels, gap = (".:-=+*#@", " ") if ascii_only else (_LEVELS, _GAP)
+    most = max((mean for mean in means if mean is not None), default=0.0)
+    return "".join(gap if mean is None else levels[_level(mean, most, len(levels))] for mean in means)
+
+
+def _level(value: float, most: float, levels: int) -> int:
+    return min(levels - 1, int(max(0.0, value) / most * levels)) if most > 0 else 0
 
 
 def _blocks(width: float) -> str:
