@@ -11,6 +11,7 @@ COMMANDS = {
     "ask": "answer one question on stdout",
     "presets": "list, show and check presets",
     "chats": "list and show what was said",
+    "usage": "tokens, energy and money over time",
     "ps": "show the models that are loaded",
     "stop": "end loaded models and free their memory",
     "backends": "show which engines and servers can be used here, and their options",
