@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from backends.hardware import gpu_condition
+
 _DRM = Path("/sys/class/drm")
 _PID_NAMESPACE = Path("/proc/self/ns/pid")
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC
@@ -78,7 +80,7 @@ def _read_nvidia(pids: Collection[int] | None) -> GpuReading:
     except pynvml.NVMLError as error:
         if error.value == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
             raise _NoDriverError("No graphics card found: there is no NVIDIA driver here and no AMD card.") from None
-        return GpuReading(problem=_explained(error))
+        return GpuReading(problem=explained(error))
     try:
         return _read_cards(pynvml, pids)
     finally:
@@ -95,7 +97,7 @@ def _read_cards(nvml: Any, pids: Collection[int] | None) -> GpuReading:
     try:
         count = nvml.nvmlDeviceGetCount()
     except nvml.NVMLError as error:
-        return GpuReading(problem=_explained(error))
+        return GpuReading(problem=explained(error))
     if count == 0:
         return GpuReading(problem="The NVIDIA driver is loaded but finds no card.")
     cards, problems = [], []
@@ -104,21 +106,22 @@ def _read_cards(nvml: Any, pids: Collection[int] | None) -> GpuReading:
             device = nvml.nvmlDeviceGetHandleByIndex(index)
             memory = nvml.nvmlDeviceGetMemoryInfo(device)
         except nvml.NVMLError as error:
-            problems.append(f"GPU {index}: {_explained(error)}")
+            problems.append(f"GPU {index}: {explained(error)}")
             continue
-        name, doubt = _name(nvml, device, index)
+        name, doubt = card_name(nvml, device, index)
         if doubt:
             problems.append(doubt)
-        if _in_slices(nvml, device):
+        if in_slices(nvml, device):
             problems.append(f"GPU {index}: it is divided by MIG; the figures are the whole card's.")
         # What the driver keeps for itself is used as far as anybody else is concerned.
         used = max(0, memory.total - memory.free)
         ours = None if pids is None else _ours(nvml, device, pids)
-        cards.append(Gpu(index, name, memory.total, used, memory.free, ours, version))
+        now = msgspec.structs.asdict(gpu_condition.of_nvidia(nvml, device))
+        cards.append(Gpu(index, name, memory.total, used, memory.free, ours, version, **now))
     return GpuReading(tuple(cards), " ".join(problems))
 
 
-def _name(nvml: Any, device: Any, index: int) -> tuple[str, str]:
+def card_name(nvml: Any, device: Any, index: int) -> tuple[str, str]:
     """Return the card's name and, if it cannot be read, a sentence that says so."""
     try:
         name = str(nvml.nvmlDeviceGetName(device))
@@ -127,7 +130,8 @@ def _name(nvml: Any, device: Any, index: int) -> tuple[str, str]:
     return "".join(character for character in name if character.isprintable()), ""
 
 
-def _in_slices(nvml: Any, device: Any) -> bool:
+def in_slices(nvml: Any, device: Any) -> bool:
+    """Say whether a card is divided by MIG."""
     try:
         return bool(nvml.nvmlDeviceGetMigMode(device)[0] == nvml.NVML_DEVICE_MIG_ENABLE)
     except nvml.NVMLError:
@@ -138,22 +142,42 @@ def _ours(nvml: Any, device: Any, pids: Collection[int]) -> int | None:
     """Return the bytes that `pids` hold on a card, None if the driver does not tell (WSL2, old drivers)."""
     if not pids:
         return 0
-    held: dict[tuple[int, int, int], int | None] = {}
-    for read in (nvml.nvmlDeviceGetComputeRunningProcesses_v3, nvml.nvmlDeviceGetGraphicsRunningProcesses_v3):
-        try:
-            processes = read(device)
-        except nvml.NVMLError:
-            return None
-        for process in processes:
-            if process.pid in pids:
-                # A process that computes and draws is in both lists, with the same figure.
-                held[process.pid, process.gpuInstanceId, process.computeInstanceId] = process.usedGpuMemory
+    processes = _processes(nvml, device)
+    if processes is None:
+        return None
+    # A process that computes and draws is in both lists, with the same figure.
+    held: dict[tuple[int, int, int], int | None] = {
+        (process.pid, process.gpuInstanceId, process.computeInstanceId): process.usedGpuMemory
+        for process in processes
+        if process.pid in pids
+    }
     figures = [figure for figure in held.values() if figure is not None]
     if len(figures) < len(held):
         return None
     if not held and not _pids_are_the_machines():
         return None
     return sum(figures)
+
+
+def in_use(nvml: Any, device: Any, pids: Collection[int] | None) -> bool | None:
+    """Say whether one of `pids` (None: anybody) uses a card, None if the driver does not tell."""
+    processes = _processes(nvml, device)
+    if processes is None:
+        return None
+    if any(pids is None or process.pid in pids for process in processes):
+        return True
+    return False if _pids_are_the_machines() else None
+
+
+def _processes(nvml: Any, device: Any) -> list[Any] | None:
+    """Return the processes on a card, those that compute and those that draw, None if the driver does not tell."""
+    processes: list[Any] = []
+    for read in (nvml.nvmlDeviceGetComputeRunningProcesses_v3, nvml.nvmlDeviceGetGraphicsRunningProcesses_v3):
+        try:
+            processes += read(device)
+        except nvml.NVMLError:
+            return None
+    return processes
 
 
 def _pids_are_the_machines() -> bool:
@@ -164,7 +188,7 @@ def _pids_are_the_machines() -> bool:
         return False
 
 
-def _explained(error: Any) -> str:
+def explained(error: Any) -> str:
     """Return an NVML error as a sentence."""
     import pynvml
 
@@ -202,12 +226,14 @@ def _read_amd(drm: Path) -> GpuReading:
         except (OSError, ValueError):
             problems.append(f"AMD card{number}: its memory cannot be read.")
             continue
-        name = _amd_name(device) or f"AMD card{number}"
-        gpus.append(Gpu(len(gpus), name, total, used, max(0, total - used), driver="amdgpu"))
+        name = amd_name(device) or f"AMD card{number}"
+        now = msgspec.structs.asdict(gpu_condition.of_amd(device))
+        gpus.append(Gpu(len(gpus), name, total, used, max(0, total - used), driver="amdgpu", **now))
     return GpuReading(tuple(gpus), " ".join(problems))
 
 
-def _amd_name(device: Path) -> str:
+def amd_name(device: Path) -> str:
+    """Return the name of a card by its folder, "" if it has none there."""
     try:
         text = (device / "product_name").read_text("utf-8", "replace")
     except OSError:
