@@ -35,7 +35,12 @@ def lines(used: Usage, prices: ApiPrices, rates: Rates) -> Iterator[str]:
     yield from table.table(head, rows, columns)
     yield ""
     for note in notes(used, prices, rates):
-        yield from [note] if columns is None else textwrap.wrap(note, columns, break_on_hyphens=False)
+        yield from [note] if columns is None else _wrapped(note, columns)
+
+
+def _wrapped(text: str, columns: int) -> list[str]:
+    # A path stays whole, to be copied.
+    return textwrap.wrap(text, columns, break_long_words=False, break_on_hyphens=False)
 
 
 def notes(used: Usage, prices: ApiPrices, rates: Rates) -> Iterator[str]:
@@ -64,10 +69,12 @@ def notes(used: Usage, prices: ApiPrices, rates: Rates) -> Iterator[str]:
 def chart(used: Usage) -> Iterator[str]:
     """Yield bars of what is known of more groups: energy, or else the money of one currency."""
     energy = [(row, float(row.energy_uj)) for row in used.rows if row.energy_uj is not None]
-    moneys = [[(row, row.money[name] / NANO) for row in used.rows if name in row.money] for name in used.total.money]
-    money = max(moneys, key=len, default=[])
+    moneys = {
+        name: [(row, row.money[name] / NANO) for row in used.rows if name in row.money] for name in used.total.money
+    }
+    currency = max(moneys, key=lambda name: len(moneys[name]), default="")
+    money = moneys.get(currency, [])
     if len(money) > len(energy):
-        currency = next(name for name in used.total.money if moneys[list(used.total.money).index(name)] is money)
         most = max(value for _, value in money)
         times, words = next((scale for scale in _SCALES if most * scale[0] >= 1), _SCALES[0])
         yield f"cost by {used.by}, {words}{currency}"
