@@ -29,6 +29,11 @@ class Transcriber:
         self.reasoning_tokens = 0
 
     @property
+    def fed_at(self) -> float:
+        """When the last token came, on the monotonic clock; 0 before the first."""
+        return self._fed_at
+
+    @property
     def stopped(self) -> bool:
         """Whether a stop string came."""
         return self._stops.hit

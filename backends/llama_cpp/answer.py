@@ -58,7 +58,8 @@ def answer(
             except BackendError:
                 yield from transcriber.tell()
                 raise
-        ended = time.monotonic()
+    # What the engine computed behind the last token, its end or the way for the next question, made none.
+    ended = max(decoding, transcriber.fed_at)
     yield from transcriber.finish(complete=reason == "stop")
     yield Done(
         reason,

@@ -60,6 +60,7 @@ def create_context(lib: Any, model: int, options: LlamaCppOptions, threads: Thre
     }[options.flash_attention]
     # Only the last token's logits are ever read; the default reserves a row for each token of a batch.
     params.n_outputs_max = 1
+    params.no_perf = False  # so that what is shown can be held against the engine's own counters
     log.clear()
     context = lib.llama_init_from_model(model, params)
     if context is not None:

@@ -30,7 +30,9 @@ def sampler_chain(lib: Any, vocabulary: Vocabulary, sampling: Sampling, prompt: 
     Where that makes no difference, or next to none, only the 1,000 likeliest tokens go through it: see `_few_will_do`.
     `prompt` is what the penalties and DRY have already seen.
     """
-    chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+    params = lib.llama_sampler_chain_default_params()
+    params.no_perf = False
+    chain = lib.llama_sampler_chain_init(params)
     try:
         for stage in _stages(lib, vocabulary, sampling):
             lib.llama_sampler_chain_add(chain, stage)
