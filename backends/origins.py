@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from backends import paths
+from backends.base import Place
 from backends.errors import BadOptions, NewOrigin, Unauthorized
 from backends.packages import install_command
 
@@ -102,6 +103,11 @@ def is_local(origin: str) -> bool:
         return False
     mapped = number.ipv4_mapped if number.version == 6 else None
     return (mapped or number).is_loopback
+
+
+def place_of(origin: str) -> Place:
+    """Return whose energy the answers of a server take. What is behind a tunnel looks like this machine."""
+    return "machine" if is_local(origin) else "elsewhere"
 
 
 def access(url: str) -> Access:

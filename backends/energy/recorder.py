@@ -17,7 +17,7 @@ STUCK_S = 0.5
 """A call that takes longer hangs as far as its callers are concerned."""
 _AGAIN_S = 5.0
 _NOTED_S = 10.0
-_USERS_S = 1.0
+_USERS_S = 2.0
 """How often a driver is asked whose processes are on a card."""
 _WATTS_OVER_S = 0.3
 _WATTS_OLD_S = 2.0

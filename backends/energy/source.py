@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-COUNTER_INTERVAL_S = 0.5
+COUNTER_INTERVAL_S = 1.0
 POWER_INTERVAL_S = 0.2
 
 

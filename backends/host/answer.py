@@ -6,10 +6,14 @@ import threading
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from backends.base import Cancel, ChatRequest
-from backends.events import PromptProgress, Reasoning, Text, Usage
+from backends.energy.meter import Meter
+from backends.events import Done, Metered, PromptProgress, Reasoning, Text, Timings, Usage
 from backends.host.spool import SpoolWriter
-from backends.host.wire import AnswerEvent, Chat, Record, encode
+from backends.host.wire import AnswerEvent, Chat, Failed, Record, encode
+from backends.stopwatch import Stopwatch
 
 
 class AnswerLog:
@@ -29,6 +33,9 @@ class AnswerLog:
         self._started = time.monotonic()
         self._lock = threading.Lock()
         self._closing = False
+        self._meter: Meter | None = None
+        self._watch: Stopwatch | None = None
+        self._load_s: float | None = None
         self._prompt: PromptProgress | None = None
         self._reasoning_tokens = 0
         self._output_tokens = 0
@@ -38,7 +45,17 @@ class AnswerLog:
         """True as soon as the last record is decided; what the engine still says is dropped."""
         return self._closing
 
-    def append(self, event: PromptProgress | Reasoning | Text) -> None:
+    def begin(self, meter: Meter, load_s: float | None) -> None:
+        """Take note that the engine turns to it, whose energy `meter` has; `load_s` if it waited for the load."""
+        self._meter, self._watch, self._load_s = meter, Stopwatch(), load_s
+
+    def tell_energy(self) -> None:
+        """Add a record of the energy up to now, if anything is known of it. Never blocks."""
+        energy = self._meter.so_far() if self._meter is not None else None
+        if self._meter is not None and energy is not None:
+            self.append(Metered(energy, self._meter.watts()))
+
+    def append(self, event: PromptProgress | Reasoning | Text | Metered) -> None:
         """Add an event; dropped if the answer was closed meanwhile."""
         with self._lock:
             if self._closing:
@@ -48,28 +65,49 @@ class AnswerLog:
                     self._prompt = event
                 case Reasoning(tokens=tokens):
                     self._reasoning_tokens += tokens
-                    self._output_tokens += tokens
+                    self._count(tokens)
                 case Text(tokens=tokens):
-                    self._output_tokens += tokens
-            line = self._line(event)
+                    self._count(tokens)
+            line = self._line(event, len(self.lines))
             if self._spool is not None:
                 self._spool.write(line)
             self.lines.append(line)
         self._changed(False)
 
-    def close(self, event: AnswerEvent) -> None:
-        """Add the last record: to the spool, synced, then for who watches. Only the first call counts. Blocks."""
+    def close(self, event: Done | Failed) -> None:
+        """Add the last record: to the spool, synced, then for who watches. Only the first call counts. Blocks.
+
+        Its energy is that up to now, and goes with it; before a failure it is a record of its own.
+        """
         with self._lock:
             if self._closing:
                 return
             self._closing = True
-            line = self._line(event)
+        last = self._ending(event)
+        lines = [self._line(one, place) for place, one in enumerate(last, len(self.lines))]
         if self._spool is not None:
-            self._spool.write(line)
+            for line in lines:
+                self._spool.write(line)
             self._spool.close()
-        self.lines.append(line)
+        self.lines += lines
         self.finished = True
         self._changed(True)
+
+    def _ending(self, event: Done | Failed) -> list[AnswerEvent]:
+        """Return the last records: with what was metered, and with its times where the engine gave none."""
+        if self._meter is None or self._watch is None:
+            return [event]
+        timings = self._watch.timings(self._output_tokens)
+        energy = self._meter.take()
+        # An engine that was stopped may go on for a while: that is nobody's answer.
+        self._meter.enter("settle")
+        if isinstance(event, Failed):
+            return [event] if energy is None else [Metered(energy), event]
+        if event.timings != Timings():
+            timings = event.timings
+        if self._load_s is not None:
+            timings = msgspec.structs.replace(timings, load_s=self._load_s)
+        return [msgspec.structs.replace(event, timings=timings, energy=energy)]
 
     def usage(self) -> Usage:
         """Return what was counted here, for an answer that the engine did not end itself."""
@@ -81,5 +119,10 @@ class AnswerLog:
             self._output_tokens,
         )
 
-    def _line(self, event: AnswerEvent) -> bytes:
-        return encode(Record(self.answer, len(self.lines), round(time.monotonic() - self._started, 4), event))
+    def _count(self, tokens: int) -> None:
+        self._output_tokens += tokens
+        if tokens and self._watch is not None:
+            self._watch.piece()
+
+    def _line(self, event: AnswerEvent, place: int) -> bytes:
+        return encode(Record(self.answer, place, round(time.monotonic() - self._started, 4), event))

@@ -13,8 +13,9 @@ import msgspec
 
 from backends import holdings, registry
 from backends.base import Backend, Cancel, Cancelled, Loaded, Message
+from backends.energy.meter import Meter
 from backends.errors import BackendError, BadOptions, EngineDied, ErrorInfo, Problem, to_info
-from backends.events import Done, LoadProgress, PromptProgress, Reasoning, Text, Timings
+from backends.events import Done, Energy, LoadProgress, PromptProgress, Reasoning, Text, Timings
 from backends.fitting import Fit, fit
 from backends.host.answer import AnswerLog
 from backends.host.wire import LOAD_STOPPED, Failed, HostSpec, Phase
@@ -58,6 +59,7 @@ class Engine:
         self.load_cancel = Cancel()
         self._spec = spec
         self._changed = changed
+        self._meter = Meter()
         self._load_s: float | None = None
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._settling = Cancel()
@@ -65,6 +67,7 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
+        self._meter.start()
         self._thread.start()
 
     def submit(self, job: Job) -> None:
@@ -80,6 +83,12 @@ class Engine:
         if self.phase == "ending":
             self._thread.join(UNLOAD_S)
         return not self._thread.is_alive()
+
+    def unclaimed(self) -> tuple[Energy | None, float | None]:
+        """Return the energy that no answer had, and the seconds of a load that none waited for. For the very end."""
+        energy = self._meter.take()
+        self._meter.stop()
+        return energy, self._load_s
 
     def _run(self) -> None:
         backend = self._load()
@@ -103,6 +112,7 @@ class Engine:
 
     def _load(self) -> Backend | None:
         started = time.monotonic()
+        self._meter.enter("load")
         try:
             backend = registry.find(self._spec.backend)()
             try:
@@ -125,7 +135,11 @@ class Engine:
             self.error = to_info(error)
             self._set("failed")
             return None
-        self._load_s = time.monotonic() - started
+        finally:
+            self._load_s = time.monotonic() - started
+            self._meter.enter(None)
+        self._meter.place(loaded.place)
+        self._meter.cards_used(False if loaded.gpu_layers == 0 and not loaded.output_on_gpu else None)
         self.progress = None
         return backend
 
@@ -136,6 +150,10 @@ class Engine:
     def _answer(self, backend: Backend, log: AnswerLog) -> None:
         if log.closing:
             return
+        # Only the first answer after loading waited for the load.
+        load_s, self._load_s = self._load_s, None
+        self._meter.enter("prefill")
+        log.begin(self._meter, load_s)
         self.current = log
         self._set("prefill")
         done: Done | None = None
@@ -149,13 +167,11 @@ class Engine:
                     case Reasoning() | Text():
                         log.append(event)
                         if self.phase == "prefill":
+                            self._meter.enter("decode")
                             self._set("decode")
             if done is None:
                 raise BackendError("The engine stopped without an end", "It gave no last event.", "Try again.")
-            # Only the first answer after loading waited for the load.
-            load_s, self._load_s = self._load_s, None
-            timings = msgspec.structs.replace(done.timings, load_s=load_s) if load_s is not None else done.timings
-            log.close(msgspec.structs.replace(done, timings=timings))
+            log.close(done)
         except Exception as error:  # noqa: BLE001 - an engine may raise anything; the host goes on
             if not isinstance(error, Problem):
                 _log_traceback()
@@ -163,6 +179,7 @@ class Engine:
             if isinstance(error, EngineDied):
                 # Nothing more can be asked of this process, nor given back: its end frees what it held.
                 self.error = to_info(error)
+        self._meter.enter(None)
         self.current = None
         self._set("idle" if self.error is None else "failed")
 
@@ -171,10 +188,13 @@ class Engine:
         self._settling = Cancel()
         # A job that was put before the flag was there is seen here, a later one sets it.
         if self._jobs.empty():
+            self._meter.enter("settle")
             try:
                 backend.settle(self._settling)
             except Exception:  # noqa: BLE001 - nobody asked for it: the next answer will tell
                 _log_traceback()
+            finally:
+                self._meter.enter(None)
         return self._jobs.get()
 
     def _count(self, backend: Backend, job: CountJob) -> None:

@@ -16,9 +16,11 @@ import msgspec
 from backends.errors import ErrorInfo
 from backends.events import Done, Timings
 from backends.fitting import Fit
+from backends.host import unclaimed
 from backends.host.answer import AnswerLog
 from backends.host.engine import CountJob, Engine, ForgetJob
 from backends.host.linesocket import LineSocket, peer_uid
+from backends.host.metering import Metering
 from backends.host.spool import SpoolWriter
 from backends.host.wire import (
     PROTOCOL,
@@ -78,6 +80,7 @@ class Server:
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._engine = Engine(spec, self._changed)
+        self._metering = Metering(self._engine)
         self._answers: dict[str, AnswerLog] = {}
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -106,6 +109,8 @@ class Server:
         self._tell_all()
         await asyncio.sleep(PARTING_S)
         await asyncio.to_thread(self._engine.quit)
+        energy, load_s = self._engine.unclaimed()
+        unclaimed.leave(self._spec.preset, self._spec.backend, self._spec.model, load_s, energy)
 
     def end(self) -> None:
         self._ended.set()
@@ -328,6 +333,7 @@ class Server:
     def _spread(self) -> None:
         self._wake_pending = False
         self._spread_at = self._loop.time()
+        self._metering.look()
         phase = self._engine.phase
         if phase != self._last_phase:
             self._last_phase = phase

@@ -27,7 +27,8 @@ Phase = Literal["loading", "idle", "prefill", "decode", "failed", "ending"]
 class HostSpec(msgspec.Struct, frozen=True):
     """What one host runs. Two clients with the same backend, model and options share the host.
 
-    `drain_s` is how long a stopped engine may hold up the next request before its process is ended.
+    `drain_s` is how long a stopped engine may hold up the next request before its process is ended. `preset` is under
+    whose name the first client asked for it: for the bill, not for what is run.
     """
 
     backend: str
@@ -37,6 +38,7 @@ class HostSpec(msgspec.Struct, frozen=True):
     build: str
     keep_alive_s: float = KEEP_ALIVE_S
     drain_s: float = 10.0
+    preset: str = ""
 
 
 # Client to host.

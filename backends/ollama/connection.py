@@ -16,7 +16,7 @@ from backends.http.lines import bounded_lines
 from backends.http.sockets import Sockets
 from backends.ollama.address import Address
 from backends.ollama.dialect import engine_error, garbage, too_long
-from backends.origins import Access
+from backends.origins import Access, place_of
 
 if TYPE_CHECKING:
     import httpx
@@ -55,6 +55,7 @@ class Connection:
         import ollama
 
         self.server = address.shown
+        self.place = place_of(access.origin)
         self._address, self._access = address, access
         self._sockets = Sockets()
         self._client: ollama.Client = ollama.Client(

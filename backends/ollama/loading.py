@@ -133,6 +133,7 @@ def _open(
         device=f"Ollama {version} at {connection.server}",
         notes=tuple(notes),
         capabilities=("seed", "prefix_reuse", *(("continue", "answer_now") if asking.can_continue else ())),
+        place=connection.place,
     )
     return Opened(asking, loaded, got, before is None and after is not None, holding, refuses, refuses and not kept)
 

@@ -15,7 +15,7 @@ from backends.http.failures import UnknownAddress, refusal, unreachable
 from backends.http.lines import bounded_lines
 from backends.http.sockets import Sockets
 from backends.openai.dialect import garbage
-from backends.origins import access
+from backends.origins import access, place_of
 
 LINE_LIMIT = 16 * 1024 * 1024
 _ENDINGS = ("/chat/completions", "/completions", "/models")
@@ -34,6 +34,7 @@ class Connection:
         self.host = parts.hostname or ""
         self.server = parts.netloc
         self.origin = allowed.origin
+        self.place = place_of(allowed.origin)
         self.refused_fields: set[str] = set()
         self._keyless = not allowed.key
         self._sockets = Sockets()

@@ -69,6 +69,7 @@ def open_model(
         device=f"{flavour.title} {version} at {connection.server}".replace("  ", " "),
         notes=tuple(notes),
         capabilities=capabilities(flavour),
+        place=connection.place,
     )
     return Opened(str(entry.get("id", model)), flavour, loaded, options.extra_body, options.price)
 

@@ -97,7 +97,7 @@ def test_a_card_that_counts_is_counted_and_another_is_integrated(driver: FakeDri
     driver.says("cards 2\ntext0 RTX 3070\ntext1 GTX 1080\nenergy0 1000\npower1 40000\n")
     sources = Driver().open().sources
     assert [(source.device, source.label, source.interval_s) for source in sources] == [
-        ("GPU 0 RTX 3070", "NVML energy counter", 0.5),
+        ("GPU 0 RTX 3070", "NVML energy counter", 1.0),
         ("GPU 1 GTX 1080", "NVML power, integrated", 0.2),
     ]
 

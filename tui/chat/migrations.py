@@ -91,7 +91,8 @@ MIGRATIONS = (
             "CREATE INDEX receipt_by_time ON receipt (at)",
             "CREATE INDEX receipt_by_conversation ON receipt (conversation)",
             "CREATE INDEX receipt_by_message ON receipt (message)",
-            # Answers from before receipts: their tokens and times were kept with them.
+            # Answers from before receipts: their tokens and times were kept with them. The casts take what no column
+            # would hold, for a server may have claimed anything.
             """
             INSERT INTO receipt (
                 id, kind, at, conversation, message, preset, backend, model, prompt_tokens, cached_tokens,
@@ -99,11 +100,13 @@ MIGRATIONS = (
             )
             SELECT
                 id, 'answer', COALESCE(finished_at, created_at), conversation, id, preset, backend, model,
-                json_extract(usage, '$.prompt_tokens'), json_extract(usage, '$.cached_tokens'),
-                json_extract(usage, '$.reasoning_tokens'), json_extract(usage, '$.output_tokens'),
+                CAST(json_extract(usage, '$.prompt_tokens') AS INTEGER),
+                CAST(json_extract(usage, '$.cached_tokens') AS INTEGER),
+                CAST(json_extract(usage, '$.reasoning_tokens') AS INTEGER),
+                CAST(json_extract(usage, '$.output_tokens') AS INTEGER),
                 CAST(json_extract(timings, '$.load_s') AS REAL), CAST(json_extract(timings, '$.prefill_s') AS REAL),
                 CAST(json_extract(timings, '$.decode_s') AS REAL),
-                CAST(ROUND((json_extract(cost, '$.amount')) * 1e9) AS INTEGER), json_extract(cost, '$.currency'), cost
+                CAST(ROUND(json_extract(cost, '$.amount') * 1e9) AS INTEGER), json_extract(cost, '$.currency'), cost
             FROM message
             WHERE role = 'assistant' AND state != 'streaming' AND usage IS NOT NULL
             """,

@@ -7,14 +7,18 @@ same total. They outlive their conversation: a bill stays right when a chat is d
 from __future__ import annotations
 
 import sqlite3
+import time
 from typing import Any, Literal
 
 import msgspec
 
 from backends.events import Cost, Energy, Timings, Usage
+from tui.chat.answer import Answer
+from tui.chat.stored import Asked, new_id
 
 Kind = Literal["answer", "summary", "loading"]
 MICRO, NANO = 1_000_000, 1_000_000_000
+_MOST = 2**53
 _COLUMNS = (
     "id", "kind", "at", "conversation", "message", "preset", "backend", "model",
     "prompt_tokens", "cached_tokens", "reasoning_tokens", "output_tokens", "load_s", "prefill_s", "decode_s",
@@ -96,9 +100,21 @@ def receipt(
     )
 
 
+def of_summary(answer: Answer, asked: Asked, conversation: str | None) -> Receipt:
+    """Return the receipt of a summary that a model wrote for a conversation."""
+    one = receipt(new_id(), "summary", time.time(), answer.usage, answer.timings, answer.energy, answer.paid)
+    return msgspec.structs.replace(
+        one, conversation=conversation, preset=asked.preset, backend=asked.backend, model=asked.model
+    )
+
+
 def insert(db: sqlite3.Connection, one: Receipt) -> bool:
     """Write a receipt inside a transaction; say whether it is new. The same one again changes nothing."""
     values: dict[str, Any] = {name: getattr(one, name) for name in _COLUMNS}
+    for name, value in values.items():
+        # A server may claim any number. One that no column holds is none to bill, and must not cost us the answer.
+        if isinstance(value, int) and abs(value) > _MOST:
+            values[name] = None
     for name in ("energy", "cost"):
         if values[name] is not None:
             values[name] = msgspec.json.encode(values[name]).decode()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 
-from backends.host import spool
+import msgspec
+
+from backends.events import Timings
+from backends.host import spool, unclaimed
 from tui.chat.answer import Answer, fold
+from tui.chat.receipts import receipt
 from tui.chat.store import Store
 from tui.chat.stored import StoreError
 
@@ -45,6 +49,11 @@ def take_in_all(store: Store) -> list[str]:
         with contextlib.suppress(OSError), spool.claim(answer) as claimed:
             if claimed and store.message(answer) is None:
                 spool.remove(answer)
+    for one in unclaimed.waiting():
+        # Kept first: killed in between, it is found again, and is the same receipt.
+        kept = receipt(one.id, "loading", one.at, None, Timings(load_s=one.load_s), one.energy, None)
+        store.keep(msgspec.structs.replace(kept, preset=one.preset or None, backend=one.backend, model=one.model))
+        unclaimed.forget(one)
     return running
 
 

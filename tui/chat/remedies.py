@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Literal
@@ -15,7 +16,9 @@ from tui.chat import overflow, summary
 from tui.chat.answer import Answer
 from tui.chat.link import Link
 from tui.chat.overflow import Overflow
-from tui.chat.stored import StoredMessage
+from tui.chat.receipts import of_summary
+from tui.chat.store import Store
+from tui.chat.stored import StoredMessage, StoreError
 from tui.chat.summary import Summarising
 from tui.chat.target import Target
 
@@ -44,6 +47,7 @@ class Remedies:
 
     def __init__(
         self,
+        store: Store,
         link: Link,
         changed: Callable[[RemedyChange], None],
         failed: Callable[[Problem], None],
@@ -51,6 +55,7 @@ class Remedies:
     ) -> None:
         self.overflow: Overflow | None = None
         self.preparing: Counting | Summarising | None = None
+        self._store = store
         self._link = link
         self._changed = changed
         self._failed = failed
@@ -142,7 +147,14 @@ class Remedies:
             self._changed("progress")
 
         connect = functools.partial(self._link.connect, target)
-        text = await summary.of(self._before, found, target, connect, told)
+        chat = self._before[0].conversation if self._before else None
+
+        def spent(answer: Answer) -> None:
+            # A bill that cannot be written now must not cost the user the summary.
+            with contextlib.suppress(StoreError):
+                self._store.keep(of_summary(answer, target.asked, chat))
+
+        text = await summary.of(self._before, found, target, connect, told, spent)
         return Again(found.answer, target, {found.start or "": text})
 
     def _larger(self, target: Target, found: Overflow) -> Again:

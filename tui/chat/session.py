@@ -54,7 +54,7 @@ class Session:
         self.hurried = False
         self._changed = changed
         self._link = Link(changed, self._lost, self._fail, self._tell_spool)
-        self.remedies = Remedies(self._link, changed, self._fail, self._begin_again)
+        self.remedies = Remedies(store, self._link, changed, self._fail, self._begin_again)
         self._moving = asyncio.Lock()
         self._turn: asyncio.Task[None] | None = None
         self._asked: Target | None = None

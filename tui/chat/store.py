@@ -130,6 +130,11 @@ class Store:
         )
         return [receipts.of_row(row) for row in rows]
 
+    def receipts_of(self, conversation: str) -> list[Receipt]:
+        """Return the receipts of one conversation, oldest first."""
+        rows = self._rows("SELECT * FROM receipt WHERE conversation = ? ORDER BY at, id", conversation)
+        return [receipts.of_row(row) for row in rows]
+
     def streaming(self) -> list[str]:
         """Return the ids of all answers that no one has finished yet."""
         return [row["id"] for row in self._rows("SELECT id FROM message WHERE state = 'streaming'")]
@@ -218,13 +223,18 @@ class Store:
         return changed > 0
 
     def keep(self, one: Receipt) -> bool:
-        """Commit a receipt that belongs to no answer; say whether it is new. Money is added if there is none."""
+        """Commit a receipt that belongs to no answer; say whether it is new. Money is added if there is none.
+
+        Of a chat that was deleted meanwhile the figures still count.
+        """
         if one.cost is None and one.energy is not None:
             timings = Timings(one.load_s, one.prefill_s, one.decode_s)
             priced = own_cost(one.energy, timings, self.rates)
             again = receipts.receipt(one.id, one.kind, one.at, None, None, one.energy, priced)
             one = msgspec.structs.replace(one, money_nano=again.money_nano, currency=again.currency, cost=again.cost)
         with self._transaction() as db:
+            if not db.execute("SELECT 1 FROM conversation WHERE id = ?", (one.conversation,)).fetchone():
+                one = msgspec.structs.replace(one, conversation=None)
             return receipts.insert(db, one)
 
     def delete(self, conversation: str) -> list[str]:

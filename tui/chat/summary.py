@@ -37,10 +37,12 @@ async def of(
     target: Target,
     connect: turn.Connect,
     told: Callable[[Answer], None],
+    spent: Callable[[Answer], None],
 ) -> str:
     """Have the model write a summary of what an overflow leaves out of the branch `before`; nothing of it is kept.
 
-    `told` sees the answer grow. Raises Problem, and Cancelled if loading was stopped.
+    `told` sees the answer grow, `spent` once what it took, however it ended. Raises Problem, and Cancelled if loading
+    was stopped.
     """
     client = await connect()
     await client.loaded()
@@ -51,7 +53,7 @@ async def of(
     words = max(LEAST_WORDS, min(WORDS, free // (2 * TOKENS_PER_WORD)))
     tokens = min(THOUGHT_TOKENS + words * TOKENS_PER_WORD, context // 2)
     messages = await _trimmed(client, sent.messages[:first], tokens, words)
-    return await _written(target, connect, messages, tokens, told)
+    return await _written(target, connect, messages, tokens, told, spent)
 
 
 async def _trimmed(client: HostClient, old: Sequence[Message], room: int, words: int) -> tuple[Message, ...]:
@@ -91,7 +93,12 @@ async def _trimmed(client: HostClient, old: Sequence[Message], room: int, words:
 
 
 async def _written(
-    target: Target, connect: turn.Connect, messages: tuple[Message, ...], tokens: int, told: Callable[[Answer], None]
+    target: Target,
+    connect: turn.Connect,
+    messages: tuple[Message, ...],
+    tokens: int,
+    told: Callable[[Answer], None],
+    spent: Callable[[Answer], None],
 ) -> str:
     """Return the summary that `messages` wish for, in at most `tokens` tokens. Cancelled, it stops the engine.
 
@@ -117,6 +124,7 @@ async def _written(
     finally:
         if not answer.finished and client is not None:
             await client.stop(answer_id)
+        spent(answer)
     if answer.failed is not None:
         raise from_info(answer.failed)
     text = answer.text.rpartition("</think>")[2].strip()

@@ -61,6 +61,7 @@ def resolve(entry: PresetEntry, backend: str | None = None, keep_alive_s: float 
         title=preset.title,
         build=build_id(),
         keep_alive_s=default if preset.keep_alive_s is None else preset.keep_alive_s,
+        preset=entry.name,
     )
     return Target(
         preset=entry.name,

@@ -66,7 +66,7 @@ def _ask(arguments: argparse.Namespace) -> int:
         if target.server:
             _confirmed(target.server)
         printer: Printer = (
-            JsonPrinter() if arguments.json else TextPrinter(thoughts=arguments.show_thinking, raw=arguments.raw)
+            JsonPrinter(rates()) if arguments.json else TextPrinter(thoughts=arguments.show_thinking, raw=arguments.raw)
         )
         asking = Asking(target, store, printer, thoughts=arguments.show_thinking, quiet=arguments.json)
         return asyncio.run(asking.run(text, evict="busy" if arguments.evict else "idle"))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from backends.host import launch
 from backends.version import build_id
 from presets.catalog import load_catalog
-from tui.commands import health, output, parser
+from tui.commands import energy_checks, health, output, parser
 
 _EPILOG = """\
 Each line is ok, warn or fail; below it stands what mends it.
@@ -49,6 +49,8 @@ def _checks() -> Iterator[health.Check]:
     yield from health.guarded("backends", lambda: health.backends(cards, catalog))
     yield from health.guarded("cards", lambda: health.graphics(cards))
     yield from health.guarded("memory", health.memory)
+    yield from health.guarded("energy", energy_checks.energy)
+    yield from health.guarded("tariff", energy_checks.tariff)
     yield from health.guarded("presets", lambda: health.presets(catalog))
     yield from health.guarded("loaded models", lambda: health.hosts(asyncio.run(launch.survey())))
     yield from health.guarded("terminal", health.screen)

@@ -10,6 +10,7 @@ from backends.events import PromptProgress, Timings, Usage
 from backends.host.launch import Ending, LaunchStep, Starting, Waiting
 from backends.host.wire import Status
 from tui.chat.answer import Answer
+from tui.chat.bill import Rates, own_cost
 from tui.chat.clean import clean
 from tui.commands.output import to_json
 
@@ -105,9 +106,10 @@ class TextPrinter:
 
 
 class JsonPrinter:
-    """One JSON object a line, the last one "done"; errors come before it."""
+    """One JSON object a line, the last one "done"; errors come before it. `rates` are what energy costs."""
 
-    def __init__(self) -> None:
+    def __init__(self, rates: Rates | None = None) -> None:
+        self._rates = rates or Rates()
         self._prompt: PromptProgress | None = None
         self._reasoned = self._said = 0
         self._looped = False
@@ -152,8 +154,8 @@ class JsonPrinter:
             "reason": "failed" if failed or done is None else done.reason,
             "usage": done.usage if done else Usage(),
             "timings": done.timings if done else Timings(),
-            "energy": done.energy if done else None,
-            "cost": done.cost if done else None,
+            "energy": answer.energy,
+            "cost": answer.paid or own_cost(answer.energy, answer.timings, self._rates),
             "chat": chat,
             "message": message,
         }

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.tui.commands.conftest import Run, Write
 
@@ -128,7 +130,11 @@ def test_json_ends_with_all_figures_and_unknown_is_null(run: Run, preset: Write)
     assert {"event": "prompt", "done": 1, "total": 1, "cached": 0, "note": ""} in before
     assert {"event": "starting", "title": "Echo"} in before
     assert list(last) == ["event", "reason", "usage", "timings", "energy", "cost", "chat", "message"]
-    assert (last["event"], last["reason"], last["energy"], last["cost"]) == ("done", "stop", None, None)
+    assert (last["event"], last["reason"]) == ("done", "stop")
+    assert {"joules", "source", "idle_joules", "devices", "notes"} == set(last["energy"])
+    assert last["energy"]["source"] in {"measured", "partly estimated", "estimated"}
+    assert (last["cost"]["currency"], last["cost"]["source"]) == ("USD", "assumed tariff")
+    assert last["cost"]["amount"] == pytest.approx(last["energy"]["joules"] / 0.85 / 3.6e6 * 0.30)
     assert last["usage"] == {"prompt_tokens": 1, "cached_tokens": 0, "reasoning_tokens": 2, "output_tokens": 4}
     assert list(last["timings"]) == ["load_s", "prefill_s", "decode_s", "tokens_per_second"]
     shown = run("chats", "show", last["chat"], "--json").json

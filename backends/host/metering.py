@@ -1,0 +1,33 @@
+"""Telling of the running answer's energy once a second, for who watches and for the spool."""
+
+from __future__ import annotations
+
+import asyncio
+
+from backends.host.answer import AnswerLog
+from backends.host.engine import Engine
+
+METER_S = 1.0
+
+
+class Metering:
+    """Follows each answer of an engine to its end. Everything here runs in the event loop."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._log: AnswerLog | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def look(self) -> None:
+        """Follow the answer that the engine turned to, if it is another one."""
+        log = self._engine.current
+        if log is not self._log:
+            self._log = log
+            if self._task is not None:
+                self._task.cancel()
+            self._task = asyncio.create_task(self._follow(log)) if log is not None else None
+
+    async def _follow(self, log: AnswerLog) -> None:
+        while not log.closing:
+            await asyncio.sleep(METER_S)
+            log.tell_energy()
