@@ -1,13 +1,15 @@
-"""Figures as people read them: tokens, durations, memory, energy, money, the time of day. A dash where nobody knows."""
+"""Figures as people read them: tokens, durations, memory, energy, money. A dash where nobody knows."""
 
 from __future__ import annotations
 
 import time
 
+from tui.chat import amounts
+from tui.chat.receipts import MICRO
+
 DASH = "–"
 _BAR = " ▏▎▍▌▋▊▉█"
 _SIGNS = {"USD": "$", "EUR": "€", "GBP": "£", "CNY": "¥", "JPY": "¥"}
-JOULES_PER_WH = 3600.0
 
 
 def bar(fraction: float, width: int) -> str:
@@ -48,26 +50,18 @@ def gigabytes(amount: int | float | None) -> str:
     return DASH if amount is None else f"{amount / 1e9:.1f}"
 
 
-def money(amount: float, currency: str) -> str:
+def money(amount: float, currency: str, decimals: int = 4) -> str:
     """Return money as people write it: $1.20, $0.012, €0.0004, CHF 0.30. What rounds to nothing is not shown as 0."""
     sign = _SIGNS.get(currency, f"{currency} ")
     if amount == 0:
         return f"{sign}0"
-    if abs(amount) < 0.00005:
-        return f"<{sign}0.0001"
-    digits = 2 if abs(amount) >= 0.1 else 3 if abs(amount) >= 0.01 else 4
+    least = 10.0**-decimals
+    if abs(amount) < least / 2:
+        return f"<{sign}{least:.{decimals}f}"
+    digits = 2 if abs(amount) >= 0.1 else 3 if abs(amount) >= 0.01 else decimals
     return f"{sign}{amount:,.{digits}f}"
 
 
-def watt_hours(joules: float) -> str:
-    """Return energy in watt-hours, with two digits that count: 0.9 Wh, 0.14 Wh, 31 Wh, 1.2 kWh."""
-    hours = joules / JOULES_PER_WH
-    if hours >= 999.5:
-        return f"{hours / 1000:,.1f} kWh"
-    if hours >= 9.95:
-        return f"{hours:.0f} Wh"
-    if hours >= 0.095:
-        return f"{hours:.2g} Wh"
-    if hours == 0:
-        return "0 Wh"
-    return f"{hours:.3f} Wh" if hours >= 0.0005 else "<0.001 Wh"
+def energy(joules: float | None) -> str:
+    """Return energy in mWh, Wh or kWh, a dash if unknown."""
+    return amounts.energy(None if joules is None else round(joules * MICRO))

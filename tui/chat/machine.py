@@ -1,0 +1,125 @@
+"""What is measured of the machine while a session runs: its cards, the engine's memory, and what it reads from disk."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import msgspec
+
+from backends.hardware.gpu import GpuReading
+from backends.hardware.memory import process_rss
+from backends.hardware.sampler import GpuSampler
+from tui.chat.course import Course, Point
+from tui.chat.session import Session
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """One reading. None is unknown.
+
+    `before_bytes` were in use on the cards before the model was loaded. `rss_bytes` and `read_bytes_per_s` are those of
+    the process that the engine runs in.
+    """
+
+    reading: GpuReading | None = None
+    before_bytes: int | None = None
+    rss_bytes: int | None = None
+    read_bytes_per_s: float | None = None
+
+    @property
+    def used_bytes(self) -> int | None:
+        """Bytes in use on all cards."""
+        return _used(self.reading)
+
+    @property
+    def total_bytes(self) -> int | None:
+        gpus = self.reading.gpus if self.reading is not None else ()
+        return sum(gpu.total_bytes for gpu in gpus) if gpus else None
+
+    @property
+    def watts(self) -> float | None:
+        """What the cards draw together, None unless every one tells."""
+        drawn = [gpu.watts for gpu in self.reading.gpus] if self.reading is not None else []
+        known = [watts for watts in drawn if watts is not None]
+        return sum(known) if known and len(known) == len(drawn) else None
+
+
+class Gauges:
+    """Reads the machine for a session, and keeps how its figures went. `machine` is the latest reading."""
+
+    def __init__(self, sampler: GpuSampler | None = None) -> None:
+        self.sampler = sampler or GpuSampler(interval_s=3600)
+        self.machine = Machine()
+        self.course = Course()
+        self._before: int | None = None
+        self._pid: int | None = None
+        self._read: tuple[float, int] | None = None
+
+    def take(self, session: Session) -> None:
+        """Read what can be had without waiting, and ask the driver for the next reading."""
+        now = time.monotonic()
+        sample = self.sampler.latest()
+        reading = sample.reading if sample is not None else None
+        self._meet(session, _used(reading))
+        # A server's model is not in our process, so that its memory says nothing.
+        pid = session.host_pid if _in_process(session) else None
+        rss = process_rss(pid) if pid is not None else None
+        working = session.busy or session.loading
+        reads = self._reads(pid, now) if pid is not None and working else None
+        if not working:
+            self._read = None
+        machine = self.machine = Machine(reading, self._before, rss, reads)
+        answer = session.answer
+        metered = answer.metered if answer is not None and not answer.finished else None
+        watts = metered.watts if metered is not None else None
+        speed = answer.tokens_per_second if answer is not None else None
+        self.course.add(now, machine.used_bytes, speed, machine.watts if watts is None else watts)
+        self.sampler.request()
+
+    def lately(self) -> list[Point]:
+        """Return how the figures went up to now."""
+        return self.course.points(time.monotonic())
+
+    def _meet(self, session: Session, used: int | None) -> None:
+        """Remember what was in use while no model of this session was there; of one met loaded, nothing is known."""
+        pid, status = session.host_pid, session.status
+        if pid is None:
+            self._before = used
+        elif pid != self._pid:
+            self.sampler.watch([pid])
+            self._read = None
+            if status is None or status.phase != "loading":
+                self._before = None
+        self._pid = pid
+
+    def _reads(self, pid: int, now: float) -> float | None:
+        """Return the bytes a second that a process has read from disks since the last look."""
+        read = process_reads(pid)
+        before, self._read = self._read, None if read is None else (now, read)
+        if read is None or before is None or now <= before[0] or read < before[1]:
+            return None
+        return (read - before[1]) / (now - before[0])
+
+
+def process_reads(pid: int, root: Path = Path("/")) -> int | None:
+    """Return the bytes that a process has had fetched from disks, None where the system does not tell.
+
+    https://man7.org/linux/man-pages/man5/proc_pid_io.5.html: read_bytes, which counts pages of mapped files too.
+    """
+    try:
+        for line in (root / f"proc/{pid}/io").read_text("ascii").splitlines():
+            key, _, value = line.partition(":")
+            if key == "read_bytes":
+                return int(value)
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def _in_process(session: Session) -> bool:
+    loaded = session.status.loaded if session.status is not None else None
+    return loaded is None or loaded.place == "process"
+
+
+def _used(reading: GpuReading | None) -> int | None:
+    return sum(gpu.used_bytes for gpu in reading.gpus) if reading is not None and reading.gpus else None
