@@ -42,13 +42,17 @@ KEYS = (
     Key("preset.backend", "ctrl+o", "next_backend", "Use the preset's next backend", "Presets", "^o", "backend"),
     Key("preset.free", "ctrl+x", "free", "Give the model's memory back", "Presets"),
     Key("program.palette", "ctrl+p", "app.command_palette", "Every command by name", "Program", "^p", "commands"),
+    Key("program.figures", "f9", "figures", "Every figure explained", "Program", "F9", "figures"),
     Key("program.help", "f1", "help", "This help", "Program", "F1", "help"),
     Key("program.quit", "ctrl+q", "leave", "Leave: the answer goes on. Twice: end it too", "Program", "^q", "quit"),
 )
 
+# The key line begins with these.
+_FIRST = ("program.help", "program.quit", "program.figures")
 # Where the window is narrow the key line leaves these out, in this order.
 _LEFT_OUT_FIRST = (
-    "preset.backend", "answer.thought", "program.palette", "answer.retry", "chat.new", "answer.stop", "sidebar",
+    "preset.backend", "answer.thought", "program.palette", "answer.retry", "program.figures", "chat.new", "answer.stop",
+    "sidebar",
 )  # fmt: skip
 
 MESSAGE_KEYS = (
@@ -73,8 +77,9 @@ def key_line(width: int) -> str:
     """Return the line at the bottom: the keys a newcomer needs, as many as are whole in `width` cells."""
     left_out: set[str] = set()
     for least in (*_LEFT_OUT_FIRST, ""):
-        shown = [f"{key.shown} {key.label}" for key in KEYS if key.shown and key.id not in left_out]
-        line = "  ".join([*shown[-2:], "F2-F7 preset", *shown[:-2]])
+        shown = {key.id: f"{key.shown} {key.label}" for key in KEYS if key.shown and key.id not in left_out}
+        first = [shown.pop(name) for name in _FIRST if name in shown]
+        line = "  ".join([*first[:2], "F2-7 preset", *first[2:], *shown.values()])
         if len(line) <= width:
             break
         left_out.add(least)

@@ -32,16 +32,6 @@ class Line(Widget):
         return self._content
 
 
-def joined(parts: list[str], width: int) -> str:
-    """Join footer parts, most important first, as many as fit in `width` cells."""
-    text = ""
-    for part in parts:
-        longer = f"{text} │ {part}" if text else part
-        if part and (not text or len(longer) <= width):
-            text = longer
-    return text
-
-
 def edges(left: str, middle: str, right: str, width: int) -> str:
     """Return a line with texts at its left, middle and right; the middle is shortened first."""
     room = width - len(left) - len(right) - 4

@@ -13,6 +13,7 @@ from backends.events import Done, Reasoning, Text, Timings, Usage
 from backends.hardware.sampler import GpuSampler
 from backends.host.wire import Record
 from tui.app import DeepseekApp
+from tui.chat import machine
 from tui.chat.answer import Answer, fold
 from tui.chat.store import Store
 from tui.chat.stored import Asked, new_id
@@ -51,6 +52,8 @@ def _one_moment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: NOW)
     monkeypatch.setattr(Answer, "_now", lambda answer: answer.last_s)
     monkeypatch.setattr(GpuSampler, "latest", lambda _sampler: None)
+    monkeypatch.setattr(machine, "process_rss", lambda _pid: None)
+    monkeypatch.setattr(machine, "process_reads", lambda _pid: None)
     folder = home / "config" / "presets"
     folder.mkdir(parents=True)
     for slot, name, options in ((5, "demo", ""), (6, "slow", "load_s = 100000\n")):

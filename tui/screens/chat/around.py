@@ -7,12 +7,12 @@ from collections.abc import Callable
 from textual.screen import Screen
 from textual.timer import Timer
 
-from backends.hardware.sampler import GpuSampler
 from tui import keys, terminal
 from tui.chat.clean import clean_line
+from tui.chat.seen import Seen
 from tui.chat.session import Session
 from tui.screens.chat import footer, progress
-from tui.widgets.lines import Line, edges, joined
+from tui.widgets.lines import Line, edges
 
 SAID_S = 4.0
 LEAVING = "Leaving: the answer goes on. ^q again ends it too"
@@ -25,18 +25,16 @@ class Around:
     `changed` has them shown anew.
     """
 
-    def __init__(self, screen: Screen[None], sampler: GpuSampler, changed: Callable[[], None]) -> None:
+    def __init__(self, screen: Screen[None], changed: Callable[[], None]) -> None:
         self._screen = screen
-        self._sampler = sampler
         self._changed = changed
         self._said = ""
         self._unsaying: Timer | None = None
 
-    def show(self, session: Session | None, *, below: bool, leaving: bool) -> None:
-        """Show a session; `below` is whether the conversation goes on under its view."""
+    def show(self, session: Session | None, seen: Seen, *, below: bool, leaving: bool) -> None:
+        """Show a session and its figures; `below` is whether the conversation goes on under its view."""
         title = session.conversation.title if session and session.conversation else "New chat"
-        columns = self._screen.size.width
-        width = columns - 2
+        width = self._screen.size.width - 2
         self._line("title").say(
             edges("deepseek-tui", clean_line(title), "SSH" if terminal.remote() else "", width),
         )
@@ -44,9 +42,7 @@ class Around:
         doing = LEAVING if leaving else self._said
         if session is not None:
             doing = doing or progress.doing(session)
-            sample = self._sampler.latest()
-            parts = footer.status_parts(session, sample.reading if sample else None, short=columns < 100)
-            self._line("status").say(clean_line(joined(parts, width)))
+            self._line("status").say(footer.footer_line(seen, width))
         if not doing and below:
             doing = MORE
         self._line("progress").say(clean_line(doing))

@@ -1,92 +1,177 @@
-"""What the footer says: the model, its speed, the context, what is saved, and the card."""
+"""What the footer says: model, cards, speed, context, what the answer costs, what is saved, and the engine's RAM."""
 
 from __future__ import annotations
 
-from backends.base import Loaded
-from backends.hardware.gpu import GpuReading
-from backends.host.wire import Status
+from collections.abc import Sequence
+
+import msgspec
+from rich.cells import cell_len, set_cell_size
+
 from backends.titles import backend_title
-from tui.chat.answer import Answer
-from tui.chat.session import Session
-from tui.chat.stored import StoredMessage
-from tui.chat.target import Target
-from tui.units import DASH, bar, count
+from tui.chat.clean import clean_line
+from tui.chat.seen import Figure, Seen
+from tui.screens.figures.words import chat_of, cost_of, energy_of, on_the_card, speed_of_reads, split_of, two_shades
+from tui.units import DASH, count, gigabytes
+
+SEPARATOR = " │ "
+LEAST_READS_PER_S = 1e6
+"""What an engine reads from disk a second before it is worth a place: less is noise."""
+_GROWING: tuple[Figure, ...] = ("speed", "vram", "cost", "chat", "context")
 
 
-def status_parts(session: Session, reading: GpuReading | None, *, short: bool) -> list[str]:
-    """Return the parts of the footer, most important first."""
-    last = session.branch[-1] if session.branch and session.branch[-1].role == "assistant" else None
-    # While an answer runs, the figures are those of the model that gives it, whichever was chosen for the next one.
-    target = session.loaded_target or session.target if session.answer is not None else session.target
-    saved = saved_part(session.unsaved, answering=session.answer is not None, empty=not session.branch)
-    parts = [
-        model_part(_named(target, short=short), session.status),
-        speed_part(session.answer, last),
-        context_part(session.answer, last, session.status),
-        vram_part(reading, short=short),
+class Part(msgspec.Struct, frozen=True):
+    """One part of the footer: the figures in it, and how it can be written, the longest first.
+
+    An `extra` part comes only where there is room for all the others.
+    """
+
+    figures: tuple[Figure, ...]
+    forms: tuple[str, ...]
+    extra: bool = False
+
+
+def footer_line(seen: Seen, width: int) -> str:
+    """Return the footer, never wider than `width` cells."""
+    return joined(parts(seen), width)
+
+
+def parts(seen: Seen) -> list[Part]:
+    """Return the parts of the footer, most important first; those with nothing to say are left out."""
+    saved = saved_part(seen)
+    shown = [
+        model_part(seen),
+        vram_part(seen),
+        speed_part(seen),
+        context_part(seen),
+        chat_part(seen) if seen.in_messages else cost_part(seen),
+        ram_part(seen),
+        ssd_part(seen),
     ]
-    return [saved, *parts] if session.unsaved else [*parts[:3], saved, *parts[3:]]
+    ordered = [saved, *shown] if seen.unsaved else [*shown[:5], saved, *shown[5:]]
+    return [part for part in ordered if part is not None]
 
 
-def _named(target: Target | None, *, short: bool) -> str:
-    """Return the preset and its backend; where there is little room llama.cpp goes without saying."""
-    if target is None:
-        return "No preset"
-    backend = target.spec.backend
-    return target.title if short and backend == "llama_cpp" else f"{target.title} · {backend_title(backend)}"
-
-
-def model_part(title: str, status: Status | None) -> str:
-    """Return the footer's first part: the model and how many of its layers are on the card."""
-    if status is None or status.phase in {"ending", "failed"}:
-        return f"{title} · not loaded"
-    loaded = status.loaded
-    if loaded is None:
-        return f"{title} · loading"
-    if loaded.layers is None or loaded.gpu_layers is None:
-        return f"{title} · {_share(loaded)}" if loaded.vram_bytes is not None and loaded.model_bytes else title
-    where = f"{loaded.gpu_layers}/{loaded.layers} layers on the card" if loaded.gpu_layers else "CPU"
-    return f"{title} · {where}"
-
-
-def _share(loaded: Loaded) -> str:
-    """Return how much of a model its server holds on a card: a server counts bytes, not layers."""
-    share = (loaded.vram_bytes or 0) / (loaded.model_bytes or 1)
-    return "CPU" if not loaded.vram_bytes else f"{min(share, 1):.0%} on the card"
-
-
-def vram_part(reading: GpuReading | None, *, short: bool = False) -> str:
-    """Return the card's memory, or a dash where there is no card or no word from it."""
-    if reading is None or not reading.gpus:
-        return f"VRAM {DASH}"
-    gpu = reading.gpus[0]
-    used, total = f"{gpu.used_bytes / 1e9:.1f}", f"{gpu.total_bytes / 1e9:.1f}"
-    ours = f" ({gpu.ours_bytes / 1e9:.1f} ours)" if gpu.ours_bytes is not None and not short else ""
-    shown = "" if short else f"▕{bar(gpu.used_bytes / gpu.total_bytes, 8)}▏ "
-    return f"VRAM {shown}{used}/{total} GB{ours}"
-
-
-def speed_part(answer: Answer | None, last: StoredMessage | None) -> str:
-    """Return tokens a second: live while an answer grows, then the engine's own figure of the last one."""
-    speed = answer.tokens_per_second if answer is not None else None
-    if answer is None and last is not None and last.timings is not None:
-        speed = last.timings.tokens_per_second
-    return f"{speed:.1f} tok/s" if speed is not None else f"{DASH} tok/s"
-
-
-def context_part(answer: Answer | None, last: StoredMessage | None, status: Status | None) -> str:
-    """Return how full the context is, in the engine's own counts."""
-    tokens = answer.context_tokens if answer is not None else None
-    if answer is None and last is not None and last.usage is not None:
-        tokens = last.usage.context_tokens
-    context = status.loaded.context if status is not None and status.loaded is not None else None
-    return f"context {count(tokens)}/{count(context)}"
-
-
-def saved_part(unsaved: str, *, answering: bool, empty: bool) -> str:
-    """Return whether what is on the screen is on disk."""
-    if unsaved:
-        return f"✗ not saved: {unsaved}"
-    if empty:
+def joined(found: Sequence[Part], width: int) -> str:
+    """Join parts in at most `width` cells: as many of the first as there is room for, then in longer forms."""
+    if not found or width <= 0:
         return ""
-    return "saving" if answering else "saved"
+    chosen: dict[int, str] = {}
+
+    def room() -> int:
+        taken = sum(cell_len(text) for text in chosen.values()) + len(SEPARATOR) * max(0, len(chosen) - 1)
+        return width - taken
+
+    def add(*, extra: bool) -> None:
+        for place, part in enumerate(found):
+            text = clean_line(part.forms[-1])
+            if part.extra == extra and cell_len(text) + (len(SEPARATOR) if chosen else 0) <= room():
+                chosen[place] = text
+            elif not chosen:
+                chosen[place] = _cut(text, width)
+
+    def grow(figure: Figure) -> None:
+        for place, text in chosen.items():
+            if figure in found[place].figures:
+                most = cell_len(text) + room()
+                fitting = [form for form in map(clean_line, found[place].forms) if cell_len(form) <= most]
+                chosen[place] = max([text, *fitting], key=cell_len)
+
+    add(extra=False)
+    for figure in _GROWING:
+        grow(figure)
+    if all(place in chosen for place, part in enumerate(found) if not part.extra):
+        add(extra=True)
+    grow("model")
+    return SEPARATOR.join(chosen[place] for place in sorted(chosen))
+
+
+def _cut(text: str, width: int) -> str:
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
+
+
+def model_part(seen: Seen) -> Part:
+    """Return the model and how many of its layers are on the card."""
+    if seen.target is None:
+        return Part(("model",), ("No preset",))
+    title, backend = seen.target.title, seen.target.spec.backend
+    whole = f"{title} · {backend_title(backend)}"
+    # Where there is little room, llama.cpp goes without saying.
+    short = title if backend == "llama_cpp" else whole
+    loaded = seen.loaded
+    if loaded is None:
+        word = "loading" if seen.status is not None and seen.status.phase == "loading" else "not loaded"
+        forms = [f"{whole} · {word}", f"{short} · {word}"]
+    elif loaded.layers is None or loaded.gpu_layers is None:
+        share = f" · {on_the_card(loaded)}" if loaded.vram_bytes is not None and loaded.model_bytes else ""
+        forms = [f"{whole}{share}", f"{short}{share}"]
+    elif not loaded.gpu_layers:
+        forms = [f"{whole} · CPU", f"{short} · CPU"]
+    else:
+        layers = f"{loaded.gpu_layers}/{loaded.layers}"
+        forms = [f"{whole} · {layers} layers on the card", f"{whole} · {layers} layers", f"{short} · {layers}"]
+    return Part(("model",), tuple(dict.fromkeys(forms)))
+
+
+def vram_part(seen: Seen) -> Part:
+    """Return the cards' memory: what is ours + what is others' / all of it."""
+    used, total = seen.machine.used_bytes, seen.machine.total_bytes
+    if used is None or not total:
+        return Part(("vram",), (f"VRAM {DASH}",))
+    ours = seen.ours
+    split = f"{split_of(ours, used)}/{gigabytes(total)}"
+    figures: tuple[Figure, ...] = ("vram", "ours")
+    return Part(figures, (f"VRAM ▕{two_shades(ours.used_bytes, used, total)}▏ {split} GB", f"VRAM {split}"))
+
+
+def speed_part(seen: Seen) -> Part:
+    """Return tokens a second."""
+    figure = DASH if seen.speed is None else f"{seen.speed:.1f}"
+    return Part(("speed",), (f"{figure} tok/s", f"{figure} t/s"))
+
+
+def context_part(seen: Seen) -> Part:
+    """Return how full the context is, in the engine's own counts."""
+    full = f"{count(seen.tokens)}/{count(seen.loaded.context if seen.loaded is not None else None)}"
+    return Part(("context",), (f"context {full}", full))
+
+
+def cost_part(seen: Seen) -> Part:
+    """Return what the answer costs, in money and in energy."""
+    figures: tuple[Figure, ...] = ("cost", "energy")
+    cost, joules = cost_of(seen), energy_of(seen)
+    if cost == joules == DASH:
+        return Part(figures, (f"cost {DASH}",))
+    if joules == DASH:
+        return Part(figures, (cost,))
+    return Part(figures, (f"{cost} · {joules}", cost) if cost != DASH else (joules,))
+
+
+def chat_part(seen: Seen) -> Part:
+    """Return what the whole conversation has cost."""
+    cost, joules = chat_of(seen)
+    forms = (f"chat {cost}",) if joules == DASH else (f"chat {cost} · {joules}", f"chat {cost}")
+    return Part(("chat",), forms)
+
+
+def saved_part(seen: Seen) -> Part | None:
+    """Return whether what is on the screen is on disk."""
+    if seen.unsaved:
+        return Part(("saved",), (f"✗ not saved: {seen.unsaved}",))
+    if seen.empty:
+        return None
+    return Part(("saved",), ("saving" if seen.answer is not None else "saved",))
+
+
+def ram_part(seen: Seen) -> Part | None:
+    """Return the memory of the engine's process."""
+    if seen.machine.rss_bytes is None:
+        return None
+    return Part(("ram",), (f"RAM {gigabytes(seen.machine.rss_bytes)} GB",), extra=True)
+
+
+def ssd_part(seen: Seen) -> Part | None:
+    """Return what the engine reads from disk, where that is enough to matter."""
+    reads = seen.machine.read_bytes_per_s
+    if reads is None or reads < LEAST_READS_PER_S:
+        return None
+    return Part(("ssd",), (f"SSD {speed_of_reads(reads)}",), extra=True)

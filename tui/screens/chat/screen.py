@@ -10,22 +10,20 @@ from typing import ClassVar
 from textual.app import ComposeResult, SystemCommand
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
-from textual.markup import escape
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Static
 
 from backends.errors import Problem
-from backends.hardware.sampler import GpuSampler
 from presets.catalog import Catalog
 from tui import keys
-from tui.chat.clean import clean_line
 from tui.chat.session import Change, Session
-from tui.screens.chat import entries, lists, notices, progress, start
+from tui.screens.chat import entries, lists, notices, palette, progress, start
 from tui.screens.chat.around import Around
 from tui.screens.chat.choices import Choices
 from tui.screens.chat.choosing import Presets
+from tui.screens.chat.explaining import SETTLE_S, Explaining
 from tui.screens.chat.mending import Mending
 from tui.screens.chat.shown import Shown
 from tui.screens.chat.switching import switch
@@ -70,8 +68,8 @@ class ChatScreen(Screen[None]):
         self._begun = False
         self._noted: int | None = None
         self._send_when_ready = False
-        self._sampler = GpuSampler(interval_s=3600)
-        self._around = Around(self, self._sampler, self._show_lines)
+        self._explaining = Explaining(self, lambda: self._presets)
+        self._around = Around(self, self._show_lines)
 
     # What there is.
 
@@ -107,7 +105,7 @@ class ChatScreen(Screen[None]):
 
     async def _start(self) -> None:
         """Open the store and the catalogue, show the chat, and load the model."""
-        self._sampler.start()
+        self._explaining.start()
         begun = await start.begin(self._wish, self._heard)
         self._presets, self._session = Presets(begun.catalog, begun.settings.keep_alive_s), begun.session
         if begun.chat is None:
@@ -144,14 +142,14 @@ class ChatScreen(Screen[None]):
         match event.change:
             case "branch":
                 self._show_branch(session)
+                self._explaining.add_up(session, self._show_lines)
                 await self._refresh_lists()
             case "problem" if session.problem is not None:
                 self._shown.problem(session.problem)
             case "failure":
                 self.run_worker(self._mending.after(session), group="mending")
             case "model":
-                if session.loaded_target is not None and session.host_pid is not None:
-                    self._sampler.watch([session.host_pid])
+                self._explaining.take(session)
                 self._show_presets(session)
                 self._show_branch(session)
                 self._tell_notes(session)
@@ -179,12 +177,19 @@ class ChatScreen(Screen[None]):
         if session.answer is not None and session.answering is not None:
             titles, key = self._presets.titles, entries.thought_key(session)
             self._shown.put(entries.live_entry(session.answering, session.answer, titles, key))
+        if self._ticks % LINES_EVERY == 0:
+            self._explaining.take(session)
         if self._ticks % LINES_EVERY == 0 or session.loading:
-            self._sampler.request()
             self._show_lines()
         if not session.busy and not session.loading:
             self._ticking.pause()
-            self._show_lines()
+            self._settle(session)
+            self.set_timer(SETTLE_S, partial(self._settle, session))
+
+    def _settle(self, session: Session) -> None:
+        """Show what is true once nothing happens any more; the driver's last word comes a moment later."""
+        self._explaining.take(session)
+        self._show_lines()
 
     async def _look_around(self) -> None:
         """Take in what other screens and `ask`s have written."""
@@ -192,6 +197,8 @@ class ChatScreen(Screen[None]):
             try:
                 if await self._session.refresh():
                     await self._refresh_lists()
+                if self._explaining.check(self._session):
+                    self._show_lines()
             except Problem as problem:
                 self._shown.problem(problem)
 
@@ -208,7 +215,8 @@ class ChatScreen(Screen[None]):
     # The lines and lists.
 
     def _show_lines(self) -> None:
-        self._around.show(self._session, below=self._below, leaving=self._leaving)
+        seen = self._explaining.seen(self._session)
+        self._around.show(self._session, seen, below=self._below, leaving=self._leaving)
 
     def _show_presets(self, session: Session) -> None:
         self.query_one(PresetList).show(self._presets.lines(session), SIDEBAR_WIDTH)
@@ -223,6 +231,9 @@ class ChatScreen(Screen[None]):
         self.query_one(ChatList).show(lists.chat_lines(conversations, shown))
 
     def on_resize(self) -> None:
+        self._show_lines()
+
+    def on_descendant_focus(self) -> None:
         self._show_lines()
 
     # The user speaks.
@@ -340,6 +351,12 @@ class ChatScreen(Screen[None]):
     def action_help(self) -> None:
         self.app.push_screen(HelpScreen())
 
+    def action_figures(self) -> None:
+        self._explaining.open(self._session)
+
+    def action_usage(self) -> None:
+        self._explaining.open_usage(self._session)
+
     async def action_leave(self) -> None:
         session = self._session
         if self._leaving and session is not None:
@@ -356,7 +373,7 @@ class ChatScreen(Screen[None]):
         self.set_timer(LEAVE_S, self._leave)
 
     async def _leave(self) -> None:
-        self._sampler.stop()
+        self._explaining.stop()
         goes_on = self._session is not None and self._session.answer is not None
         if self._session is not None:
             await self._session.leave()
@@ -372,13 +389,8 @@ class ChatScreen(Screen[None]):
         self._around.say(text)
 
     def get_commands(self) -> Iterable[SystemCommand]:
-        """Return what the palette offers of this screen. The palette reads titles as markup, so they are escaped."""
-        for entry in self._presets.entries:
-            title, name = escape(clean_line(entry.preset.title)), entry.name
-            yield SystemCommand(f"Preset: {title}", escape(clean_line(name)), partial(self._choose, name))
-        for key in keys.KEYS:
-            if key.group != "Presets" and key.action != "app.command_palette":
-                yield SystemCommand(key.help, keys.shown_keys(key.keys), partial(self._run, key.action))
+        """Return what the palette offers of this screen."""
+        yield from palette.commands(self._presets, self._choose, self._run)
 
     def _run(self, action: str) -> None:
         self.call_later(self.run_action, action)

@@ -1,0 +1,41 @@
+"""The table of keys: what is made of it fits, and each key is there once."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from presets.catalog import Catalog
+from tui.keys import KEYS, key_line
+from tui.screens.chat.choosing import Presets
+from tui.screens.chat.palette import commands
+
+
+@given(st.integers(60, 200))
+def test_the_key_line_is_never_wider_than_its_room(width: int) -> None:
+    assert len(key_line(width)) <= width
+
+
+def test_the_key_of_the_figures_is_there_at_80_columns() -> None:
+    assert "F9 figures" in key_line(78)
+
+
+def test_the_whole_key_line_fits_into_120_columns() -> None:
+    line = key_line(118)
+    assert all(f"{key.shown} {key.label}" in line for key in KEYS if key.shown)
+
+
+def test_no_key_does_two_things() -> None:
+    names = [name for key in KEYS for name in key.keys.split(",")]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("title", "action"), [("Every figure explained", "figures"), ("Usage: tokens, energy, money", "usage")]
+)
+def test_the_palette_has_the_views(title: str, action: str) -> None:
+    ran: list[str] = []
+    found = {command.title: command.callback for command in commands(Presets(Catalog((), ())), ran.append, ran.append)}
+    found[title]()
+    assert ran == [action]

@@ -1,0 +1,97 @@
+"""The figures of the chat screen: read from the machine and the bill, shown in the footer, explained on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from textual.screen import Screen
+
+from tui.chat.clean import clean_line
+from tui.chat.machine import Gauges
+from tui.chat.seen import Seen, see
+from tui.chat.session import Session
+from tui.chat.tally import ChatBill, Tally
+from tui.screens.chat.choosing import Presets
+from tui.screens.figures import FiguresScreen
+from tui.screens.figures.content import View
+from tui.screens.figures.more import Published
+from tui.screens.usage import UsageScreen
+from tui.widgets.transcript import Transcript
+
+SETTLE_S = 1.0
+CHECK_EVERY = 5
+"""Every so many looks around the machine is read too, in case another program has taken memory."""
+
+
+class Explaining:
+    """Keeps what the figures of `screen` are made of. `presets` gives what there is to answer with."""
+
+    def __init__(self, screen: Screen[None], presets: Callable[[], Presets]) -> None:
+        self._screen = screen
+        self._presets = presets
+        self._gauges = Gauges()
+        self._bill = ChatBill()
+        self._looks = 0
+
+    def start(self) -> None:
+        self._gauges.sampler.start()
+
+    def stop(self) -> None:
+        self._gauges.sampler.stop()
+
+    def take(self, session: Session) -> None:
+        """Read the machine, while something happens."""
+        self._gauges.take(session)
+
+    def check(self, session: Session) -> bool:
+        """Read the machine now and then while nothing happens; say whether that was done."""
+        self._looks += 1
+        if session.busy or self._looks % CHECK_EVERY:
+            return False
+        self._gauges.take(session)
+        return True
+
+    def add_up(self, session: Session, then: Callable[[], None]) -> None:
+        """Read the bill of the conversation anew."""
+
+        async def read() -> None:
+            await self._bill.read(session)
+            then()
+
+        self._screen.run_worker(read(), group="bill", exclusive=True)
+
+    def seen(self, session: Session | None) -> Seen:
+        """Return what there is to see now."""
+        if session is None:
+            return Seen(machine=self._gauges.machine)
+        in_messages = isinstance(self._screen.focused, Transcript)
+        bill = self._bill.tally if session.conversation is not None else Tally()
+        return see(session, self._gauges.machine, bill, in_messages=in_messages)
+
+    def open(self, session: Session | None) -> None:
+        """Open the view of every figure."""
+
+        def look() -> View:
+            if session is not None:
+                self._gauges.take(session)
+            seen = self.seen(session)
+            return View(seen, tuple(self._gauges.lately()), self._published(seen.preset))
+
+        self._screen.app.push_screen(FiguresScreen(look, partial(self.open_usage, session)))
+
+    def open_usage(self, session: Session | None) -> None:
+        """Open the usage over time, if there is a store."""
+        if session is None:
+            self._screen.app.bell()
+            return
+        found = {entry.name: entry.preset.published for entry in self._presets().entries}
+        published = {name: said.usd_per_answer for name, said in found.items() if said and said.usd_per_answer}
+        self._screen.app.push_screen(UsageScreen(session.store, published))
+
+    def _published(self, preset: str) -> Published:
+        entry = self._presets().entry(preset)
+        if entry is None:
+            return Published()
+        published = entry.preset.published
+        return Published(clean_line(entry.preset.title), published.usd_per_answer if published is not None else None)

@@ -1,0 +1,24 @@
+"""What the palette offers of the chat screen: each preset, each key, and what has no key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from textual.app import SystemCommand
+from textual.markup import escape
+
+from tui import keys
+from tui.chat.clean import clean_line
+from tui.screens.chat.choosing import Presets
+
+
+def commands(presets: Presets, choose: Callable[[str], None], run: Callable[[str], None]) -> Iterator[SystemCommand]:
+    """Yield the commands; `run` takes an action. The palette reads titles as markup, so they are escaped."""
+    for entry in presets.entries:
+        title, name = escape(clean_line(entry.preset.title)), entry.name
+        yield SystemCommand(f"Preset: {title}", escape(clean_line(name)), partial(choose, name))
+    for key in keys.KEYS:
+        if key.group != "Presets" and key.action != "app.command_palette":
+            yield SystemCommand(key.help, keys.shown_keys(key.keys), partial(run, key.action))
+    yield SystemCommand("Usage: tokens, energy, money", "By day, preset, backend or chat", partial(run, "usage"))

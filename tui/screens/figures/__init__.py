@@ -1,0 +1,5 @@
+"""Every figure of the screen explained: what it is, where it comes from, and how sure it is."""
+
+from tui.screens.figures.screen import FiguresScreen
+
+__all__ = ["FiguresScreen"]

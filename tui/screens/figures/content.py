@@ -1,0 +1,107 @@
+"""The view of all figures as text of a given width."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from rich.cells import cell_len, set_cell_size
+from textual.content import Content
+
+from tui.chat.clean import clean_line
+from tui.chat.course import Point
+from tui.chat.seen import Seen
+from tui.screens.figures.more import Published, card_figures, cost_figures, course_lines, energy_figures
+from tui.screens.figures.told import Surety, Told, footer_figures
+
+NAME = 12
+_STYLES: dict[Surety, str] = {
+    "measured": "$text-success",
+    "estimated": "$text-warning",
+    "predicted": "$text-warning",
+    "published": "$text-primary",
+    "assumed": "$text-warning",
+    "unavailable": "dim",
+}
+
+
+class View(msgspec.Struct, frozen=True):
+    """What the view explains: one moment, the minutes before it, and what was published of the preset."""
+
+    seen: Seen
+    points: tuple[Point, ...] = ()
+    published: Published = Published()
+
+
+class Section(msgspec.Struct, frozen=True):
+    """Figures that belong together."""
+
+    title: str
+    figures: tuple[Told, ...]
+
+
+def sections(view: View) -> list[Section]:
+    """Return everything that is told, in its order; a section without figures is left out."""
+    seen = view.seen
+    found = [
+        Section("On the footer", tuple(footer_figures(seen).values())),
+        Section("The card", tuple(card_figures(seen))),
+        Section("Energy of this answer, by device", tuple(energy_figures(seen))),
+        Section("Cost of this answer, in parts", tuple(cost_figures(seen, view.published))),
+    ]
+    return [section for section in found if section.figures]
+
+
+def content(view: View, width: int) -> Content:
+    """Return the whole view in lines of at most `width` cells."""
+    lines: list[Content] = []
+    for section in sections(view):
+        lines += [
+            _title(section.title),
+            *(line for told in section.figures for line in _figure(told, width)),
+            Content(""),
+        ]
+    lines += [_title("The last minutes"), *_course(view.points, width)]
+    return Content("\n").join(lines)
+
+
+def _title(text: str) -> Content:
+    return Content.styled(text, "bold $text-accent")
+
+
+def _figure(told: Told, width: int) -> Iterable[Content]:
+    """Yield the lines of one figure: name, value and how sure it is, then what it is and where it is from."""
+    name, value = clean_line(told.name), clean_line(told.value)
+    surety = told.surety
+    room = max(8, width - NAME - len(surety) - 4)
+    first, *more = _wrapped(value, room)
+    if cell_len(name) > NAME:
+        yield Content.styled(f"  {_fitted(name, width - 2)}", "bold")
+        name = ""
+    gap = " " * max(1, width - 2 - NAME - cell_len(first) - len(surety))
+    yield Content.assemble((f"  {set_cell_size(name, NAME)}", "bold"), first, gap, (surety, _STYLES[surety]))
+    indent = " " * (NAME + 2)
+    for line in more:
+        yield Content(f"{indent}{line}")
+    source = f"{'Why' if told.surety == 'unavailable' else 'From'}: {told.source.removesuffix('.')}."
+    for text in (told.what, source, *told.notes):
+        for line in _wrapped(clean_line(text), max(8, width - NAME - 2)):
+            yield Content.styled(f"{indent}{line}", "dim")
+
+
+def _course(points: Sequence[Point], width: int) -> Iterable[Content]:
+    for name, picture, span in course_lines(points, max(8, width - NAME - 2)):
+        yield Content.assemble((f"  {name:<{NAME}}", "bold"), span)
+        if picture:
+            yield Content.styled(f"{' ' * (NAME + 2)}{picture}", "$text-accent")
+    for line in _wrapped("Oldest left, from zero up; · is a gap: nothing was measured.", max(8, width - NAME - 2)):
+        yield Content.styled(f"{' ' * (NAME + 2)}{line}", "dim")
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Return `text` in lines of at most `width` cells."""
+    return [line.plain.rstrip() for line in Content(text).wrap(width)] or [""]
+
+
+def _fitted(text: str, width: int) -> str:
+    return text if cell_len(text) <= width else set_cell_size(text, max(0, width - 1)) + "…"

@@ -1,0 +1,165 @@
+"""What is told on demand beside the footer's figures: the cards, the energy and the cost in parts, the last minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from backends.hardware.gpu import Gpu
+from tui.chat.course import Point
+from tui.chat.seen import Seen
+from tui.plot import course
+from tui.screens.figures.told import DECIMALS, Surety, Told, no_card, tariff_of
+from tui.screens.figures.words import cost_of
+from tui.units import DASH, duration, energy, gigabytes, money
+
+SILENT = "the driver does not tell"
+
+
+class Published(msgspec.Struct, frozen=True):
+    """What somebody else published for an answer of a preset; None where nobody did."""
+
+    title: str = ""
+    usd_per_answer: float | None = None
+
+
+def card_figures(seen: Seen) -> list[Told]:
+    """Return how each card is doing."""
+    if not seen.cards:
+        return [Told("Card", DASH, "unavailable", "How the graphics card is doing.", no_card(seen))]
+    told = []
+    for card in seen.cards:
+        named = f"GPU {card.index} " if len(seen.cards) > 1 else ""
+        told += [
+            Told(
+                f"{named}Card".strip(),
+                f"{card.name} · {gigabytes(card.used_bytes)} of {gigabytes(card.total_bytes)} GB in use",
+                "measured",
+                "Which card it is.",
+                _driver(card),
+            ),
+            _percent(named, card),
+            _power(named, card),
+            _heat(named, card),
+            _held_back(named, card),
+        ]
+    return told
+
+
+def _driver(card: Gpu) -> str:
+    return f"the driver, {card.driver}" if card.driver else "the driver"
+
+
+def _told(name: str, value: str | None, what: str, card: Gpu) -> Told:
+    if value is None:
+        return Told(name, DASH, "unavailable", what, SILENT)
+    return Told(name, value, "measured", what, _driver(card))
+
+
+def _percent(named: str, card: Gpu) -> Told:
+    value = None if card.busy is None else f"{card.busy:.0%}"
+    return _told(f"{named}Load", value, "Share of the time in which the card computed.", card)
+
+
+def _power(named: str, card: Gpu) -> Told:
+    value = None
+    if card.watts is not None:
+        limit = "" if card.watts_limit is None else f" of at most {card.watts_limit:.0f} W"
+        value = f"{card.watts:.0f} W{limit}"
+    return _told(f"{named}Power", value, "What the card draws at the moment.", card)
+
+
+def _heat(named: str, card: Gpu) -> Told:
+    value = None if card.celsius is None else f"{card.celsius:.0f} °C"
+    return _told(f"{named}Heat", value, "Temperature of the card.", card)
+
+
+def _held_back(named: str, card: Gpu) -> Told:
+    what = "Why the card runs slower than it could."
+    if card.throttled:
+        return _told(f"{named}Slowed by", "; ".join(card.throttled), what, card)
+    # A driver that tells nothing else does not tell this either.
+    silent = card.busy is None and card.watts is None and card.celsius is None
+    return _told(f"{named}Slowed by", None if silent else "nothing", what, card)
+
+
+def energy_figures(seen: Seen) -> list[Told]:
+    """Return the answer's energy by device, and by what it was for."""
+    found = seen.energy
+    if found is None:
+        return []
+    told = []
+    for one in found.devices:
+        parts = (
+            ("loading", one.load_j),
+            ("getting ready", one.settle_j),
+            ("prefill", one.prefill_j),
+            ("decode", one.decode_j),
+        )
+        phases = " · ".join(f"{name} {energy(joules)}" for name, joules in parts if joules)
+        notes = (f"Of {one.missing_s:.1f} s nothing is known, and nothing is counted.",) if one.missing_s else ()
+        about, surety = ("", "measured") if one.measured else ("~", "estimated")
+        value = f"{about}{energy(one.joules)} · {_idle(one.idle_j)}"
+        told.append(Told(one.device, value, _surety(surety), phases or "Nothing was drawn.", one.source, notes))
+    whole = f"{energy(found.joules)} · {_idle(found.idle_joules)}"
+    surety = "measured" if found.source == "measured" else "estimated"
+    what = "Idle draw: what idle devices would have taken in the same time."
+    told.append(Told("Together", whole, _surety(surety), what, "the sum of these devices", found.notes))
+    return told
+
+
+def _surety(word: str) -> Surety:
+    return "measured" if word == "measured" else "estimated"
+
+
+def _idle(joules: float | None) -> str:
+    return f"of which idle draw {energy(joules)}" if joules is not None else "idle draw not known yet"
+
+
+def cost_figures(seen: Seen, published: Published) -> list[Told]:
+    """Return the parts of the answer's money, and what was published beside it."""
+    told, cost, rates = [], seen.cost, seen.rates
+    if cost is not None and cost.electricity is not None:
+        surety: Surety = (
+            "assumed" if cost.source == "assumed tariff" else _surety(seen.energy.source if seen.energy else "")
+        )
+        rest = f", {rates.rest_watts:.0f} W for the rest of the machine" if rates.rest_watts else ""
+        what = f"At the wall: the power supply passes on {rates.psu_efficiency:.0%}{rest}."
+        told.append(
+            Told("Electricity", money(cost.electricity, cost.currency, DECIMALS), surety, what, tariff_of(seen))
+        )
+    if cost is None or cost.source != "preset":
+        what = "The share of the machine's price that this answer wears off."
+        if cost is not None and cost.hardware is not None:
+            spread = f"{rates.lifetime_years:g} years, answering {rates.utilisation:.0%} of the time"
+            value = money(cost.hardware, cost.currency, DECIMALS)
+            told.append(Told("Hardware", value, "assumed", what, f"your hardware_price over {spread}"))
+        else:
+            told.append(Told("Hardware", DASH, "unavailable", what, "off: set hardware_price in [bill]"))
+    what = f"Cost of an answer of {published.title or 'this preset'}, beside the {cost_of(seen, DECIMALS)} of this one."
+    if published.usd_per_answer is not None:
+        value = f"{money(published.usd_per_answer, 'USD')} an answer"
+        told.append(Told("Published", value, "published", what, "the article that this preset is from"))
+    else:
+        told.append(Told("Published", DASH, "unavailable", what, "nobody has published it for this preset"))
+    return told
+
+
+def course_lines(points: Sequence[Point], columns: int) -> list[tuple[str, str, str]]:
+    """Return name, picture and range of each figure over the last minutes; a gap is where it was unknown."""
+    rows: tuple[tuple[str, Callable[[Point], float | None], str], ...] = (
+        ("VRAM", lambda point: None if point.vram_bytes is None else point.vram_bytes / 1e9, "GB"),
+        ("tok/s", lambda point: point.tokens_per_second, "tok/s"),
+        ("Power", lambda point: point.watts, "W"),
+    )
+    return [(name, *_drawn([read(point) for point in points], unit, columns)) for name, read, unit in rows]
+
+
+def _drawn(values: Sequence[float | None], unit: str, columns: int) -> tuple[str, str]:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "", f"{DASH} nothing known yet"
+    digits = 0 if unit == "W" else 1
+    span = f"{min(known):.{digits}f} to {max(known):.{digits}f} {unit}"
+    return course(values, columns), f"{span} in {duration(len(values))}"
