@@ -10,6 +10,8 @@ from tui.chat.receipts import MICRO
 DASH = "–"
 _BAR = " ▏▎▍▌▋▊▉█"
 _SIGNS = {"USD": "$", "EUR": "€", "GBP": "£", "CNY": "¥", "JPY": "¥"}
+_LEAST_J = 0.018
+"""Half of 0.01 mWh."""
 
 
 def bar(fraction: float, width: int) -> str:
@@ -50,6 +52,11 @@ def gigabytes(amount: int | float | None) -> str:
     return DASH if amount is None else f"{amount / 1e9:.1f}"
 
 
+def memory(amount: int) -> str:
+    """Return bytes as 2.9 GB, or 45 MB below one."""
+    return f"{gigabytes(amount)} GB" if amount >= 1e9 else f"{amount / 1e6:.0f} MB"
+
+
 def money(amount: float, currency: str, decimals: int = 4) -> str:
     """Return money as people write it: $1.20, $0.012, €0.0004, CHF 0.30. What rounds to nothing is not shown as 0."""
     sign = _SIGNS.get(currency, f"{currency} ")
@@ -63,5 +70,7 @@ def money(amount: float, currency: str, decimals: int = 4) -> str:
 
 
 def energy(joules: float | None) -> str:
-    """Return energy in mWh, Wh or kWh, a dash if unknown."""
+    """Return energy in mWh, Wh or kWh, a dash if unknown. What rounds to nothing is not shown as 0."""
+    if joules is not None and 0 < joules < _LEAST_J:
+        return "<0.01 mWh"
     return amounts.energy(None if joules is None else round(joules * MICRO))

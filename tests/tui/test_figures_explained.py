@@ -23,12 +23,18 @@ from tui.chat.course import Point
 from tui.chat.machine import Machine
 from tui.chat.seen import FIGURES, Seen
 from tui.screens.chat.footer import parts
+from tui.screens.figures import told as told_of
 from tui.screens.figures.content import View, content, sections
 from tui.screens.figures.more import Published, card_figures, cost_figures, course_lines, energy_figures
 from tui.screens.figures.told import Surety, Told, footer_figures
 
 PUBLISHED = Published("14B Q3_K_S + offload", 0.0015)
 HOT = msgspec.structs.replace(moments.CARD, throttled=("hot", "power limit"), celsius=91.0)
+
+
+@pytest.fixture(autouse=True)
+def _settings_stand_where_they_stand_for_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(told_of, "shown_path", lambda _path: "~/.config/deepseek-tui/config.toml")
 
 
 def changed(seen: Seen, **changes: object) -> Seen:
@@ -184,7 +190,7 @@ def test_an_unknown_idle_draw_is_not_0_and_missing_seconds_are_told() -> None:
     _, guess, together = energy_figures(everything(Rates(), GUESSED))
     assert guess.value.endswith("idle draw not known yet")
     assert guess.notes == ("Of 1.5 s nothing is known, and nothing is counted.",)
-    assert together.value.endswith("idle draw not known yet")
+    assert together.value == "~0.90 Wh · idle draw not known yet"
 
 
 def test_the_cost_has_its_parts_and_stands_beside_the_published_one() -> None:
@@ -223,3 +229,7 @@ def test_the_last_minutes_show_gaps_and_their_range() -> None:
 def test_minutes_of_which_nothing_is_known_have_no_picture_and_no_0() -> None:
     assert {line[1:] for line in course_lines([Point(1), Point(2)], 60)} == {("", "– nothing known yet")}
     assert {line[1:] for line in course_lines([], 60)} == {("", "– nothing known yet")}
+
+
+def test_a_figure_that_stays_the_same_has_no_range() -> None:
+    assert course_lines([Point(1, watts=2.04), Point(2, watts=2.01)], 60)[2][2] == "2.0 W in 2.0 s"

@@ -17,8 +17,10 @@ from tui.chat import machine
 from tui.chat.answer import Answer, fold
 from tui.chat.store import Store
 from tui.chat.stored import Asked, new_id
+from tui.commands import usage_table
 from tui.screens.chat import ChatScreen
 from tui.screens.chat.start import Wish
+from tui.screens.figures import told
 
 NOW = 1_772_485_500.0  # 2026-03-02 21:05 UTC
 BOTH = pytest.mark.parametrize("size", [(120, 34), (80, 24)], ids=["120x34", "80x24"])
@@ -52,6 +54,8 @@ def _one_moment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: NOW)
     monkeypatch.setattr(Answer, "_now", lambda answer: answer.last_s)
     monkeypatch.setattr(GpuSampler, "latest", lambda _sampler: None)
+    monkeypatch.setattr(told, "shown_path", lambda _path: "~/.config/deepseek-tui/config.toml")
+    monkeypatch.setattr(usage_table, "shown_path", lambda _path: "~/.config/deepseek-tui/config.toml")
     monkeypatch.setattr(machine, "process_rss", lambda _pid: None)
     monkeypatch.setattr(machine, "process_reads", lambda _pid: None)
     folder = home / "config" / "presets"

@@ -25,7 +25,6 @@ from tui.chat.machine import Gauges
 from tui.chat.receipts import receipt
 from tui.chat.store import Store
 from tui.chat.stored import Asked, new_id
-from tui.commands import usage_table
 from tui.screens.usage import UsageScreen
 
 HOT = msgspec.structs.replace(CARD, celsius=91.0, busy=0.99, throttled=("hot", "power limit"))
@@ -170,12 +169,6 @@ def test_every_figure_while_the_card_is_throttled(snap_compare, size, monkeypatc
     picture(snap_compare, size, on_the_card, "f9", "pagedown", "pagedown")
 
 
-@pytest.fixture
-def one_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings stand at the same place in every picture."""
-    monkeypatch.setattr(usage_table, "shown_path", lambda _path: "~/.config/deepseek-tui/config.toml")
-
-
 def receipts() -> None:
     """Put a month's receipts into the store, and one of the month before."""
     store = Store()
@@ -206,7 +199,7 @@ async def read(pilot: Pilot[None]) -> None:
 
 @BOTH
 @pytest.mark.parametrize("keys", WAYS.values(), ids=WAYS)
-def test_the_usage(snap_compare, size, keys: tuple[str, ...], one_path) -> None:
+def test_the_usage(snap_compare, size, keys: tuple[str, ...]) -> None:
     receipts()
     picture(snap_compare, size, "f9", "u", read, *keys, read)
 

@@ -11,7 +11,7 @@ from backends.titles import backend_title
 from tui.chat.clean import clean_line
 from tui.chat.seen import Figure, Seen
 from tui.screens.figures.words import chat_of, cost_of, energy_of, on_the_card, speed_of_reads, split_of, two_shades
-from tui.units import DASH, count, gigabytes
+from tui.units import DASH, count, gigabytes, memory
 
 SEPARATOR = " │ "
 LEAST_READS_PER_S = 1e6
@@ -166,7 +166,7 @@ def ram_part(seen: Seen) -> Part | None:
     """Return the memory of the engine's process."""
     if seen.machine.rss_bytes is None:
         return None
-    return Part(("ram",), (f"RAM {gigabytes(seen.machine.rss_bytes)} GB",), extra=True)
+    return Part(("ram",), (f"RAM {memory(seen.machine.rss_bytes)}",), extra=True)
 
 
 def ssd_part(seen: Seen) -> Part | None:

@@ -102,7 +102,8 @@ def energy_figures(seen: Seen) -> list[Told]:
         about, surety = ("", "measured") if one.measured else ("~", "estimated")
         value = f"{about}{energy(one.joules)} · {_idle(one.idle_j)}"
         told.append(Told(one.device, value, _surety(surety), phases or "Nothing was drawn.", one.source, notes))
-    whole = f"{energy(found.joules)} · {_idle(found.idle_joules)}"
+    about = "~" if seen.energy_is_estimate else ""
+    whole = f"{about}{energy(found.joules)} · {_idle(found.idle_joules)}"
     surety = "measured" if found.source == "measured" else "estimated"
     what = "Idle draw: what idle devices would have taken in the same time."
     told.append(Told("Together", whole, _surety(surety), what, "the sum of these devices", found.notes))
@@ -160,6 +161,7 @@ def _drawn(values: Sequence[float | None], unit: str, columns: int) -> tuple[str
     known = [value for value in values if value is not None]
     if not known:
         return "", f"{DASH} nothing known yet"
-    digits = 0 if unit == "W" else 1
-    span = f"{min(known):.{digits}f} to {max(known):.{digits}f} {unit}"
-    return course(values, columns), f"{span} in {duration(len(values))}"
+    digits = 0 if max(known) >= 100 else 1
+    least, most = f"{min(known):.{digits}f}", f"{max(known):.{digits}f}"
+    span = most if least == most else f"{least} to {most}"
+    return course(values, columns), f"{span} {unit} in {duration(len(values))}"

@@ -8,12 +8,13 @@ from typing import Literal
 import msgspec
 
 from backends.titles import backend_title
+from presets.problems import shown_path
 from tui.chat.seen import FIGURES, Figure, Seen
 from tui.screens.figures.words import chat_of, cost_of, energy_of, on_the_card, speed_of_reads
-from tui.units import DASH, count, gigabytes
+from tui.settings import settings_file
+from tui.units import DASH, count, gigabytes, memory
 
 Surety = Literal["measured", "estimated", "predicted", "published", "assumed", "unavailable"]
-SET_TARIFF = "set [bill] price_per_kwh in ~/.config/deepseek-tui/config.toml"
 ELSEWHERE = "its model runs on another machine, whose power cannot be read from here"
 DECIMALS = 6
 
@@ -161,8 +162,7 @@ def _ram(seen: Seen) -> Told:
     name, what = "RAM", "Memory of the engine's process. Pages of the model's file that it reads count."
     if seen.machine.rss_bytes is None:
         return _missing(name, what, _no_process(seen))
-    value = f"{gigabytes(seen.machine.rss_bytes)} GB"
-    return Told(name, value, "measured", what, "resident memory of the process, /proc")
+    return Told(name, memory(seen.machine.rss_bytes), "measured", what, "resident memory of the process, /proc")
 
 
 def _ssd(seen: Seen) -> Told:
@@ -181,7 +181,9 @@ def tariff_of(seen: Seen) -> str:
     price = f"{rates.tariff:.2f} {rates.currency}/kWh"
     if cost is not None and (cost.source == "tariff") != rates.tariff_is_set:
         return "your tariff at that time" if cost.source == "tariff" else "an assumed tariff: none was set at that time"
-    return f"your tariff {price}" if rates.tariff_is_set else f"assumed {price}: {SET_TARIFF}"
+    if rates.tariff_is_set:
+        return f"your tariff {price}"
+    return f"assumed {price}: set [bill] price_per_kwh in {shown_path(settings_file())}"
 
 
 def no_card(seen: Seen) -> str:
