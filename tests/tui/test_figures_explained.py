@@ -188,7 +188,7 @@ def test_energy_is_told_by_device_and_phase_with_the_idle_share_apart() -> None:
 
 def test_an_unknown_idle_draw_is_not_0_and_missing_seconds_are_told() -> None:
     _, guess, together = energy_figures(everything(Rates(), GUESSED))
-    assert guess.value.endswith("idle draw not known yet")
+    assert guess.value.endswith("without idle draw")
     assert guess.notes == ("Of 1.5 s nothing is known, and nothing is counted.",)
     assert together.value == "~0.90 Wh · idle draw not known yet"
 

@@ -44,10 +44,12 @@ def take_in_all(store: Store) -> list[str]:
         if not finished:
             running.append(answer)
     for answer in spool.answers():
-        # A spool without a row: its client died before the question was committed. Nothing was said.
+        # A spool without a row: its client died before the question was committed. Nothing was said. One of a row that
+        # is finished: its client died before the spool was deleted.
         # The lock comes first: a row that is missing while nobody holds the spool will not come any more.
         with contextlib.suppress(OSError), spool.claim(answer) as claimed:
-            if claimed and store.message(answer) is None:
+            row = store.message(answer) if claimed else None
+            if claimed and (row is None or row.state != "streaming"):
                 spool.remove(answer)
     for one in unclaimed.waiting():
         # Kept first: killed in between, it is found again, and is the same receipt.

@@ -21,6 +21,7 @@ from backends.events import Done, Text
 from backends.host import spool
 from backends.host.wire import Record, encode
 from tui.chat import recovery
+from tui.chat.answer import fold
 from tui.chat.store import Store
 from tui.chat.stored import Asked, StoreError
 
@@ -89,6 +90,20 @@ def test_a_spool_of_an_answer_that_is_in_already_goes() -> None:
     assert recovery.take_in(store, "a1")
     row = store.message("a1")
     assert (spool.answers(), row and row.text) == ([], "a")
+    store.close()
+
+
+def test_a_spool_goes_whose_answer_was_finished_by_one_who_died_before_deleting_it() -> None:
+    store = Store()
+    left_behind(store, "a1", Text("a"), Done("stop"))
+    store.finish("a1", fold(spool.read("a1")))
+    assert spool.answers() == ["a1"]
+    assert recovery.take_in_all(store) == []
+    assert spool.answers() == []
+    row = store.message("a1")
+    assert row is not None
+    assert (row.state, row.text) == ("done", "a")
+    assert len(store.receipts()) <= 1
     store.close()
 
 

@@ -15,6 +15,8 @@ from tui.screens.figures.words import cost_of
 from tui.units import DASH, duration, energy, gigabytes, money
 
 SILENT = "the driver does not tell"
+LEAST_MISSING_S = 0.05
+MORE = "`deepseek-tui doctor` says what could be measured, and how to allow it."
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -98,15 +100,19 @@ def energy_figures(seen: Seen) -> list[Told]:
             ("decode", one.decode_j),
         )
         phases = " · ".join(f"{name} {energy(joules)}" for name, joules in parts if joules)
-        notes = (f"Of {one.missing_s:.1f} s nothing is known, and nothing is counted.",) if one.missing_s else ()
+        missing = one.missing_s >= LEAST_MISSING_S
+        notes = (f"Of {one.missing_s:.1f} s nothing is known, and nothing is counted.",) if missing else ()
         about, surety = ("", "measured") if one.measured else ("~", "estimated")
-        value = f"{about}{energy(one.joules)} · {_idle(one.idle_j)}"
+        # What is estimated from the time that was computed holds no idle draw.
+        idle = _idle(one.idle_j) if one.measured else "without idle draw"
+        value = f"{about}{energy(one.joules)} · {idle}"
         told.append(Told(one.device, value, _surety(surety), phases or "Nothing was drawn.", one.source, notes))
     about = "~" if seen.energy_is_estimate else ""
     whole = f"{about}{energy(found.joules)} · {_idle(found.idle_joules)}"
     surety = "measured" if found.source == "measured" else "estimated"
     what = "Idle draw: what idle devices would have taken in the same time."
-    told.append(Told("Together", whole, _surety(surety), what, "the sum of these devices", found.notes))
+    more = () if surety == "measured" else (MORE,)
+    told.append(Told("Together", whole, _surety(surety), what, "the sum of these devices", (*found.notes, *more)))
     return told
 
 
