@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
-import subprocess
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -30,15 +28,6 @@ class Clock:
 
     def asleep(self) -> float:
         return self.slept
-
-
-def driver_library(folder: Path) -> Path:
-    """Compile fake_nvml.c into a folder, and return that."""
-    compiler = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
-    assert compiler, "a C compiler is needed, as for building the engine"
-    source = str(Path(__file__).with_name("fake_nvml.c"))
-    subprocess.run([compiler, "-shared", "-fPIC", source, "-o", str(folder / "libnvidia-ml.so.1")], check=True)
-    return folder
 
 
 class FakeDriver:

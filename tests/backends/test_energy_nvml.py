@@ -17,7 +17,8 @@ from backends.energy.nvml import Driver
 from backends.energy.openings import openings_of
 from backends.energy.source import Opening, Unread
 from backends.events import DeviceEnergy, Energy
-from tests.backends.energy_world import Bench, Clock, FakeDriver, driver_library, until
+from tests import fake_driver
+from tests.backends.energy_world import Bench, Clock, FakeDriver, until
 
 ROOT = Path(__file__).parents[2]
 MACHINES_PIDS = Path("/proc/self/ns/pid").stat().st_ino == 0xEFFFFFFC
@@ -25,7 +26,7 @@ MACHINES_PIDS = Path("/proc/self/ns/pid").stat().st_ino == 0xEFFFFFFC
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return driver_library(tmp_path_factory.mktemp("nvml"))
+    return fake_driver.build(tmp_path_factory.mktemp("nvml"))
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ import pytest
 
 from backends.hardware.gpu import Gpu, GpuReading, read_gpus
 from backends.hardware.sampler import GpuSampler
+from tests import fake_driver
 
 GIB = 1 << 30
 READ = """
@@ -35,16 +35,7 @@ print(msgspec.json.encode(read_gpus(pids, Path(sys.argv[2]))).decode())
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a libnvidia-ml.so.1 compiled from fake_nvml.c."""
-    return compiled(Path(__file__).with_name("fake_nvml.c"), tmp_path_factory.mktemp("nvml"))
-
-
-def compiled(source: Path, folder: Path) -> Path:
-    compiler = next((found for name in ("cc", "gcc", "clang", "c++") if (found := shutil.which(name))), None)
-    assert compiler, "a C compiler is needed, as for building the engine"
-    language = ["-x", "c"] if compiler.endswith("++") else []
-    command = [compiler, *language, "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", str(source)]
-    subprocess.run([*command, "-o", str(folder / "libnvidia-ml.so.1")], check=True)
-    return folder
+    return fake_driver.build(tmp_path_factory.mktemp("nvml"))
 
 
 class Driver:
@@ -142,7 +133,7 @@ def test_no_driver_library_means_no_card(driver: Driver, tmp_path: Path) -> None
 def test_a_driver_too_old_for_a_call_is_named(driver: Driver, tmp_path: Path) -> None:
     source = tmp_path / "old.c"
     source.write_text("int nvmlInitWithFlags(unsigned flags) { (void)flags; return 0; }\n")
-    driver.environment["LD_LIBRARY_PATH"] = str(compiled(source, tmp_path))
+    driver.environment["LD_LIBRARY_PATH"] = str(fake_driver.build(tmp_path, source))
     assert driver.read() == GpuReading((), "The NVIDIA driver is too old to tell.")
 
 

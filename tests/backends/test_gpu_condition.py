@@ -8,14 +8,15 @@ import pytest
 
 from backends.hardware.gpu import read_gpus
 from backends.hardware.gpu_condition import Condition, of_amd, throttled
-from tests.backends.energy_world import FakeDriver, driver_library
+from tests import fake_driver
+from tests.backends.energy_world import FakeDriver
 
 FIELDS = ("busy", "watts", "watts_limit", "celsius", "throttled")
 
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return driver_library(tmp_path_factory.mktemp("nvml"))
+    return fake_driver.build(tmp_path_factory.mktemp("nvml"))
 
 
 @pytest.fixture

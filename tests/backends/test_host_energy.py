@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +12,20 @@ import pytest
 from backends.events import Done, DoneReason, Energy, Metered
 from backends.host import unclaimed
 from backends.host.wire import Failed, Record
+from tests import fake_driver
 from tests.backends.fake_openai import FakeOpenAI
 
 WATTS = 100.0
-SOURCE = Path(__file__).parent / "fake_nvml.c"
 
 
 @pytest.fixture
 def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A card that draws 100 W from the machine's start on, and does not tell whose processes are on it."""
-    library = tmp_path / "driver" / "libnvidia-ml.so.1"
-    library.parent.mkdir()
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(SOURCE)], check=True)
-    says = tmp_path / "says"
-    says.write_text(f"cards 1\ntext0 RTX 3070\nprocesses 3\nepoch 0\nprofile0 0 {WATTS} 1000000000 {WATTS}\n")
-    monkeypatch.setenv("LD_LIBRARY_PATH", str(library.parent))
-    monkeypatch.setenv("FAKE_NVML", str(says))
-    return says
+    says = f"cards 1\ntext0 RTX 3070\nprocesses 3\nepoch 0\nprofile0 0 {WATTS} 1000000000 {WATTS}\n"
+    card = fake_driver.environment(tmp_path / "driver", says)
+    for name, value in card.items():
+        monkeypatch.setenv(name, value)
+    return Path(card["FAKE_NVML"])
 
 
 def ending(records: list[Record]) -> Done:

@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -39,18 +40,33 @@ def measure() -> None:
     idle = time.process_time()
     time.sleep(3)
     idle = (time.process_time() - idle) / 3
+    wakes = _waking()
     assert energy is not None
     card = next(device for device in energy.devices if device.device.startswith("GPU"))
     figures = {"joules": card.joules, "source": card.source, "began": began, "cores": busy / lasted, "idle": idle}
-    print(json.dumps(figures | {"lasted": lasted}))
+    print(json.dumps(figures | {"lasted": lasted, "wakes": wakes}))
+
+
+def _waking() -> float:
+    """Return the cores that a thread takes which does nothing but wake as often as power is sampled."""
+    from backends.energy.source import POWER_INTERVAL_S
+
+    def wake() -> None:
+        for _ in range(round(SPAN_S / 2 / POWER_INTERVAL_S)):
+            time.sleep(POWER_INTERVAL_S)
+
+    thread, before = threading.Thread(target=wake), time.process_time()
+    thread.start()
+    thread.join()
+    return (time.process_time() - before) / (SPAN_S / 2)
 
 
 def main(rounds: int) -> None:
     """Measure `rounds` times with each kind of card; print medians, spreads and goals."""
+    from tests import fake_driver
+
     with tempfile.TemporaryDirectory() as folder:
-        library, says = Path(folder) / "libnvidia-ml.so.1", Path(folder) / "says"
-        source = ROOT / "tests" / "backends" / "fake_nvml.c"
-        subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+        says = fake_driver.build(Path(folder)) / "says"
         for title, more in (("energy counter", ""), ("power samples", "energyrc0 3\n")):
             runs = [_run(Path(folder), says, more) for _ in range(rounds)]
             errors = [run["joules"] / _expected(run) - 1 for run in runs]
@@ -59,6 +75,7 @@ def main(rounds: int) -> None:
             print(
                 f"  cores while measuring: {_percent([run['cores'] for run in runs])} (goal: at most {GOAL_CORES:.0%})"
             )
+            print(f"  cores of a thread that only wakes 5 times a second: {_percent([run['wakes'] for run in runs])}")
             print(f"  cores while idle: {_percent([run['idle'] for run in runs], 3)}")
 
 
@@ -98,4 +115,5 @@ if __name__ == "__main__":
     if "--measure" in sys.argv:
         measure()
     else:
+        sys.path.insert(0, str(ROOT))
         main(int(sys.argv[1]) if len(sys.argv) > 1 else 2)

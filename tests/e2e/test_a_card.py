@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "backends" / "fake_nvml.c"
+from tests import fake_driver
 
 
 @pytest.fixture
 def card(tmp_path: Path) -> dict[str, str]:
     """The environment of a machine with one card of 8 GB, 2.1 of it in use."""
-    compiler = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
-    assert compiler is not None, "a C compiler is missing"
-    folder = tmp_path / "driver"
-    folder.mkdir()
-    library = folder / "libnvidia-ml.so.1"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(SOURCE)], check=True)
-    says = folder / "says"
-    says.write_text("cards 1\ntotal0 8000000000\nfree0 5900000000\ntext0 RTX 3070\ndriver 550.54\n")
-    return {"LD_LIBRARY_PATH": str(folder), "FAKE_NVML": str(says)}
+    says = "cards 1\ntotal0 8000000000\nfree0 5900000000\ntext0 RTX 3070\ndriver 550.54\n"
+    return fake_driver.environment(tmp_path / "driver", says)
 
 
 def test_the_footer_shows_the_cards_memory(terminal, echo, card: dict[str, str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -15,7 +14,8 @@ from typing import Any
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "backends" / "fake_nvml.c"
+from tests import fake_driver
+
 WATTS = 120.0
 CARD = (
     "cards 1\ntotal0 8000000000\nfree0 2300000000\ntext0 RTX 3070\ndriver 550.54\nprocesses 3\n"
@@ -27,21 +27,7 @@ WORDS = " ".join(f"word{number}" for number in range(150))
 @pytest.fixture
 def card(tmp_path: Path) -> dict[str, str]:
     """The environment of a machine whose card draws 120 W all the time."""
-    compiler = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
-    assert compiler is not None, "a C compiler is missing"
-    folder = tmp_path / "driver"
-    folder.mkdir()
-    library = folder / "libnvidia-ml.so.1"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(SOURCE)], check=True)
-    (folder / "says").write_text(CARD)
-    return {"LD_LIBRARY_PATH": str(folder), "FAKE_NVML": str(folder / "says")}
-
-
-def tell(card: dict[str, str], text: str) -> None:
-    """Let the driver say something else from now on."""
-    fresh = Path(card["FAKE_NVML"]).with_suffix(".new")
-    fresh.write_text(text)
-    fresh.replace(card["FAKE_NVML"])
+    return fake_driver.environment(tmp_path / "driver", CARD)
 
 
 def usage(*arguments: str) -> Any:
@@ -138,7 +124,7 @@ def test_a_card_that_is_lost_in_the_middle_costs_no_answer_and_is_told(terminal,
     screen = terminal("-p", "demo", **card)
     screen.ask("hello")
     screen.see("word30", 30)
-    tell(card, CARD + "energyrc0 15\npowerrc0 15\nmemory0 15\n")
+    fake_driver.tell(card, CARD + "energyrc0 15\npowerrc0 15\nmemory0 15\n")
     screen.see("(?s)word149.*saved", 30)
     screen.see("VRAM –")
     screen.press("f9")
@@ -155,11 +141,11 @@ def test_a_driver_that_hangs_freezes_nothing(terminal, echo, card) -> None:
     screen = terminal("-p", "demo", **card)
     screen.ask("hello")
     screen.see("word5")
-    tell(card, CARD + "hang 60\nhangenergy 60\nhangpower 60\n")
+    fake_driver.tell(card, CARD + "hang 60\nhangenergy 60\nhangpower 60\n")
     screen.see("(?s)word149.*saved", 20)
     screen.ask("still there?")
     screen.see("(?s)still there.*word149.*saved", 20)
     screen.press("f9")
     screen.see("Every figure explained", 3)
     screen.see("has not answered for", 10)
-    tell(card, CARD)
+    fake_driver.tell(card, CARD)
