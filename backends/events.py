@@ -123,6 +123,10 @@ class Metered(msgspec.Struct, frozen=True, tag="metered"):
     watts: float | None = None
 
 
+ASSUMED_TARIFF = "assumed tariff"
+"""The `Cost.source` of electricity while the user has set no tariff."""
+
+
 class Cost(msgspec.Struct, frozen=True):
     """Money for one answer, in `currency` (an ISO 4217 code), and where its price is from.
 
@@ -135,6 +139,11 @@ class Cost(msgspec.Struct, frozen=True):
     source: str
     electricity: float | None = None
     hardware: float | None = None
+
+    @property
+    def is_assumed(self) -> bool:
+        """Whether a part rests on an assumption: our tariff, or how long and how often the hardware is used."""
+        return self.source == ASSUMED_TARIFF or self.hardware is not None
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):

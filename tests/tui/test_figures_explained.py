@@ -115,7 +115,9 @@ def test_what_is_wrong_with_the_driver_is_told() -> None:
 
 def test_your_tariff_is_told_with_its_price() -> None:
     cost = footer_figures(everything())["cost"]
-    assert (cost.surety, cost.source) == ("measured", "your tariff 0.32 EUR/kWh, and your hardware_price")
+    assert (cost.surety, cost.source) == ("assumed", "your tariff 0.32 EUR/kWh, and your hardware_price")
+    power = footer_figures(everything(Rates(price_per_kwh=0.32, currency="EUR")))["cost"]
+    assert (power.surety, power.source) == ("measured", "your tariff 0.32 EUR/kWh")
 
 
 def test_an_assumed_tariff_says_how_to_set_yours() -> None:

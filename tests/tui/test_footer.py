@@ -53,7 +53,7 @@ MOMENTS = {
 def test_the_whole_footer_where_there_is_room() -> None:
     assert footer_line(everything(), WIDE) == (
         "14B Q3_K_S + offload · llama.cpp · 48/48 layers on the card │ VRAM ▕██████▒ ▏ 5.6+1.1/8.0 GB │ 23.6 tok/s"
-        " │ context 2.0k/8k │ €0.0055 · 0.90 Wh │ saved │ RAM 2.9 GB │ SSD 120 MB/s"
+        " │ context 2.0k/8k │ ~€0.0055 · 0.90 Wh │ saved │ RAM 2.9 GB │ SSD 120 MB/s"
     )
 
 
@@ -90,8 +90,8 @@ def test_a_wider_window_never_shows_fewer_parts() -> None:
 
 
 def test_at_80_columns_the_model_the_card_the_speed_the_context_and_the_cost_are_kept() -> None:
-    assert footer_line(everything(), 78) == (
-        "14B Q3_K_S + offload · 48/48 │ VRAM 5.6+1.1/8.0 │ 23.6 t/s │ 2.0k/8k │ €0.0055"
+    assert footer_line(everything(Rates(price_per_kwh=0.32, currency="EUR")), 78) == (
+        "14B Q3_K_S + offload · 48/48 │ VRAM 5.6+1.1/8.0 │ 23.6 t/s │ 2.0k/8k │ €0.0003"
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from backends.events import Cost, Energy, Timings
+from backends.events import ASSUMED_TARIFF, Cost, Energy, Timings
 
 ASSUMED_PRICE_PER_KWH = 0.30
 """What a kilowatt-hour is taken to cost until the user says it: a usual price of households in Europe, a high one
@@ -70,5 +70,5 @@ def own_cost(energy: Energy | None, timings: Timings | None, rates: Rates) -> Co
     busy_s = seconds(timings)
     power = electricity(energy.joules, busy_s, rates)
     wear = busy_s * rates.hardware_per_second if rates.hardware_price is not None else None
-    source = "tariff" if rates.tariff_is_set else "assumed tariff"
+    source = "tariff" if rates.tariff_is_set else ASSUMED_TARIFF
     return Cost(power + (wear or 0.0), rates.currency, source, power, wear)

@@ -129,13 +129,13 @@ class Seen(msgspec.Struct, frozen=True):
 
     @property
     def cost_is_estimate(self) -> bool:
-        """Whether the money is an estimate, made with an assumed tariff, or of tokens that only we have counted."""
+        """Whether the money is an estimate, rests on an assumption, or is of tokens that only we have counted."""
         cost = self.cost
         if cost is None:
             return False
         if cost.source == "preset":
             return self.live
-        return cost.source == "assumed tariff" or self.energy_is_estimate
+        return cost.is_assumed or self.energy_is_estimate
 
     @property
     def preset(self) -> str:

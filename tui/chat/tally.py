@@ -17,7 +17,7 @@ class Tally(msgspec.Struct, frozen=True):
 
     `money` is in 10⁻⁹ of each currency, `energy_uj` in microjoules, None if no receipt tells. Of `unpriced` receipts
     the money is unknown, of `unmetered` the energy: the sums are the least that it can be. `estimated` and `assumed`
-    say that a part is an estimate, or made with a tariff that nobody has set.
+    say that a part is an estimate, or rests on a tariff that nobody has set or on a share of the hardware.
     """
 
     receipts: int = 0
@@ -44,7 +44,7 @@ def tally(receipts: Iterable[Receipt]) -> Tally:
         sum(one.money_nano is None for one in found),
         len(found) - len(known),
         any(one.energy is not None and one.energy.source != "measured" for one in found),
-        any(one.cost is not None and one.cost.source == "assumed tariff" for one in found),
+        any(one.cost is not None and one.cost.is_assumed for one in found),
     )
 
 

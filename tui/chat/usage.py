@@ -12,12 +12,12 @@ from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 
+from backends.events import ASSUMED_TARIFF
 from backends.titles import backend_title
 from presets.api_prices import ApiPrice, ApiPrices, compare, price_at
 from tui.chat.receipts import MICRO, NANO, Receipt
 
 Grouping = Literal["day", "month", "preset", "backend", "chat"]
-ASSUMED = "assumed tariff"
 UNKNOWN_KEY, DELETED_KEY, LOADING_KEY = "", "deleted", "loading"
 _TITLES = {UNKNOWN_KEY: "unknown", DELETED_KEY: "deleted chats", LOADING_KEY: "loaded, not asked"}
 _Number = TypeVar("_Number", int, float)
@@ -30,7 +30,7 @@ class Row(msgspec.Struct, frozen=True):
     `uncounted` receipts the tokens are not known, of `unmetered` answers the energy, of `unpriced` answers the money.
     `energy_uj` are microjoules; `idle_uj` of them would have been drawn anyway, `estimated_uj` were not measured.
     `money` and `api` are 10⁻⁹ of each currency. Of the money, `guessed` comes from an estimate, of the energy or of its
-    price; `assumed` says that a part was made with a tariff that nobody set.
+    price; `assumed` says that a part was made with a tariff that nobody set, `worn` that one is the hardware's share.
     `priced` counts answers with money by its currency, `compared` those with an API price. `published_usd` is what
     somebody else published for an answer of the preset.
     """
@@ -52,6 +52,7 @@ class Row(msgspec.Struct, frozen=True):
     money: dict[str, int]
     guessed: dict[str, int]
     assumed: bool
+    worn: bool
     priced: dict[str, int]
     unpriced: int
     api: dict[str, int]
@@ -139,7 +140,8 @@ def _row(key: str, title: str, items: Sequence[_Item]) -> Row:
         unmetered=sum(one.energy_uj is None for one in answers),
         money=_by_currency(map(_money, receipts)),
         guessed=_by_currency(_money(one) for one in receipts if _is_guessed(one)),
-        assumed=any(one.cost is not None and one.cost.source == ASSUMED for one in receipts),
+        assumed=any(one.cost is not None and one.cost.source == ASSUMED_TARIFF for one in receipts),
+        worn=any(one.cost is not None and one.cost.hardware is not None for one in receipts),
         priced=_by_currency((money[0], 1) if (money := _money(one)) else None for one in answers),
         unpriced=sum(_money(one) is None for one in answers),
         api=_by_currency(item.api for item in items),
@@ -165,9 +167,9 @@ def _money(one: Receipt) -> tuple[str, int] | None:
 
 def _is_guessed(one: Receipt) -> bool:
     """Whether a receipt's money was made with an estimate; what a server charges is none."""
-    if one.cost is None or one.cost.source not in {"tariff", ASSUMED}:
+    if one.cost is None or one.cost.source not in {"tariff", ASSUMED_TARIFF}:
         return False
-    return one.cost.source == ASSUMED or estimated_uj(one) > 0
+    return one.cost.is_assumed or estimated_uj(one) > 0
 
 
 def _seconds(one: Receipt) -> float | None:

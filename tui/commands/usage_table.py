@@ -52,6 +52,8 @@ def notes(used: Usage, prices: ApiPrices, rates: Rates) -> Iterator[str]:
         where = shown_path(settings_file())
         price = f"{rates.tariff:.2f} {rates.currency}"
         yield f"~ cost: electricity at an assumed {price} per kWh. Set yours: price_per_kwh below [bill] in {where}"
+    if total.worn:
+        yield "~ cost: with a share of the hardware's price, spread as lifetime_years and utilisation below [bill] say."
     if total.estimated_uj and total.energy_uj:
         share = max(1, round(100 * total.estimated_uj / total.energy_uj))
         yield f"~ energy: {share}% of it is estimated, not measured. `deepseek-tui doctor` tells why."

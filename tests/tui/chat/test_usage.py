@@ -17,6 +17,7 @@ from backends.events import Cost, DeviceEnergy, Energy, Timings
 from backends.events import Usage as Tokens
 from presets.api_prices import ApiPrice, ApiPrices, Peak
 from tui.chat import amounts
+from tui.chat.bill import Rates, own_cost
 from tui.chat.receipts import Receipt, insert, receipt
 from tui.chat.store import Store
 from tui.chat.usage import Grouping, Row, Usage, usage
@@ -267,3 +268,13 @@ def test_energy_is_read_at_a_glance(microjoules: int | None, text: str) -> None:
 def test_tokens_are_read_at_a_glance() -> None:
     assert [amounts.tokens(count) for count in (None, 0, 12_345, 1_234_567)] == ["–", "0", "12,345", "1.23M"]
     assert amounts.energy(KWH_UJ, estimated=True) == "~1.00 kWh"
+
+
+def test_a_share_of_the_hardware_makes_money_an_estimate_also_at_your_tariff() -> None:
+    energy = Energy(3600.0, "measured", None, (DeviceEnergy("GPU 0", "NVML energy counter", True, decode_j=3600.0),))
+    plain = Rates(price_per_kwh=0.32, currency="EUR")
+    for rates, worn in ((plain, False), (msgspec.structs.replace(plain, hardware_price=450.0), True)):
+        cost = own_cost(energy, Timings(decode_s=10.0), rates)
+        total = usage([receipt("r", "answer", 0.0, None, None, energy, cost)], "day").total
+        assert (total.worn, bool(total.guessed)) == (worn, worn)
+        assert not total.assumed

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from backends.events import ASSUMED_TARIFF
 from backends.hardware.gpu import Gpu
 from tui.chat.course import Point
 from tui.chat.seen import Seen
@@ -103,12 +104,11 @@ def energy_figures(seen: Seen) -> list[Told]:
         missing = one.missing_s >= LEAST_MISSING_S
         notes = (f"Of {one.missing_s:.1f} s nothing is known, and nothing is counted.",) if missing else ()
         about, surety = ("", "measured") if one.measured else ("~", "estimated")
-        # What is estimated from the time that was computed holds no idle draw.
-        idle = _idle(one.idle_j) if one.measured else "without idle draw"
-        value = f"{about}{energy(one.joules)} · {idle}"
+        value = f"{about}{energy(one.joules)} · {_idle(one.idle_j, measured=one.measured)}"
         told.append(Told(one.device, value, _surety(surety), phases or "Nothing was drawn.", one.source, notes))
     about = "~" if seen.energy_is_estimate else ""
-    whole = f"{about}{energy(found.joules)} · {_idle(found.idle_joules)}"
+    some_measured = any(one.measured for one in found.devices)
+    whole = f"{about}{energy(found.joules)} · {_idle(found.idle_joules, measured=some_measured)}"
     surety = "measured" if found.source == "measured" else "estimated"
     what = "Idle draw: what idle devices would have taken in the same time."
     more = () if surety == "measured" else (MORE,)
@@ -120,7 +120,9 @@ def _surety(word: str) -> Surety:
     return "measured" if word == "measured" else "estimated"
 
 
-def _idle(joules: float | None) -> str:
+def _idle(joules: float | None, *, measured: bool) -> str:
+    if not measured:
+        return "without idle draw"  # An estimate from the time that was computed holds none.
     return f"of which idle draw {energy(joules)}" if joules is not None else "idle draw not known yet"
 
 
@@ -129,7 +131,7 @@ def cost_figures(seen: Seen, published: Published) -> list[Told]:
     told, cost, rates = [], seen.cost, seen.rates
     if cost is not None and cost.electricity is not None:
         surety: Surety = (
-            "assumed" if cost.source == "assumed tariff" else _surety(seen.energy.source if seen.energy else "")
+            "assumed" if cost.source == ASSUMED_TARIFF else _surety(seen.energy.source if seen.energy else "")
         )
         rest = f", {rates.rest_watts:.0f} W for the rest of the machine" if rates.rest_watts else ""
         what = f"At the wall: the power supply passes on {rates.psu_efficiency:.0%}{rest}."

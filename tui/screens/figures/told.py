@@ -112,13 +112,13 @@ def _cost(seen: Seen) -> Told:
         counted = "price in the preset, times the tokens counted"
         return Told(name, value, "published", what, counted, notes if seen.live else ())
     tariff = tariff_of(seen) + (", and your hardware_price" if cost.hardware is not None else "")
-    if cost.source == "assumed tariff":
+    if cost.is_assumed:
         return Told(name, value, "assumed", what, tariff)
     return Told(name, value, "estimated" if seen.energy_is_estimate else "measured", what, tariff)
 
 
 def _energy(seen: Seen) -> Told:
-    name, what = "Energy", "Energy that the devices took for this answer, their idle draw included."
+    name, what = "Energy", "Energy that the devices took for this answer, behind the power supply."
     if seen.energy is None:
         return _missing(name, what, _no_energy(seen))
     sources = "; ".join(dict.fromkeys(f"{one.device}: {one.source}" for one in seen.energy.devices))
