@@ -156,9 +156,12 @@ class Cursor:
         return done
 
     def _settle(self) -> None:
-        """Let go of a piece that has been left behind."""
-        if self._at > len(self._data):
-            self._start, self._at, self._data, self._chunk = self.position, 0, b"", FIRST_CHUNK
+        """Let go of a piece that has been left behind; after a wide step the next one is small again."""
+        beyond = self._at - len(self._data)
+        if beyond > 0:
+            self._start, self._at, self._data = self.position, 0, b""
+            if beyond > FIRST_CHUNK:
+                self._chunk = FIRST_CHUNK
 
     def _need(self, length: int) -> None:
         """See that `length` bytes from here are in the piece."""
