@@ -16,12 +16,15 @@ class Ram(msgspec.Struct, frozen=True):
     """Memory in bytes; None means unknown.
 
     `available_bytes` is what can be had without swapping, inside the limit as well. `limit_bytes` is the smallest
-    limit of the control groups around this process, None where there is none.
+    limit of the control groups around this process, None where there is none. Swap is the whole machine's; a machine
+    without any has 0 bytes of it.
     """
 
     total_bytes: int | None
     available_bytes: int | None
     limit_bytes: int | None = None
+    swap_total_bytes: int | None = None
+    swap_used_bytes: int | None = None
 
 
 def ram(root: Path = Path("/")) -> Ram:
@@ -39,7 +42,9 @@ def ram(root: Path = Path("/")) -> Ram:
         used = _working_set(group)
         if used is not None and available is not None:
             available = max(0, min(available, bound - used))
-    return Ram(total, available, limit)
+    swap, unused = info.get("SwapTotal"), info.get("SwapFree")
+    swapped = None if swap is None or unused is None else max(0, swap - unused)
+    return Ram(total, available, limit, swap, swapped)
 
 
 def process_rss(pid: int, root: Path = Path("/")) -> int | None:

@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import os
-import platform
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from backends.errors import BadOptions
+from backends.hardware.cpu import cpu_name
+from backends.hardware.cpu_limits import allowed_cpus, cpu_quota, usable_cores, usable_cpus
+
+__all__ = [
+    "allowed_cpus",
+    "busy_seconds",
+    "cpu_name",
+    "cpu_quota",
+    "parse_cpus",
+    "pin",
+    "usable_cores",
+    "usable_cpus",
+]
 
 _ROOT = Path("/")
-
-
-def usable_cores(root: Path = _ROOT) -> int:
-    """Return the number of physical cores that this process may use: affinity, sibling threads and cgroup quota.
-
-    A second thread on the same core does not make token generation faster. `root` is where /sys and /proc lie.
-    """
-    cores = {_core(cpu, root) for cpu in allowed_cpus()}
-    quota = cpu_quota(root)
-    return max(1, min(len(cores), math.ceil(quota) if quota else len(cores)))
-
-
-def usable_cpus(root: Path = _ROOT) -> int:
-    """Return the number of CPUs, sibling threads included, that this process may use at once."""
-    count = len(allowed_cpus())
-    quota = cpu_quota(root)
-    return max(1, min(count, math.ceil(quota) if quota else count))
-
-
-def cpu_name(root: Path = _ROOT) -> str:
-    """Return what the kernel calls the CPU, or at least its architecture."""
-    described = _read(root / "proc/cpuinfo")
-    match = re.search(r"^(?:model name|Model|cpu model|Processor)\s*:\s*(.+)$", described, re.MULTILINE)
-    return match[1].strip() if match else platform.machine()
 
 
 def busy_seconds(root: Path = _ROOT) -> float | None:
@@ -51,32 +38,6 @@ def busy_seconds(root: Path = _ROOT) -> float | None:
             wanted.discard(name)
             ticks += sum(int(column) for place, column in enumerate(columns[:8]) if place not in (3, 4))
     return None if wanted else ticks / os.sysconf("SC_CLK_TCK")
-
-
-def allowed_cpus() -> set[int]:
-    """Return the CPUs that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return set(os.sched_getaffinity(0))
-    return set(range(os.cpu_count() or 1))
-
-
-def cpu_quota(root: Path = _ROOT) -> float | None:
-    """Return the CPUs' worth of time that the cgroup grants (the least on the way up), None if it is unlimited."""
-    quotas = []
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        number, controllers, path = [*line.split(":", 2), "", ""][:3]
-        if number == "0":
-            folder = root / "sys/fs/cgroup"
-            for level in (folder, *_levels(folder, path)):
-                limit, _, period = _read(level / "cpu.max").strip().partition(" ")
-                quotas.append(_ratio(limit, period))
-        elif "cpu" in controllers.split(","):
-            folder = root / "sys/fs/cgroup/cpu"
-            for level in (folder, *_levels(folder, path)):
-                limit, period = _read(level / "cpu.cfs_quota_us"), _read(level / "cpu.cfs_period_us")
-                quotas.append(_ratio(limit.strip(), period.strip()))
-    found = [quota for quota in quotas if quota is not None]
-    return min(found) if found else None
 
 
 def parse_cpus(text: str) -> set[int]:
@@ -109,23 +70,6 @@ def pin(cpus: Iterable[int]) -> bool:
         except ProcessLookupError:  # the thread has just ended
             continue
     return True
-
-
-def _core(cpu: int, root: Path) -> str:
-    topology = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
-    siblings = _read(topology / "core_cpus_list") or _read(topology / "thread_siblings_list")
-    return siblings.strip() or str(cpu)
-
-
-def _levels(folder: Path, path: str) -> list[Path]:
-    parts = [part for part in path.split("/") if part not in ("", "..")]
-    return [folder.joinpath(*parts[: depth + 1]) for depth in range(len(parts))]
-
-
-def _ratio(limit: str, period: str) -> float | None:
-    if limit.isdigit() and period.isdigit() and int(period) > 0:
-        return int(limit) / int(period)
-    return None
 
 
 def _read(path: Path) -> str:
