@@ -106,7 +106,8 @@ class Energy(msgspec.Struct, frozen=True):
     """Joules of one answer, on the devices' side of the power supply, and how they are known.
 
     `source` is "measured", "estimated", or "partly estimated" where devices differ. `idle_joules` is the share that
-    idle devices would have drawn too, None where it is unknown for one of them. `notes` say what is missing.
+    idle devices would have drawn too, None where it is unknown for one of them. `incomplete` says that a device that
+    may have worked, or a stretch of time, is missing: it was more than this. `notes` say what is missing.
     """
 
     joules: float
@@ -114,13 +115,18 @@ class Energy(msgspec.Struct, frozen=True):
     idle_joules: float | None = None
     devices: tuple[DeviceEnergy, ...] = ()
     notes: tuple[str, ...] = ()
+    incomplete: bool = False
 
 
 class Metered(msgspec.Struct, frozen=True, tag="metered"):
-    """The energy of an answer up to now, told about once a second, and the watts drawn at the moment."""
+    """The energy and the seconds of an answer up to now, told about once a second, and the watts drawn at the moment.
 
-    energy: Energy
+    It is the last word on them where an answer fails or is cut off.
+    """
+
+    energy: Energy | None
     watts: float | None = None
+    timings: Timings | None = None
 
 
 ASSUMED_TARIFF = "assumed tariff"
@@ -131,7 +137,8 @@ class Cost(msgspec.Struct, frozen=True):
     """Money for one answer, in `currency` (an ISO 4217 code), and where its price is from.
 
     `source` is "preset" for a price per token, "tariff" for electricity at the user's tariff, "assumed tariff" for
-    electricity at ours. `electricity` and `hardware` are the parts of `amount` of a machine of one's own.
+    electricity at ours. `electricity` and `hardware` are the parts of `amount` of a machine of one's own, `assumptions`
+    what of it nobody has set: "tariff", "power supply", "hardware".
     """
 
     amount: float
@@ -139,11 +146,7 @@ class Cost(msgspec.Struct, frozen=True):
     source: str
     electricity: float | None = None
     hardware: float | None = None
-
-    @property
-    def is_assumed(self) -> bool:
-        """Whether a part rests on an assumption: our tariff, or how long and how often the hardware is used."""
-        return self.source == ASSUMED_TARIFF or self.hardware is not None
+    assumptions: tuple[str, ...] = ()
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):

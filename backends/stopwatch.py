@@ -22,6 +22,7 @@ class Stopwatch:
     def __init__(self) -> None:
         self._started = time.monotonic()
         self._first: float | None = None
+        self._last: float | None = None
         self.pieces = 0
         self.earlier = 0
         self.earlier_s = 0.0
@@ -29,8 +30,9 @@ class Stopwatch:
     def piece(self) -> None:
         """Take note that something came."""
         self.pieces += 1
+        self._last = time.monotonic()
         if self._first is None:
-            self._first = time.monotonic()
+            self._first = self._last
 
     def again(self, tokens: int) -> None:
         """Take note that a further request goes on, behind so many tokens."""
@@ -39,7 +41,13 @@ class Stopwatch:
 
     def timings(self, tokens: int) -> Timings:
         """Return the times up to now."""
-        now = time.monotonic()
+        return self._until(time.monotonic(), tokens)
+
+    def told(self, tokens: int) -> Timings:
+        """Return the times up to the last piece: how fast it went while it went."""
+        return self._until(time.monotonic() if self._last is None else self._last, tokens)
+
+    def _until(self, end: float, tokens: int) -> Timings:
         if self._first is None:
-            return Timings(prefill_s=now - self._started)
-        return timings(self._first - self._started, now - self._first, tokens)
+            return Timings(prefill_s=end - self._started)
+        return timings(self._first - self._started, end - self._first, tokens)

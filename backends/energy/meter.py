@@ -20,6 +20,8 @@ from backends.energy.tally import Phase, Tally, device_energy
 from backends.events import Energy
 
 _WORTH_SAYING_S = 0.1
+_MISSING_SHARE = 0.02
+"""What may be missing of an account's time before its energy is called incomplete."""
 
 
 @dataclass(slots=True)
@@ -102,12 +104,26 @@ class Meter:
             self._plan(now)
         self._recorder.kick()
 
+    def refresh(self) -> None:
+        """Have the devices read now, so that `so_far` soon knows of it. Never blocks."""
+        self._recorder.kick()
+
     def so_far(self) -> Energy | None:
         """Return the energy of the account that is open, as of the last samples. Never waits."""
         with self._changed:
             now = self._clock()
             parts = [_Part(lane, feed, feed.tally, feed.used) for lane, feed in self._feeds()]
             return self._energy(parts, now, over=False)
+
+    def read(self, wait_s: float = 0.05) -> Energy | None:
+        """Return the energy of the open account up to now. Waits at most `wait_s` seconds for samples of now."""
+        began = self._clock()
+        self._recorder.kick()
+        deadline = time.monotonic() + wait_s
+        with self._changed:
+            while self._lags(began) and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(left)
+        return self.so_far()
 
     def take(self, wait_s: float = 0.05) -> Energy | None:
         """Close the account and return it: all that was used since the last call. None if nothing can be known.
@@ -175,6 +191,15 @@ class Meter:
         if self._phase is not None:
             feed.tally.enter(feed.curve.mark(now), self._phase)
 
+    def _lags(self, moment_s: float) -> bool:
+        """Say whether a sample that is still to come will tell about the time before a moment."""
+        now = self._clock()
+        return any(
+            lane.opened is None or any(not feed.failing and feed.curve.age_s(moment_s) > 0 for feed in lane.feeds)
+            for lane in self._recorder.lanes
+            if lane.enabled and not lane.stuck(now)
+        )
+
     def _waits(self, parts: Sequence[_Part]) -> bool:
         """Say whether something is still to come that is worth waiting for."""
         now = self._clock()
@@ -185,6 +210,7 @@ class Meter:
 
     def _energy(self, parts: Sequence[_Part], now_s: float, *, over: bool) -> Energy | None:
         devices, notes = [], list(self._notes(now_s, remedies=False))
+        incomplete = any(lane.hides(now_s) for lane in self._recorder.lanes if lane.enabled)
         total_uj = 0
         for part in parts:
             if not part.used or not part.lane.enabled:
@@ -195,6 +221,7 @@ class Meter:
             devices.append(device)
             total_uj += sum(totals.uj.values())
             if device.missing_s >= _WORTH_SAYING_S:
+                incomplete = incomplete or totals.missing_ns > _MISSING_SHARE * totals.lasted_ns
                 notes.append(f"{device.device}: of {device.missing_s:.1f} s nothing is known.")
         if not devices:
             return None
@@ -202,7 +229,7 @@ class Meter:
         source = "measured" if all(measured) else "partly estimated" if any(measured) else "estimated"
         idle = [device.idle_j for device in devices if device.idle_j is not None]
         idle_joules = round(sum(idle), 6) if len(idle) == len(devices) else None
-        return Energy(total_uj / 1e6, source, idle_joules, tuple(devices), tuple(notes))
+        return Energy(total_uj / 1e6, source, idle_joules, tuple(devices), tuple(notes), incomplete)
 
     def _notes(self, now_s: float, *, remedies: bool) -> tuple[str, ...]:
         notes = []

@@ -117,10 +117,19 @@ class Lane:
             notes.append(self.note)
         return notes
 
+    def hides(self, now_s: float) -> bool:
+        """Say whether devices may be at work of which this group tells nothing: its driver fails, or hangs."""
+        opened = self.opened
+        if opened is None:
+            return self.stuck(now_s)
+        # The processor without its counters is estimated; of a card without its driver nothing is known.
+        return bool(opened.problem) and (self.opening.cards or not self.feeds)
+
     def run(self) -> None:
         while not self._recorder.ended:
             kicked = self.wake.is_set()
-            self.wake.clear()
+            if kicked:  # One that comes just now stays for the next time.
+                self.wake.clear()
             if not self.enabled:
                 self._close()
             else:
@@ -158,7 +167,8 @@ class Lane:
         """Read every source once."""
         recorder = self._recorder
         now = self._sampled_s = recorder.clock()
-        if not self.feeds and self.opened is not None and self.opened.again and now - self._opened_s >= _AGAIN_S:
+        opened = self.opened
+        if not self.feeds and opened is not None and opened.again and now - self._opened_s >= _AGAIN_S:
             self.open()
         ask_users = self.opening.cards and (kicked or now - self._users_s >= _USERS_S)
         if ask_users:
@@ -207,7 +217,8 @@ class Lane:
     def _timeout(self) -> float | None:
         """Return the seconds until the next sample, None to sleep until woken."""
         until = self._recorder.until_s
-        again = self.opened is not None and self.opened.again
+        opened = self.opened
+        again = opened is not None and opened.again
         if not self.enabled or self._sampled_s >= until or not (self.feeds or again):
             return None
         interval = min((feed.source.interval_s for feed in self.feeds), default=_AGAIN_S)

@@ -10,7 +10,7 @@ import msgspec
 
 from backends.base import Cancel, ChatRequest
 from backends.energy.meter import Meter
-from backends.events import Done, Metered, PromptProgress, Reasoning, Text, Timings, Usage
+from backends.events import Done, Energy, Metered, PromptProgress, Reasoning, Text, Timings, Usage
 from backends.host.spool import SpoolWriter
 from backends.host.wire import AnswerEvent, Chat, Failed, Record, encode
 from backends.stopwatch import Stopwatch
@@ -20,6 +20,7 @@ class AnswerLog:
     """One answer's records. Written by the engine's thread and by the server, read by connections.
 
     The last record becomes visible only after the spool holds it on disk. `changed` is told whether it cannot wait.
+    `told` is the energy that its last records tell of.
     """
 
     def __init__(self, chat: Chat, spool: SpoolWriter | None, changed: Callable[[bool], None]) -> None:
@@ -33,6 +34,7 @@ class AnswerLog:
         self._started = time.monotonic()
         self._lock = threading.Lock()
         self._closing = False
+        self.told: Energy | None = None
         self._meter: Meter | None = None
         self._watch: Stopwatch | None = None
         self._load_s: float | None = None
@@ -49,11 +51,16 @@ class AnswerLog:
         """Take note that the engine turns to it, whose energy `meter` has; `load_s` if it waited for the load."""
         self._meter, self._watch, self._load_s = meter, Stopwatch(), load_s
 
+    def refresh_energy(self) -> None:
+        """Have the devices read, for who tells of the energy in a moment. Never blocks."""
+        if self._meter is not None:
+            self._meter.refresh()
+
     def tell_energy(self) -> None:
         """Add a record of the energy up to now, if anything is known of it. Never blocks."""
         energy = self._meter.so_far() if self._meter is not None else None
         if self._meter is not None and energy is not None:
-            self.append(Metered(energy, self._meter.watts()))
+            self.append(Metered(energy, self._meter.watts(), self._timings()))
 
     def append(self, event: PromptProgress | Reasoning | Text | Metered) -> None:
         """Add an event; dropped if the answer was closed meanwhile."""
@@ -74,16 +81,19 @@ class AnswerLog:
             self.lines.append(line)
         self._changed(False)
 
-    def close(self, event: Done | Failed) -> None:
-        """Add the last record: to the spool, synced, then for who watches. Only the first call counts. Blocks.
+    def close(self, event: Done | Failed, take: Callable[[], Energy | None] | None = None) -> bool:
+        """Add the last record: to the spool, synced, then for who watches. Say if this call did it: the first. Blocks.
 
-        Its energy is that up to now, and goes with it; before a failure it is a record of its own.
+        `take` ends the account of its energy: only the engine may. Without it, where the engine is still in the answer,
+        the energy up to now is told. Before a failure it is a record of its own.
         """
         with self._lock:
             if self._closing:
-                return
+                return False
             self._closing = True
-        last = self._ending(event)
+            if self._meter is not None:
+                self.told = take() if take is not None else self._meter.read()
+        last = self._ending(event, self.told)
         lines = [self._line(one, place) for place, one in enumerate(last, len(self.lines))]
         if self._spool is not None:
             for line in lines:
@@ -92,22 +102,24 @@ class AnswerLog:
         self.lines += lines
         self.finished = True
         self._changed(True)
+        return True
 
-    def _ending(self, event: Done | Failed) -> list[AnswerEvent]:
+    def _ending(self, event: Done | Failed, energy: Energy | None) -> list[AnswerEvent]:
         """Return the last records: with what was metered, and with its times where the engine gave none."""
-        if self._meter is None or self._watch is None:
+        if self._watch is None:
             return [event]
-        timings = self._watch.timings(self._output_tokens)
-        energy = self._meter.take()
-        # An engine that was stopped may go on for a while: that is nobody's answer.
-        self._meter.enter("settle")
         if isinstance(event, Failed):
-            return [event] if energy is None else [Metered(energy), event]
+            return [Metered(energy, None, self._timings()), event]
+        timings = self._timings()
         if event.timings != Timings():
-            timings = event.timings
-        if self._load_s is not None:
-            timings = msgspec.structs.replace(timings, load_s=self._load_s)
+            timings = msgspec.structs.replace(event.timings, load_s=self._load_s or event.timings.load_s)
         return [msgspec.structs.replace(event, timings=timings, energy=energy)]
+
+    def _timings(self) -> Timings:
+        """Return the times as they were seen here, up to the last token."""
+        if self._watch is None:
+            return Timings()
+        return msgspec.structs.replace(self._watch.told(self._output_tokens), load_s=self._load_s)
 
     def usage(self) -> Usage:
         """Return what was counted here, for an answer that the engine did not end itself."""

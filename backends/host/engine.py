@@ -17,6 +17,7 @@ from backends.energy.meter import Meter
 from backends.errors import BackendError, BadOptions, EngineDied, ErrorInfo, Problem, to_info
 from backends.events import Done, Energy, LoadProgress, PromptProgress, Reasoning, Text, Timings
 from backends.fitting import Fit, fit
+from backends.host import unclaimed
 from backends.host.answer import AnswerLog
 from backends.host.wire import LOAD_STOPPED, Failed, HostSpec, Phase
 
@@ -84,11 +85,16 @@ class Engine:
             self._thread.join(UNLOAD_S)
         return not self._thread.is_alive()
 
-    def unclaimed(self) -> tuple[Energy | None, float | None]:
-        """Return the energy that no answer had, and the seconds of a load that none waited for. For the very end."""
-        energy = self._meter.take()
+    def leave_rest(self) -> None:
+        """Leave what no answer had, and a load that none waited for, for the bill. For the very end."""
+        told = self.current.told if self.current is not None else None
+        self.leave(unclaimed.beyond(self._meter.take(), told), self._load_s)
         self._meter.stop()
-        return energy, self._load_s
+
+    def leave(self, energy: Energy | None, load_s: float | None) -> None:
+        """Leave energy that belongs to no answer for the bill."""
+        spec = self._spec
+        unclaimed.leave(spec.preset, spec.backend, spec.model, load_s, energy)
 
     def _run(self) -> None:
         backend = self._load()
@@ -139,7 +145,7 @@ class Engine:
             self._load_s = time.monotonic() - started
             self._meter.enter(None)
         self._meter.place(loaded.place)
-        self._meter.cards_used(False if loaded.gpu_layers == 0 and not loaded.output_on_gpu else None)
+        self._meter.cards_used(False if _on_the_processor(loaded) else None)
         self.progress = None
         return backend
 
@@ -171,14 +177,17 @@ class Engine:
                             self._set("decode")
             if done is None:
                 raise BackendError("The engine stopped without an end", "It gave no last event.", "Try again.")
-            log.close(done)
+            ending: Done | Failed = done
         except Exception as error:  # noqa: BLE001 - an engine may raise anything; the host goes on
             if not isinstance(error, Problem):
                 _log_traceback()
-            log.close(Failed(to_info(error)))
+            ending = Failed(to_info(error))
             if isinstance(error, EngineDied):
                 # Nothing more can be asked of this process, nor given back: its end frees what it held.
                 self.error = to_info(error)
+        if not log.close(ending, self._meter.take):
+            # Closed before the engine came back from it: what it used since then belongs to nobody's answer.
+            self.leave(unclaimed.beyond(self._meter.take(), log.told), None)
         self._meter.enter(None)
         self.current = None
         self._set("idle" if self.error is None else "failed")
@@ -234,6 +243,11 @@ class Engine:
     def _set(self, phase: Phase) -> None:
         self.phase = phase
         self._changed(True)
+
+
+def _on_the_processor(loaded: Loaded) -> bool:
+    """Whether an engine, or a server, has said that no card takes part."""
+    return (loaded.gpu_layers == 0 and not loaded.output_on_gpu) or loaded.vram_bytes == 0
 
 
 def _log_traceback() -> None:

@@ -8,6 +8,8 @@ from backends.host.answer import AnswerLog
 from backends.host.engine import Engine
 
 METER_S = 1.0
+READ_S = 0.05
+"""What a driver usually takes to answer."""
 
 
 class Metering:
@@ -29,5 +31,7 @@ class Metering:
 
     async def _follow(self, log: AnswerLog) -> None:
         while not log.closing:
-            await asyncio.sleep(METER_S)
+            await asyncio.sleep(METER_S - READ_S)
+            log.refresh_energy()
+            await asyncio.sleep(READ_S)
             log.tell_energy()

@@ -16,7 +16,6 @@ import msgspec
 from backends.errors import ErrorInfo
 from backends.events import Done, Timings
 from backends.fitting import Fit
-from backends.host import unclaimed
 from backends.host.answer import AnswerLog
 from backends.host.engine import CountJob, Engine, ForgetJob
 from backends.host.linesocket import LineSocket, peer_uid
@@ -109,8 +108,7 @@ class Server:
         self._tell_all()
         await asyncio.sleep(PARTING_S)
         await asyncio.to_thread(self._engine.quit)
-        energy, load_s = self._engine.unclaimed()
-        unclaimed.leave(self._spec.preset, self._spec.backend, self._spec.model, load_s, energy)
+        await asyncio.to_thread(self._engine.leave_rest)
 
     def end(self) -> None:
         self._ended.set()
@@ -270,6 +268,7 @@ class Server:
         # Whoever waits is told that this host ends, and asks a fresh one.
         self._stuck = True
         self._tell_all()
+        self._engine.leave_rest()
         self._loop.call_later(PARTING_S, os._exit, STUCK_STATUS)
 
     def _counted(self, connection: Connection, number: int) -> Callable[[Fit | ErrorInfo | None], None]:

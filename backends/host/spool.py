@@ -102,6 +102,14 @@ def read(answer: str) -> list[Record]:
     return records
 
 
+def written_at(answer: str) -> float | None:
+    """Return when a spool was last written, in Unix seconds; None if it is missing."""
+    try:
+        return path_of(answer).stat().st_mtime
+    except OSError:
+        return None
+
+
 def remove(answer: str) -> None:
     """Delete a spool that was taken in; a second time does nothing. One that stays is for whoever tidies up next."""
     path = path_of(answer)

@@ -1,4 +1,6 @@
-"""Energy that no answer had: a model that was loaded and not asked. A small file, until somebody opens the store.
+"""Energy that no answer had: of a model that was loaded and not asked, of an engine that went on after Stop.
+
+A small file keeps it until somebody opens the store.
 
 The host cannot write into the store, which belongs to its clients. The name of the file is the name of the receipt, so
 that taking it in twice counts it once.
@@ -14,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from backends import paths
-from backends.events import Energy
+from backends.events import DeviceEnergy, Energy
 
 LEAST_J = 1.0
 """What a host uses merely by being there is on no receipt."""
@@ -30,6 +32,24 @@ class Unclaimed(msgspec.Struct, frozen=True):
     model: str
     load_s: float | None
     energy: Energy
+
+
+def beyond(whole: Energy | None, told: Energy | None) -> Energy | None:
+    """Return what of `whole` is not in `told`: what an engine used after its answer was closed."""
+    if whole is None or told is None:
+        return whole
+    known = {(one.device, one.source): one for one in told.devices}
+    devices = tuple(_less(one, known.get((one.device, one.source))) for one in whole.devices)
+    joules = round(sum(device.joules for device in devices), 6)
+    return msgspec.structs.replace(whole, joules=joules, idle_joules=None, devices=devices)
+
+
+def _less(one: DeviceEnergy, told: DeviceEnergy | None) -> DeviceEnergy:
+    if told is None:
+        return one
+    phases = ("load_j", "settle_j", "prefill_j", "decode_j")
+    left = {name: round(max(0.0, getattr(one, name) - getattr(told, name)), 6) for name in phases}
+    return msgspec.structs.replace(one, idle_j=None, missing_s=max(0.0, one.missing_s - told.missing_s), **left)
 
 
 def leave(preset: str, backend: str, model: str, load_s: float | None, energy: Energy | None) -> None:

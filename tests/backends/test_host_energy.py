@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from backends.events import Done, DoneReason, Energy, Metered
-from backends.host import unclaimed
+from backends.events import Done, DoneReason, Energy, Metered, Text
+from backends.host import spool, unclaimed
 from backends.host.wire import Failed, Record
 from tests import fake_driver
 from tests.backends.fake_openai import FakeOpenAI
@@ -96,11 +97,9 @@ async def test_an_answer_that_failed_tells_before_the_failure_what_it_used(hosts
 
 
 async def test_of_a_host_that_was_killed_the_spool_has_what_was_told(hosts: Any, card: Path) -> None:
-    from backends.host import spool
-
     client = await hosts.loaded(hosts.spec(text="word " * 400, tokens_per_second=50.0))
-    running, records = hosts.begin(client)
-    while sum(isinstance(record.event, Metered) for record in records) < 2:
+    running, _ = hosts.begin(client)
+    while sum(isinstance(record.event, Metered) for record in spool.read("a1")) < 2:
         await hosts_turn()
     os.kill(client.welcome.pid, signal.SIGKILL)
     with pytest.raises(Exception, match="its process ended"):
@@ -155,13 +154,10 @@ async def test_a_server_elsewhere_takes_no_energy_of_this_machine(
 
 
 async def hosts_turn() -> None:
-    import asyncio
-
     await asyncio.sleep(0.02)
 
 
 async def ended(pid: int) -> None:
-    import asyncio
     import contextlib
 
     from backends.host import launch
@@ -174,3 +170,74 @@ async def ended(pid: int) -> None:
             continue
         return
     raise AssertionError("the host did not end")
+
+
+async def test_an_engine_that_goes_on_after_stop_is_on_nobodys_receipt_but_on_the_bill(hosts: Any, card: Path) -> None:
+    client = await hosts.loaded(hosts.spec(text="word " * 60, tokens_per_second=30.0, deaf=True))
+    running, records = hosts.begin(client)
+    while not any(isinstance(record.event, Metered) for record in records):
+        await hosts_turn()
+    await client.stop("a1")
+    await running
+    used = of_the_card(ending(records).energy)
+    following = ending(await hosts.ask(client, "a2"))
+    later = of_the_card(following.energy)
+    assert later.settle_j < WATTS * 0.3, "what the first answer's engine still did is not the second's"
+    assert following.timings.decode_s is not None
+    assert later.decode_j == pytest.approx(WATTS * following.timings.decode_s, rel=0.15, abs=5)
+    (left,) = unclaimed.waiting()
+    rest = of_the_card(left.energy)
+    assert rest.decode_j > WATTS * 0.2
+    assert used.decode_j + rest.decode_j == pytest.approx(WATTS * 2.0, rel=0.25)
+
+
+async def test_a_stop_leaves_nothing_that_measures_an_idle_host(hosts: Any, card: Path) -> None:
+    client = await hosts.loaded(hosts.spec(text="word " * 400, tokens_per_second=50.0))
+    for number in range(3):
+        running, records = hosts.begin(client, f"a{number}")
+        while not any(isinstance(record.event, Text) for record in records):
+            await hosts_turn()
+        await client.stop(f"a{number}")
+        await running
+    await asyncio.sleep(1.5)
+    after = of_the_card(ending(await hosts.ask(client, "last", "hi")).energy)
+    assert after.settle_j < WATTS * 0.5
+
+
+async def test_a_failure_tells_the_seconds_too(hosts: Any, card: Path) -> None:
+    client = await hosts.loaded(
+        hosts.spec(text="word " * 40, tokens_per_second=40.0, fail="decode", after=20, load_s=0.4)
+    )
+    records = await hosts.ask(client)
+    told = records[-2].event
+    assert isinstance(told, Metered)
+    assert told.timings is not None
+    assert told.timings.load_s == pytest.approx(0.4, abs=0.5)
+    assert told.timings.decode_s == pytest.approx(0.5, rel=0.4)
+
+
+async def test_the_speed_of_a_stopped_answer_is_that_up_to_its_last_token(hosts: Any) -> None:
+    client = await hosts.loaded(hosts.spec(text="word " * 20, tokens_per_second=20.0, deaf=True))
+    running, records = hosts.begin(client)
+    while sum(isinstance(record.event, Text) for record in records) < 10:
+        await hosts_turn()
+    await client.stop("a1")
+    await running
+    assert ending(records).timings.tokens_per_second == pytest.approx(20.0, rel=0.35)
+
+
+async def test_energy_without_a_card_whose_driver_fails_is_incomplete(hosts: Any, card: Path) -> None:
+    fake_driver.tell({"FAKE_NVML": str(card)}, "init 18\n")
+    client = await hosts.loaded(hosts.spec(text="word " * 5, tokens_per_second=50.0))
+    energy = ending(await hosts.ask(client)).energy
+    assert energy is not None
+    assert energy.incomplete
+    assert any("restart the machine" in note for note in energy.notes)
+
+
+async def test_energy_of_all_devices_and_all_the_time_is_complete(hosts: Any, card: Path) -> None:
+    client = await hosts.loaded(hosts.spec(text="word " * 5, tokens_per_second=50.0))
+    await hosts.ask(client, "a1")
+    energy = ending(await hosts.ask(client, "a2")).energy
+    assert energy is not None
+    assert not energy.incomplete

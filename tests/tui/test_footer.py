@@ -90,7 +90,7 @@ def test_a_wider_window_never_shows_fewer_parts() -> None:
 
 
 def test_at_80_columns_the_model_the_card_the_speed_the_context_and_the_cost_are_kept() -> None:
-    assert footer_line(everything(Rates(price_per_kwh=0.32, currency="EUR")), 78) == (
+    assert footer_line(everything(Rates(price_per_kwh=0.32, currency="EUR", psu_efficiency=0.85)), 78) == (
         "14B Q3_K_S + offload · 48/48 │ VRAM 5.6+1.1/8.0 │ 23.6 t/s │ 2.0k/8k │ €0.0003"
     )
 
@@ -179,10 +179,11 @@ def cost_of(seen: Seen) -> str:
 
 def test_the_cost_grows_with_the_energy_while_an_answer_runs() -> None:
     less = Metered(msgspec.structs.replace(MEASURED, joules=360.0), 200.0)
-    seen = answering(answer=growing(metered=less), rates=Rates(price_per_kwh=0.30))
+    seen = answering(answer=growing(metered=less), rates=Rates(price_per_kwh=0.30, psu_efficiency=0.85))
     assert cost_of(seen) == "<$0.0001 · 0.10 Wh"
     more = Metered(msgspec.structs.replace(MEASURED, joules=3600.0), 200.0)
-    assert cost_of(answering(answer=growing(metered=more), rates=Rates(price_per_kwh=0.30))) == "$0.0004 · 1.00 Wh"
+    seen = answering(answer=growing(metered=more), rates=Rates(price_per_kwh=0.30, psu_efficiency=0.85))
+    assert cost_of(seen) == "$0.0004 · 1.00 Wh"
 
 
 def test_before_the_first_word_on_energy_the_cost_is_unknown_and_not_the_last_answers() -> None:
@@ -256,3 +257,8 @@ def test_many_reads_from_disk_are_told() -> None:
 def test_a_model_on_the_processor_says_so() -> None:
     cpu = msgspec.structs.replace(LOADED, gpu_layers=0)
     assert "· CPU │" in footer_line(changed(everything(), status=Status("idle", cpu)), WIDE)
+
+
+def test_energy_of_which_a_part_is_missing_is_at_least_so_much_and_so_is_its_cost() -> None:
+    part = msgspec.structs.replace(MEASURED, incomplete=True)
+    assert cost_of(everything(Rates(price_per_kwh=0.32, psu_efficiency=0.85), part)) == "≥$0.0003 · ≥0.90 Wh"

@@ -86,7 +86,7 @@ class Answer:
         """How much of the context this conversation fills now, as the engine counted it; None if unknown."""
         if self.done is not None and self.done.usage.context_tokens is not None:
             return self.done.usage.context_tokens
-        return self.prompt.total + self.tokens if self.prompt else None
+        return self.prompt.total + self.tokens if self.prompt and self.prompt.total else None
 
     @property
     def energy(self) -> Energy | None:
@@ -112,9 +112,11 @@ class Answer:
 
     @property
     def timings(self) -> Timings | None:
-        """Its seconds; of one that was cut off only those from its first token on."""
+        """Its seconds; of one that was cut off those that were told, else those from its first token on."""
         if self.done is not None:
             return self.done.timings
+        if self.metered is not None and self.metered.timings is not None:
+            return self.metered.timings
         return Timings(decode_s=self.last_s - self._first_s) if self._first_s is not None else None
 
     def take(self, record: Record) -> None:

@@ -70,6 +70,6 @@ def _take_in(store: Store, answer: str) -> bool:
         if not claimed and spool.path_of(answer).exists():
             return False
         result = fold(spool.read(answer), row.partial) if claimed else Answer(row.partial)
-        store.finish(answer, result)
+        store.finish(answer, result, spool.written_at(answer) if claimed else None)
         spool.remove(answer)
     return True

@@ -149,10 +149,10 @@ class Remedies:
         connect = functools.partial(self._link.connect, target)
         chat = self._before[0].conversation if self._before else None
 
-        def spent(answer: Answer) -> None:
+        async def spent(answer: Answer) -> None:
             # A bill that cannot be written now must not cost the user the summary.
             with contextlib.suppress(StoreError):
-                self._store.keep(of_summary(answer, target.asked, chat))
+                await asyncio.to_thread(self._store.keep, of_summary(answer, target.asked, chat))
 
         text = await summary.of(self._before, found, target, connect, told, spent)
         return Again(found.answer, target, {found.start or "": text})

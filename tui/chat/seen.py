@@ -8,7 +8,7 @@ import msgspec
 
 from backends import price
 from backends.base import Loaded
-from backends.events import Cost, Energy, Timings
+from backends.events import ASSUMED_TARIFF, Cost, Energy, Timings
 from backends.hardware.gpu import Gpu
 from backends.host.wire import Status
 from tui.chat.answer import Answer
@@ -103,6 +103,13 @@ class Seen(msgspec.Struct, frozen=True):
         return self.answer is not None and not self.answer.finished
 
     @property
+    def was_stopped(self) -> bool:
+        """Whether the user ended the answer, and the engine had no last word on it."""
+        if self.answer is not None:
+            return self.answer.done is not None and self.answer.done.reason == "stopped"
+        return self.last is not None and self.last.reason == "stopped"
+
+    @property
     def timings(self) -> Timings | None:
         """The seconds of the answer, up to now."""
         if self.answer is not None:
@@ -128,6 +135,11 @@ class Seen(msgspec.Struct, frozen=True):
         return self.energy is not None and self.energy.source != "measured"
 
     @property
+    def energy_is_incomplete(self) -> bool:
+        """Whether a part of the energy is missing: it was more."""
+        return self.energy is not None and self.energy.incomplete
+
+    @property
     def cost_is_estimate(self) -> bool:
         """Whether the money is an estimate, rests on an assumption, or is of tokens that only we have counted."""
         cost = self.cost
@@ -135,7 +147,7 @@ class Seen(msgspec.Struct, frozen=True):
             return False
         if cost.source == "preset":
             return self.live
-        return cost.is_assumed or self.energy_is_estimate
+        return bool(cost.assumptions) or cost.source == ASSUMED_TARIFF or self.energy_is_estimate
 
     @property
     def preset(self) -> str:

@@ -187,8 +187,11 @@ class Store:
                 raise StoreError("This chat was deleted", repr(question.conversation), "Start a new one.")
             return self._insert_answer(db, answer, asked, question.conversation, question.id, time.time(), before)
 
-    def finish(self, answer: str, result: Answer) -> bool:
-        """Commit an answer's end; say whether this call did it. Once it is finished, nothing changes it again."""
+    def finish(self, answer: str, result: Answer, ended_at: float | None = None) -> bool:
+        """Commit an answer's end; say whether this call did it. Once it is finished, nothing changes it again.
+
+        `ended_at` is when it came, in Unix seconds, where that was before now.
+        """
         state: State = "interrupted"
         if result.failed is not None:
             state = "interrupted" if result.failed.kind == EngineDied.kind else "failed"
@@ -196,6 +199,7 @@ class Store:
             state = "stopped" if result.done.reason == "stopped" else "done"
         done = result.done
         now = time.time()
+        ended_at = now if ended_at is None else min(now, ended_at)
         cost = result.paid or own_cost(result.energy, result.timings, self.rates)
         with self._transaction() as db:
             changed = db.execute(
@@ -206,7 +210,7 @@ class Store:
                     storable(result.reasoning),
                     state,
                     done.reason if done else None,
-                    now,
+                    ended_at,
                     json_or_none(done.usage if done else None),
                     json_or_none(done.timings if done else None),
                     result.thought_s,
@@ -219,11 +223,11 @@ class Store:
             if changed:
                 row = message_of(db.execute("SELECT * FROM message WHERE id = ?", (answer,)).fetchone())
                 db.execute("UPDATE conversation SET updated_at = ? WHERE id = ?", (now, row.conversation))
-                self._keep_receipt(db, row, result, now)
+                self._keep_receipt(db, row, result, ended_at)
         return changed > 0
 
     def keep(self, one: Receipt) -> bool:
-        """Commit a receipt that belongs to no answer; say whether it is new. Money is added if there is none.
+        """Commit a receipt that belongs to no answer; say whether it is new and says something. Money is added.
 
         Of a chat that was deleted meanwhile the figures still count.
         """
@@ -232,6 +236,8 @@ class Store:
             priced = own_cost(one.energy, timings, self.rates)
             again = receipts.receipt(one.id, one.kind, one.at, None, None, one.energy, priced)
             one = msgspec.structs.replace(one, money_nano=again.money_nano, currency=again.currency, cost=again.cost)
+        if not one.says_something:
+            return False
         with self._transaction() as db:
             if not db.execute("SELECT 1 FROM conversation WHERE id = ?", (one.conversation,)).fetchone():
                 one = msgspec.structs.replace(one, conversation=None)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from backends.base import ChatRequest, Message
 from backends.errors import Problem, from_info
 from backends.fitting import reserve
-from backends.host.client import HostClient
+from backends.host.client import HostClient, HostEnded
 from tui.chat import turn
 from tui.chat.answer import Answer
 from tui.chat.history import history
@@ -22,6 +24,7 @@ TOKENS_PER_WORD = 2  # German and code need more than English with its 1.3
 LEAST_WORDS = 40
 THOUGHT_TOKENS = 256
 CUTS = 6
+LAST_WORD_S = 0.5
 
 
 class Summarising(msgspec.Struct, frozen=True):
@@ -37,7 +40,7 @@ async def of(
     target: Target,
     connect: turn.Connect,
     told: Callable[[Answer], None],
-    spent: Callable[[Answer], None],
+    spent: Callable[[Answer], Awaitable[None]],
 ) -> str:
     """Have the model write a summary of what an overflow leaves out of the branch `before`; nothing of it is kept.
 
@@ -98,7 +101,7 @@ async def _written(
     messages: tuple[Message, ...],
     tokens: int,
     told: Callable[[Answer], None],
-    spent: Callable[[Answer], None],
+    spent: Callable[[Answer], Awaitable[None]],
 ) -> str:
     """Return the summary that `messages` wish for, in at most `tokens` tokens. Cancelled, it stops the engine.
 
@@ -124,7 +127,12 @@ async def _written(
     finally:
         if not answer.finished and client is not None:
             await client.stop(answer_id)
-        spent(answer)
+            # What it took up to now comes with its last record.
+            with contextlib.suppress(Problem, HostEnded, TimeoutError):
+                async with asyncio.timeout(LAST_WORD_S):
+                    async for record in client.attach(answer_id, answer.records):
+                        answer.take(record)
+        await spent(answer)
     if answer.failed is not None:
         raise from_info(answer.failed)
     text = answer.text.rpartition("</think>")[2].strip()

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from backends.events import ASSUMED_TARIFF
 from tui.chat.receipts import Receipt
 from tui.chat.session import Session
 from tui.chat.stored import StoreError
@@ -16,8 +17,8 @@ class Tally(msgspec.Struct, frozen=True):
     """What a conversation took up to its last receipt.
 
     `money` is in 10⁻⁹ of each currency, `energy_uj` in microjoules, None if no receipt tells. Of `unpriced` receipts
-    the money is unknown, of `unmetered` the energy: the sums are the least that it can be. `estimated` and `assumed`
-    say that a part is an estimate, or rests on a tariff that nobody has set or on a share of the hardware.
+    the money is unknown or too low, of `unmetered` the energy: the sums are the least that it can be. `estimated` and
+    `assumed` say that a part is an estimate, or rests on what nobody has set.
     """
 
     receipts: int = 0
@@ -41,11 +42,15 @@ def tally(receipts: Iterable[Receipt]) -> Tally:
         len(found),
         money,
         sum(known) if known else None,
-        sum(one.money_nano is None for one in found),
-        len(found) - len(known),
+        sum(one.money_nano is None or _incomplete(one) for one in found),
+        sum(one.energy_uj is None or _incomplete(one) for one in found),
         any(one.energy is not None and one.energy.source != "measured" for one in found),
-        any(one.cost is not None and one.cost.is_assumed for one in found),
+        any(one.cost is not None and (one.cost.assumptions or one.cost.source == ASSUMED_TARIFF) for one in found),
     )
+
+
+def _incomplete(one: Receipt) -> bool:
+    return one.energy is not None and one.energy.incomplete
 
 
 class ChatBill:

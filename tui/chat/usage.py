@@ -27,10 +27,11 @@ class Row(msgspec.Struct, frozen=True):
     """What one group took. A figure is None, or a currency missing, where it is known of no receipt in the group.
 
     `answers` are those of the `receipts` that belong to an answer; the rest are summaries and loaded models. Of
-    `uncounted` receipts the tokens are not known, of `unmetered` answers the energy, of `unpriced` answers the money.
+    `uncounted` receipts the tokens are not known, of `unmetered` ones the energy, of `unpriced` ones the money; of
+    `incomplete` ones there was more energy than they tell.
     `energy_uj` are microjoules; `idle_uj` of them would have been drawn anyway, `estimated_uj` were not measured.
     `money` and `api` are 10⁻⁹ of each currency. Of the money, `guessed` comes from an estimate, of the energy or of its
-    price; `assumed` says that a part was made with a tariff that nobody set, `worn` that one is the hardware's share.
+    price; `assumed` says that a part was made with a tariff that nobody set, `assumptions` what else it rests on.
     `priced` counts answers with money by its currency, `compared` those with an API price. `published_usd` is what
     somebody else published for an answer of the preset.
     """
@@ -49,10 +50,11 @@ class Row(msgspec.Struct, frozen=True):
     idle_uj: int | None
     estimated_uj: int
     unmetered: int
+    incomplete: int
     money: dict[str, int]
     guessed: dict[str, int]
     assumed: bool
-    worn: bool
+    assumptions: tuple[str, ...]
     priced: dict[str, int]
     unpriced: int
     api: dict[str, int]
@@ -137,13 +139,14 @@ def _row(key: str, title: str, items: Sequence[_Item]) -> Row:
         energy_uj=_sum(one.energy_uj for one in receipts),
         idle_uj=_sum(one.idle_uj for one in receipts),
         estimated_uj=sum(map(estimated_uj, receipts)),
-        unmetered=sum(one.energy_uj is None for one in answers),
+        unmetered=sum(one.energy_uj is None for one in receipts if one.kind != "loading"),
+        incomplete=sum(one.energy is not None and one.energy.incomplete for one in receipts),
         money=_by_currency(map(_money, receipts)),
         guessed=_by_currency(_money(one) for one in receipts if _is_guessed(one)),
         assumed=any(one.cost is not None and one.cost.source == ASSUMED_TARIFF for one in receipts),
-        worn=any(one.cost is not None and one.cost.hardware is not None for one in receipts),
+        assumptions=tuple(sorted({name for one in receipts if one.cost for name in one.cost.assumptions})),
         priced=_by_currency((money[0], 1) if (money := _money(one)) else None for one in answers),
-        unpriced=sum(_money(one) is None for one in answers),
+        unpriced=sum(_money(one) is None for one in receipts if one.kind != "loading"),
         api=_by_currency(item.api for item in items),
         compared=sum(item.api is not None and item.receipt.kind == "answer" for item in items),
     )
@@ -169,7 +172,7 @@ def _is_guessed(one: Receipt) -> bool:
     """Whether a receipt's money was made with an estimate; what a server charges is none."""
     if one.cost is None or one.cost.source not in {"tariff", ASSUMED_TARIFF}:
         return False
-    return one.cost.is_assumed or estimated_uj(one) > 0
+    return bool(one.cost.assumptions) or one.cost.source == ASSUMED_TARIFF or estimated_uj(one) > 0
 
 
 def _seconds(one: Receipt) -> float | None:

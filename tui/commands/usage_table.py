@@ -45,18 +45,22 @@ def _wrapped(text: str, columns: int) -> list[str]:
 
 def notes(used: Usage, prices: ApiPrices, rates: Rates) -> Iterator[str]:
     """Yield what has to be known about the figures, a sentence or two each."""
-    total = used.total
+    total, where = used.total, shown_path(settings_file())
     if total.assumed and rates.tariff_is_set:
         yield "~ cost: some of it was taken at an assumed price of electricity, before yours was set. It stays so."
-    elif total.assumed:
-        where = shown_path(settings_file())
+    elif total.assumed and rates.tariff is not None:
         price = f"{rates.tariff:.2f} {rates.currency}"
         yield f"~ cost: electricity at an assumed {price} per kWh. Set yours: price_per_kwh below [bill] in {where}"
-    if total.worn:
+    if "power supply" in total.assumptions and not total.assumed:
+        passed = f"{rates.efficiency:.0%}"
+        yield f"~ cost: with a power supply that passes on {passed}. Set yours: psu_efficiency below [bill] in {where}"
+    if "hardware" in total.assumptions:
         yield "~ cost: with a share of the hardware's price, spread as lifetime_years and utilisation below [bill] say."
     if total.estimated_uj and total.energy_uj:
         share = max(1, round(100 * total.estimated_uj / total.energy_uj))
         yield f"~ energy: {share}% of it is estimated, not measured. `deepseek-tui doctor` tells why."
+    if total.incomplete:
+        yield f"≥ energy: {_answers(total.incomplete)} more than is known: a device or a while is missing."
     if total.unmetered:
         nor = " and no cost" if total.unpriced == total.unmetered else ""
         yield f"{_answers(total.unmetered)} no energy figure{nor}: not in the sums."
@@ -113,7 +117,7 @@ def _columns(used: Usage) -> Iterator[tuple[str, Callable[[Row], str]]]:
     yield "PROMPT", lambda row: amounts.tokens(row.prompt_tokens)
     yield "OUTPUT", lambda row: amounts.tokens(row.output_tokens)
     yield "TIME", lambda row: table.seconds(row.seconds)
-    yield "ENERGY", lambda row: amounts.energy(row.energy_uj, estimated=row.estimated_uj > 0)
+    yield "ENERGY", energy_of
     yield "COST", lambda row: _money(row.money, row.guessed)
     yield "AT THE API", lambda row: _money(row.api)
     if used.by == "preset":
@@ -165,6 +169,12 @@ def _compared(used: Usage, prices: ApiPrices) -> str:
     some = used.total.compared < used.total.answers
     of = f", for {used.total.compared} of {used.total.answers} answers" if some else ""
     return f"AT THE API: the same tokens at {which}{checked}{mine}{of}."
+
+
+def energy_of(row: Row) -> str:
+    """Return a row's energy; ≥ before a sum of which a part is missing."""
+    least = "≥" if row.incomplete and row.energy_uj is not None else ""
+    return least + amounts.energy(row.energy_uj, estimated=row.estimated_uj > 0)
 
 
 def _answers(count: int) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import time
 from pathlib import Path
 
 import msgspec
@@ -23,7 +25,9 @@ from backends.events import (
     Timings,
     Usage,
 )
-from backends.host.wire import AnswerEvent, Failed, Record
+from backends.host import spool
+from backends.host.wire import AnswerEvent, Failed, Record, encode
+from tui.chat import recovery
 from tui.chat.answer import Answer, fold
 from tui.chat.bill import ASSUMED_PRICE_PER_KWH, Rates, own_cost
 from tui.chat.migrations import MIGRATIONS
@@ -230,7 +234,30 @@ def test_hardware_is_spread_over_the_seconds_in_which_it_answers() -> None:
     # 1000 over a quarter of two years of 365.25 days; 6 s of it
     wear = 6.0 * 1000.0 / (2.0 * 365.25 * 86_400 * 0.25)
     found = own_cost(ENERGY, TIMINGS, rates)
-    assert found == Cost(pytest.approx(wear), "EUR", "tariff", 0.0, pytest.approx(wear))
+    assumed = ("power supply", "hardware")
+    assert found == Cost(pytest.approx(wear), "EUR", "tariff", 0.0, pytest.approx(wear), assumed)
+
+
+def test_no_price_is_assumed_in_another_currency_than_dollars() -> None:
+    assert own_cost(ENERGY, TIMINGS, Rates(currency="JPY")) is None
+    found = own_cost(ENERGY, TIMINGS, Rates())
+    assert found is not None
+    assert (found.currency, found.source, found.assumptions) == ("USD", "assumed tariff", ("tariff", "power supply"))
+
+
+def test_an_answer_that_is_taken_in_later_is_on_the_bill_of_the_day_it_ended() -> None:
+    store = Store()
+    descriptor = spool.create("a1")
+    store.begin("a1", ASKED, "q")
+    for seq, event in enumerate((Text("a"), Done("stop", Usage(1, 0, 0, 1)))):
+        os.write(descriptor, encode(Record("a1", seq, 0.1, event)))
+    os.close(descriptor)
+    long_ago = time.time() - 20 * 86_400
+    os.utime(spool.path_of("a1"), (long_ago, long_ago))
+    recovery.take_in_all(store)
+    (one,) = store.receipts()
+    assert one.at == pytest.approx(long_ago, abs=1)
+    store.close()
 
 
 def test_without_a_tariff_the_usual_one_is_assumed_and_said() -> None:

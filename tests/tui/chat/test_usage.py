@@ -216,7 +216,7 @@ def test_every_grouping_adds_up_to_the_same_total(receipts: list[Receipt]) -> No
         if not receipts:
             continue
         for field in Row.__struct_fields__:
-            if field not in {"key", "title", "assumed", "published_usd", "seconds"}:
+            if field not in {"key", "title", "assumed", "assumptions", "published_usd", "seconds"}:
                 assert added(used.rows, field) == getattr(used.total, field), field
         assert math.fsum(row.seconds or 0.0 for row in used.rows) == pytest.approx(used.total.seconds or 0.0)
     assert all(total == totals[0] for total in totals)
@@ -272,9 +272,15 @@ def test_tokens_are_read_at_a_glance() -> None:
 
 def test_a_share_of_the_hardware_makes_money_an_estimate_also_at_your_tariff() -> None:
     energy = Energy(3600.0, "measured", None, (DeviceEnergy("GPU 0", "NVML energy counter", True, decode_j=3600.0),))
-    plain = Rates(price_per_kwh=0.32, currency="EUR")
-    for rates, worn in ((plain, False), (msgspec.structs.replace(plain, hardware_price=450.0), True)):
+    plain = Rates(price_per_kwh=0.32, currency="EUR", psu_efficiency=0.9)
+    for rates, rests_on in ((plain, ()), (msgspec.structs.replace(plain, hardware_price=450.0), ("hardware",))):
         cost = own_cost(energy, Timings(decode_s=10.0), rates)
         total = usage([receipt("r", "answer", 0.0, None, None, energy, cost)], "day").total
-        assert (total.worn, bool(total.guessed)) == (worn, worn)
+        assert (total.assumptions, bool(total.guessed)) == (rests_on, bool(rests_on))
         assert not total.assumed
+
+
+def test_energy_of_which_a_part_is_missing_is_counted_as_such() -> None:
+    part = Energy(3600.0, "measured", incomplete=True)
+    total = usage([receipt("r", "answer", 0.0, None, None, part, None)], "day").total
+    assert (total.incomplete, total.unmetered, total.energy_uj) == (1, 0, 3_600_000_000)

@@ -131,7 +131,7 @@ def test_json_ends_with_all_figures_and_unknown_is_null(run: Run, preset: Write)
     assert {"event": "starting", "title": "Echo"} in before
     assert list(last) == ["event", "reason", "usage", "timings", "energy", "cost", "chat", "message"]
     assert (last["event"], last["reason"]) == ("done", "stop")
-    assert {"joules", "source", "idle_joules", "devices", "notes"} == set(last["energy"])
+    assert {"joules", "source", "idle_joules", "devices", "notes", "incomplete"} == set(last["energy"])
     assert last["energy"]["source"] in {"measured", "partly estimated", "estimated"}
     assert (last["cost"]["currency"], last["cost"]["source"]) == ("USD", "assumed tariff")
     assert last["cost"]["amount"] == pytest.approx(last["energy"]["joules"] / 0.85 / 3.6e6 * 0.30)

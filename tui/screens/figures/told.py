@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from backends.events import ASSUMED_TARIFF
 from backends.titles import backend_title
 from presets.problems import shown_path
 from tui.chat.seen import FIGURES, Figure, Seen
@@ -87,7 +88,11 @@ def _speed(seen: Seen) -> Told:
     name, what = "Speed", "Generated tokens a second, thinking included, without the reading of the prompt."
     if seen.speed is None:
         return _missing(name, what, _not_yet(seen, "the engine did not tell"))
-    source = "tokens counted here over the last 3 seconds" if seen.live else "the engine's own figure of the answer"
+    source = "the engine's own figure of the answer"
+    if seen.live:
+        source = "tokens counted here over the last 3 seconds"
+    elif seen.was_stopped:
+        source = "the tokens that came before it was stopped"
     return Told(name, f"{seen.speed:.1f} tok/s", "measured", what, source)
 
 
@@ -105,15 +110,15 @@ def _cost(seen: Seen) -> Told:
     name, what = "Cost", "Money for this answer: what the server asks for it, or what its energy costs."
     cost = seen.cost
     if cost is None:
-        return _missing(name, what, _no_energy(seen))
+        return _missing(name, what, _no_price(seen) if seen.energy is not None else _no_energy(seen))
     value = cost_of(seen, DECIMALS)
     if cost.source == "preset":
         notes = ("The tokens of an answer on its way are counted here; at its end the server's count holds.",)
         counted = "price in the preset, times the tokens counted"
         return Told(name, value, "published", what, counted, notes if seen.live else ())
     tariff = tariff_of(seen) + (", and your hardware_price" if cost.hardware is not None else "")
-    if cost.is_assumed:
-        return Told(name, value, "assumed", what, tariff)
+    if cost.assumptions or cost.source == ASSUMED_TARIFF:
+        return Told(name, value, "assumed", what, tariff, power_supply_of(seen))
     return Told(name, value, "estimated" if seen.energy_is_estimate else "measured", what, tariff)
 
 
@@ -178,12 +183,26 @@ def _ssd(seen: Seen) -> Told:
 def tariff_of(seen: Seen) -> str:
     """Return the tariff that the answer's money was made with."""
     rates, cost = seen.rates, seen.cost
-    price = f"{rates.tariff:.2f} {rates.currency}/kWh"
+    price = f"{rates.tariff or 0:.2f} {rates.currency}/kWh"
     if cost is not None and (cost.source == "tariff") != rates.tariff_is_set:
         return "your tariff at that time" if cost.source == "tariff" else "an assumed tariff: none was set at that time"
     if rates.tariff_is_set:
         return f"your tariff {price}"
     return f"assumed {price}: set [bill] price_per_kwh in {shown_path(settings_file())}"
+
+
+def power_supply_of(seen: Seen) -> tuple[str, ...]:
+    """Return a note where it is only assumed what of the power reaches the devices."""
+    if seen.cost is None or "power supply" not in seen.cost.assumptions:
+        return ()
+    return (f"The power supply is assumed to pass on {seen.rates.efficiency:.0%}: psu_efficiency in [bill] sets it.",)
+
+
+def _no_price(seen: Seen) -> str:
+    if seen.rates.tariff is None:
+        where = shown_path(settings_file())
+        return f"a price in {seen.rates.currency} is not assumed: set [bill] price_per_kwh in {where}"
+    return "it had no price when it was taken in"
 
 
 def no_card(seen: Seen) -> str:

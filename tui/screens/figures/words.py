@@ -41,18 +41,20 @@ def _cells(amount: int, total: int) -> int:
 
 
 def cost_of(seen: Seen, decimals: int = 4) -> str:
-    """Return the answer's money, with ~ where it is an estimate."""
+    """Return the answer's money, with ~ where it is an estimate and ≥ where a part is missing."""
     cost = seen.cost
     if cost is None:
         return DASH
-    return ("~" if seen.cost_is_estimate else "") + money(cost.amount, cost.currency, decimals)
+    least = "≥" if seen.energy_is_incomplete and cost.source != "preset" else ""
+    return least + ("~" if seen.cost_is_estimate else "") + money(cost.amount, cost.currency, decimals)
 
 
 def energy_of(seen: Seen) -> str:
-    """Return the answer's energy, with ~ where it is an estimate."""
+    """Return the answer's energy, with ~ where it is an estimate and ≥ where a part is missing."""
     if seen.energy is None:
         return DASH
-    return ("~" if seen.energy_is_estimate else "") + energy(seen.energy.joules)
+    least = "≥" if seen.energy_is_incomplete else ""
+    return least + ("~" if seen.energy_is_estimate else "") + energy(seen.energy.joules)
 
 
 def chat_of(seen: Seen, decimals: int = 4) -> tuple[str, str]:
