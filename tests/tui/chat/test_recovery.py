@@ -144,8 +144,8 @@ def test_many_who_take_in_at_once_do_it_once() -> None:
     real = Store.finish
 
     class Counting(Store):
-        def finish(self, answer: str, result: object) -> bool:
-            changed = real(self, answer, result)  # type: ignore[arg-type]
+        def finish(self, answer: str, result: object, ended_at: float | None = None) -> bool:
+            changed = real(self, answer, result, ended_at)  # type: ignore[arg-type]
             if changed:
                 finished.append(answer)
             return changed
