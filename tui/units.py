@@ -10,8 +10,6 @@ from tui.chat.receipts import MICRO
 DASH = "–"
 _BAR = " ▏▎▍▌▋▊▉█"
 _SIGNS = {"USD": "$", "EUR": "€", "GBP": "£", "CNY": "¥", "JPY": "¥"}
-_LEAST_J = 0.018
-"""Half of 0.01 mWh."""
 
 
 def bar(fraction: float, width: int) -> str:
@@ -71,6 +69,4 @@ def money(amount: float, currency: str, decimals: int = 4) -> str:
 
 def energy(joules: float | None) -> str:
     """Return energy in mWh, Wh or kWh, a dash if unknown. What rounds to nothing is not shown as 0."""
-    if joules is not None and 0 < joules < _LEAST_J:
-        return "<0.01 mWh"
-    return amounts.energy(None if joules is None else round(joules * MICRO))
+    return amounts.energy(None if joules is None else joules * MICRO)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tui import plot
+from tui.chat import amounts
 from tui.units import energy, gigabytes, memory, money
 
 
@@ -35,6 +36,15 @@ def test_energy_that_was_drawn_is_never_shown_as_0(joules: float) -> None:
 )
 def test_energy_has_the_unit_that_suits_it(joules: float | None, shown: str) -> None:
     assert energy(joules) == shown
+
+
+@given(st.integers(0, 10**12))
+def test_the_command_and_the_screen_say_the_same_of_an_energy(microjoules: int) -> None:
+    assert amounts.energy(microjoules) == energy(microjoules / 1e6)
+
+
+def test_an_estimate_that_rounds_to_nothing_stays_an_estimate() -> None:
+    assert amounts.energy(1000, estimated=True) == "~<0.01 mWh"
 
 
 def test_memory_below_a_gigabyte_is_told_in_megabytes() -> None:
