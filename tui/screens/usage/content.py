@@ -37,6 +37,7 @@ def content(found: Found, month: Month, width: int) -> Content:
     """Return a month's table with its total and what must be known about the figures."""
     if not found.used.rows:
         return Content.styled(f"There are no answers in {month}.", "dim")
+    width = max(8, width)
     lines = [*_table(found.used, width), Content("")]
     for note in notes(found.used, found.prices, found.rates):
         for line in textwrap.wrap(note, width, break_long_words=False, break_on_hyphens=False):

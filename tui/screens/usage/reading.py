@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 
 import msgspec
 
 from presets.api_prices import ApiPrices, load_api_prices
+from tui.chat import recovery
 from tui.chat.bill import Rates
 from tui.chat.store import Store
+from tui.chat.stored import StoreError
 from tui.chat.usage import Grouping, Usage, usage
 
 
@@ -49,6 +52,9 @@ def this_month() -> Month:
 def read(store: Store, month: Month, by: Grouping, published: Mapping[str, float]) -> Found:
     """Read a month and add it up. Raises Problem: the store, or prices that cannot be read."""
     prices = load_api_prices()
+    # What was left behind belongs to it; where it cannot be written down, the rest can still be read.
+    with contextlib.suppress(StoreError):
+        recovery.take_in_all(store)
     receipts = store.receipts(month.start_s, month.moved(1).start_s)
     titles = {chat.id: chat.title for chat in store.conversations(-1)} if by == "chat" else {}
     return Found(usage(receipts, by, prices, titles, published if by == "preset" else {}), prices, store.rates)
