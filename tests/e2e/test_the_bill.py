@@ -57,7 +57,7 @@ def test_f9_says_of_every_figure_what_it_is_and_where_it_is_from(terminal, echo,
     screen.ask("hello")
     screen.see("saved")
     screen.press("f9")
-    text = screen.see("Every figure explained")
+    text = screen.see("Esc closes")
     seen = [text]
     for _ in range(8):
         screen.press("\x1b[6~")
@@ -128,7 +128,7 @@ def test_a_card_that_is_lost_in_the_middle_costs_no_answer_and_is_told(terminal,
     screen.see("(?s)word149.*saved", 30)
     screen.see("VRAM –")
     screen.press("f9")
-    seen = [screen.see("Every figure explained")]
+    seen = [screen.see("Esc closes")]
     for _ in range(8):
         screen.press("\x1b[6~")
         seen.append(screen.text)

@@ -65,6 +65,7 @@ POINTS = tuple(
         None if 100 <= second < 130 else 6_000_000_000 + 10_000_000 * (second % 70),
         20 + second % 9 * 0.5 if second % 150 > 20 else None,
         60.0 + second % 150 if second > 40 else None,
+        90.0 + second % 150 if second % 150 > 20 else None,
     )
     for second in range(300)
 )

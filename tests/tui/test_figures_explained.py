@@ -117,7 +117,10 @@ def test_your_tariff_is_told_with_its_price() -> None:
     cost = footer_figures(everything())["cost"]
     assert (cost.surety, cost.source) == ("assumed", "your tariff 0.32 EUR/kWh, and your hardware_price")
     power = footer_figures(everything(Rates(price_per_kwh=0.32, currency="EUR")))["cost"]
-    assert (power.surety, power.source) == ("measured", "your tariff 0.32 EUR/kWh")
+    assert (power.surety, power.source) == ("assumed", "your tariff 0.32 EUR/kWh")
+    assert power.notes == ("The power supply is assumed to pass on 85%: psu_efficiency in [bill] sets it.",)
+    all_set = footer_figures(everything(Rates(price_per_kwh=0.32, currency="EUR", psu_efficiency=0.9)))["cost"]
+    assert (all_set.surety, all_set.source) == ("measured", "your tariff 0.32 EUR/kWh")
 
 
 def test_an_assumed_tariff_says_how_to_set_yours() -> None:
@@ -219,19 +222,34 @@ def test_a_server_that_is_paid_has_no_electricity_of_ours() -> None:
 
 
 def test_the_last_minutes_show_gaps_and_their_range() -> None:
-    vram, speed, power = course_lines(POINTS, 60)
-    assert vram[0] == "VRAM"
-    assert "·" in vram[1]
-    assert len(vram[1]) == 60
-    assert vram[2] == "6.0 to 6.7 GB in 5 min 00 s"
-    assert speed[2].startswith("20.0 to 24.0 tok/s")
-    assert power[1].startswith("········")
+    vram, speed, cards, answer = course_lines(POINTS, 60)
+    assert vram.name == "VRAM"
+    assert "·" in vram.picture
+    assert len(vram.picture) == 60
+    assert vram.span == "6.0 to 6.7 GB in the last 5 min"
+    assert speed.span.startswith("20.0 to 24.0 tok/s")
+    assert cards.picture.startswith("········")
+    assert (cards.span, answer.span) == ("60 to 209 W in the last 5 min", "111 to 239 W in the last 5 min")
+
+
+def test_the_watts_of_the_cards_and_of_the_answer_are_two_rows_and_each_says_where_it_is_from() -> None:
+    text = content(View(everything(), POINTS), 90).plain
+    assert re.search(r"Cards .*\n.*\n +From: the driver, whatever the cards work for\.", text)
+    assert re.search(r"Answer .*\n.*\n +From: the devices of the answer, as its energy\.", text)
+    assert re.search(r"tok/s .*\n.*\n +From: tokens of the last seconds\.", text)
+
+
+@pytest.mark.parametrize(("seconds", "span"), [(1, "minute"), (60, "minute"), (61, "2 min"), (299, "5 min")])
+def test_the_span_is_told_in_whole_minutes_so_that_it_does_not_change_each_second(seconds: int, span: str) -> None:
+    points = [Point(second, GB) for second in range(seconds)]
+    assert course_lines(points, 60)[0].span == f"1.0 GB in the last {span}"
 
 
 def test_minutes_of_which_nothing_is_known_have_no_picture_and_no_0() -> None:
-    assert {line[1:] for line in course_lines([Point(1), Point(2)], 60)} == {("", "– nothing known yet")}
-    assert {line[1:] for line in course_lines([], 60)} == {("", "– nothing known yet")}
+    for points in ([Point(1), Point(2)], []):
+        assert {(row.picture, row.span) for row in course_lines(points, 60)} == {("", "– nothing known yet")}
 
 
 def test_a_figure_that_stays_the_same_has_no_range() -> None:
-    assert course_lines([Point(1, watts=2.04), Point(2, watts=2.01)], 60)[2][2] == "2.0 W in 2.0 s"
+    points = [Point(1, cards_watts=2.04), Point(2, cards_watts=2.01)]
+    assert course_lines(points, 60)[2].span == "2.0 W in the last minute"

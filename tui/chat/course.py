@@ -1,4 +1,4 @@
-"""How the figures went in the last minutes: memory of the cards, speed and power, one point a second."""
+"""How the figures went in the last minutes: memory of the cards, speed, watts, one point a second."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ KEPT_S = 300
 
 
 class Point(msgspec.Struct, frozen=True):
-    """The figures of one second; None where they were unknown. `second` counts by any steady clock."""
+    """The figures of one second; None where they were unknown. `second` counts by any steady clock.
+
+    `cards_watts` are what the driver tells of the cards, `answer_watts` what the devices of the growing answer draw.
+    """
 
     second: int
     vram_bytes: int | None = None
     tokens_per_second: float | None = None
-    watts: float | None = None
+    cards_watts: float | None = None
+    answer_watts: float | None = None
 
 
 class Course:
@@ -30,10 +34,11 @@ class Course:
         now_s: float,
         vram_bytes: int | None = None,
         tokens_per_second: float | None = None,
-        watts: float | None = None,
+        cards_watts: float | None = None,
+        answer_watts: float | None = None,
     ) -> None:
         """Add what is true now; of several in one second the last one stays."""
-        point = Point(math.floor(now_s), vram_bytes, tokens_per_second, watts)
+        point = Point(math.floor(now_s), vram_bytes, tokens_per_second, cards_watts, answer_watts)
         if self._points and point.second <= self._points[-1].second:
             self._points.pop()
         self._points.append(point)

@@ -13,6 +13,9 @@ from backends.hardware.sampler import GpuSampler
 from tui.chat.course import Course, Point
 from tui.chat.session import Session
 
+READS_OVER_S = 0.4
+"""A rate of reads is taken over no less: several look, and between two of them may lie next to nothing."""
+
 
 class Machine(msgspec.Struct, frozen=True):
     """One reading. None is unknown.
@@ -53,7 +56,7 @@ class Gauges:
         self.course = Course()
         self._before: int | None = None
         self._pid: int | None = None
-        self._read: tuple[float, int] | None = None
+        self._read: tuple[float, int, float | None] | None = None  # When, the bytes up to then, the rate up to then.
 
     def take(self, session: Session) -> None:
         """Read what can be had without waiting, and ask the driver for the next reading."""
@@ -73,7 +76,7 @@ class Gauges:
         metered = answer.metered if answer is not None and not answer.finished else None
         watts = metered.watts if metered is not None else None
         speed = answer.tokens_per_second if answer is not None else None
-        self.course.add(now, machine.used_bytes, speed, machine.watts if watts is None else watts)
+        self.course.add(now, machine.used_bytes, speed, machine.watts, watts)
         self.sampler.request()
 
     def lately(self) -> list[Point]:
@@ -93,12 +96,16 @@ class Gauges:
         self._pid = pid
 
     def _reads(self, pid: int, now: float) -> float | None:
-        """Return the bytes a second that a process has read from disks since the last look."""
+        """Return the bytes a second that a process has read from disks lately."""
+        before = self._read
+        if before is not None and now - before[0] < READS_OVER_S:
+            return before[2]
         read = process_reads(pid)
-        before, self._read = self._read, None if read is None else (now, read)
-        if read is None or before is None or now <= before[0] or read < before[1]:
-            return None
-        return (read - before[1]) / (now - before[0])
+        rate = None
+        if read is not None and before is not None and read >= before[1]:
+            rate = (read - before[1]) / (now - before[0])
+        self._read = None if read is None else (now, read, rate)
+        return rate
 
 
 def process_reads(pid: int, root: Path = Path("/")) -> int | None:

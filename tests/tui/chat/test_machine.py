@@ -99,6 +99,30 @@ def test_reads_from_disk_are_counted_while_something_happens(world: World) -> No
     assert world.take(loading=False, status=IDLE).read_bytes_per_s is None
 
 
+def test_several_who_look_at_once_see_one_rate_of_reads(world: World) -> None:
+    world.take(host_pid=PID, status=LOADING, loading=True)
+    seen = []
+    for _ in range(4):
+        world.reads += 50_000_000
+        seen.append(world.take().read_bytes_per_s)
+        # Another looks right after it, when nothing or a burst has been read since.
+        for burst in (0, 4_000_000):
+            world.now += 0.002
+            world.reads += burst
+            world.gauges.take(world.session)
+            seen.append(world.gauges.machine.read_bytes_per_s)
+    assert all(rate is not None and 95e6 < rate < 110e6 for rate in seen)
+    assert len(set(seen[:3])) == 1
+
+
+def test_reads_of_another_process_begin_anew(world: World) -> None:
+    world.take(host_pid=PID, status=LOADING, loading=True)
+    world.reads = 50_000_000
+    world.take()
+    world.reads = 0
+    assert world.take(host_pid=PID + 1).read_bytes_per_s is None
+
+
 def test_reads_of_a_pause_are_not_taken_for_those_of_a_moment(world: World) -> None:
     world.take(host_pid=PID, status=IDLE, busy=True)
     world.take(busy=False)
@@ -112,20 +136,27 @@ def test_the_memory_of_a_server_is_not_that_of_our_process(world: World) -> None
     assert world.take(status=IDLE).rss_bytes == 3 * GB
 
 
-def test_the_course_takes_the_watts_of_the_answer_and_else_those_of_the_card(world: World) -> None:
+def test_the_course_keeps_the_watts_of_the_cards_and_those_of_the_answer_apart(world: World) -> None:
     world.sampler.used, world.sampler.watts = GB, 30.0
     world.take()
     metered = Metered(Energy(1.0, "measured"), 210.0)
     world.now += 1
     world.take(answer=SimpleNamespace(metered=metered, finished=False, tokens_per_second=20.0))
     points = world.gauges.lately()
-    assert (points[0].watts, points[-1].watts, points[-1].tokens_per_second) == (30.0, 210.0, 20.0)
+    assert [(point.cards_watts, point.answer_watts) for point in (points[0], points[-1])] == [
+        (30.0, None),
+        (30.0, 210.0),
+    ]
+    assert points[-1].tokens_per_second == 20.0
+    world.now += 1
+    world.take(answer=SimpleNamespace(metered=metered, finished=True, tokens_per_second=20.0))
+    assert world.gauges.lately()[-1].answer_watts is None
 
 
 def test_a_card_that_does_not_tell_its_watts_leaves_a_gap(world: World) -> None:
     world.sampler.used = GB
     world.take()
-    assert world.gauges.lately()[-1].watts is None
+    assert world.gauges.lately()[-1].cards_watts is None
 
 
 def test_without_a_word_from_the_driver_all_is_unknown(world: World) -> None:

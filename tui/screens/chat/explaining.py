@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 
@@ -17,6 +18,7 @@ from tui.screens.figures import FiguresScreen
 from tui.screens.figures.content import View
 from tui.screens.figures.more import Published
 from tui.screens.usage import UsageScreen
+from tui.settings import SettingsError, load_settings
 from tui.widgets.transcript import Transcript
 
 SETTLE_S = 1.0
@@ -71,12 +73,14 @@ class Explaining:
 
     def open(self, session: Session | None) -> None:
         """Open the view of every figure."""
+        _read_rates(session)
 
         def look() -> View:
             if session is not None:
                 self._gauges.take(session)
             seen = self.seen(session)
-            return View(seen, tuple(self._gauges.lately()), self._published(seen.preset))
+            resting = session is None or not (session.busy or session.loading)
+            return View(seen, tuple(self._gauges.lately()), self._published(seen.preset), resting)
 
         self._screen.app.push_screen(FiguresScreen(look, partial(self.open_usage, session)))
 
@@ -85,6 +89,7 @@ class Explaining:
         if session is None:
             self._screen.app.bell()
             return
+        _read_rates(session)
         found = {entry.name: entry.preset.published for entry in self._presets().entries}
         published = {name: said.usd_per_answer for name, said in found.items() if said and said.usd_per_answer}
         self._screen.app.push_screen(UsageScreen(session.store, published))
@@ -95,3 +100,10 @@ class Explaining:
             return Published()
         published = entry.preset.published
         return Published(clean_line(entry.preset.title), published.usd_per_answer if published is not None else None)
+
+
+def _read_rates(session: Session | None) -> None:
+    """Read again what energy costs, for who has followed the advice; a file that is half written changes nothing."""
+    if session is not None:
+        with contextlib.suppress(SettingsError):
+            session.store.rates = load_settings({}).bill

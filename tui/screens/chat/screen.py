@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from functools import partial
 from typing import ClassVar
 
+from textual import on
 from textual.app import ComposeResult, SystemCommand
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
+from textual.events import DescendantFocus, Resize, ScreenResume
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
@@ -169,12 +171,13 @@ class ChatScreen(Screen[None]):
             self._noted = pid
             self._shown.notice(notices.notes_entry(target.title, loaded.notes))
 
+    @on(ScreenResume)
     def _tick(self) -> None:
         session = self._session
         if session is None or self._ticking is None:
             return
         self._ticks += 1
-        if session.answer is not None and session.answering is not None:
+        if self.is_active and session.answer is not None and session.answering is not None:
             titles, key = self._presets.titles, entries.thought_key(session)
             self._shown.put(entries.live_entry(session.answering, session.answer, titles, key))
         if self._ticks % LINES_EVERY == 0:
@@ -214,9 +217,13 @@ class ChatScreen(Screen[None]):
 
     # The lines and lists.
 
+    @on(ScreenResume)
+    @on(Resize)
+    @on(DescendantFocus)
     def _show_lines(self) -> None:
-        seen = self._explaining.seen(self._session)
-        self._around.show(self._session, seen, below=self._below, leaving=self._leaving)
+        if self.is_active:  # What changes under another screen has that one painted anew, all of it.
+            seen = self._explaining.seen(self._session)
+            self._around.show(self._session, seen, below=self._below, leaving=self._leaving)
 
     def _show_presets(self, session: Session) -> None:
         self.query_one(PresetList).show(self._presets.lines(session), SIDEBAR_WIDTH)
@@ -229,12 +236,6 @@ class ChatScreen(Screen[None]):
         conversations = await asyncio.to_thread(session.store.conversations)
         shown = session.conversation.id if session.conversation else None
         self.query_one(ChatList).show(lists.chat_lines(conversations, shown))
-
-    def on_resize(self) -> None:
-        self._show_lines()
-
-    def on_descendant_focus(self) -> None:
-        self._show_lines()
 
     # The user speaks.
 

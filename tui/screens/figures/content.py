@@ -26,11 +26,15 @@ _STYLES: dict[Surety, str] = {
 
 
 class View(msgspec.Struct, frozen=True):
-    """What the view explains: one moment, the minutes before it, and what was published of the preset."""
+    """What the view explains: one moment, the minutes before it, and what was published of the preset.
+
+    `resting` says that nothing is being done.
+    """
 
     seen: Seen
     points: tuple[Point, ...] = ()
     published: Published = Published()
+    resting: bool = True
 
 
 class Section(msgspec.Struct, frozen=True):
@@ -90,12 +94,15 @@ def _figure(told: Told, width: int) -> Iterable[Content]:
 
 
 def _course(points: Sequence[Point], width: int) -> Iterable[Content]:
-    for name, picture, span in course_lines(points, max(8, width - NAME - 2)):
-        yield Content.assemble((f"  {name:<{NAME}}", "bold"), span)
-        if picture:
-            yield Content.styled(f"{' ' * (NAME + 2)}{picture}", "$text-accent")
-    for line in _wrapped("Oldest left, from zero up; · is a gap: nothing was measured.", max(8, width - NAME - 2)):
-        yield Content.styled(f"{' ' * (NAME + 2)}{line}", "dim")
+    room, indent = max(8, width - NAME - 2), " " * (NAME + 2)
+    for row in course_lines(points, room):
+        yield Content.assemble((f"  {row.name:<{NAME}}", "bold"), row.span)
+        if row.picture:
+            yield Content.styled(f"{indent}{row.picture}", "$text-accent")
+            for line in _wrapped(f"From: {row.source}.", room):
+                yield Content.styled(f"{indent}{line}", "dim")
+    for line in _wrapped("Oldest left, from zero up; · is a gap: nothing was measured.", room):
+        yield Content.styled(f"{indent}{line}", "dim")
 
 
 def _wrapped(text: str, width: int) -> list[str]:

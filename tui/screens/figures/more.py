@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -13,7 +14,7 @@ from tui.chat.seen import Seen
 from tui.plot import course
 from tui.screens.figures.told import DECIMALS, Surety, Told, no_card, tariff_of
 from tui.screens.figures.words import cost_of
-from tui.units import DASH, duration, energy, gigabytes, money
+from tui.units import DASH, energy, gigabytes, money
 
 SILENT = "the driver does not tell"
 LEAST_MISSING_S = 0.05
@@ -134,7 +135,7 @@ def cost_figures(seen: Seen, published: Published) -> list[Told]:
             "assumed" if cost.source == ASSUMED_TARIFF else _surety(seen.energy.source if seen.energy else "")
         )
         rest = f", {rates.rest_watts:.0f} W for the rest of the machine" if rates.rest_watts else ""
-        what = f"At the wall: the power supply passes on {rates.psu_efficiency:.0%}{rest}."
+        what = f"At the wall: the power supply passes on {rates.efficiency:.0%}{rest}."
         told.append(
             Told("Electricity", money(cost.electricity, cost.currency, DECIMALS), surety, what, tariff_of(seen))
         )
@@ -155,14 +156,26 @@ def cost_figures(seen: Seen, published: Published) -> list[Told]:
     return told
 
 
-def course_lines(points: Sequence[Point], columns: int) -> list[tuple[str, str, str]]:
-    """Return name, picture and range of each figure over the last minutes; a gap is where it was unknown."""
-    rows: tuple[tuple[str, Callable[[Point], float | None], str], ...] = (
-        ("VRAM", lambda point: None if point.vram_bytes is None else point.vram_bytes / 1e9, "GB"),
-        ("tok/s", lambda point: point.tokens_per_second, "tok/s"),
-        ("Power", lambda point: point.watts, "W"),
+class Lately(msgspec.Struct, frozen=True):
+    """How one figure went; `picture` is "" where nothing is known."""
+
+    name: str
+    picture: str
+    span: str
+    source: str
+
+
+def course_lines(points: Sequence[Point], columns: int) -> list[Lately]:
+    """Return how each figure went over the last minutes; a gap is where it was unknown."""
+    rows: tuple[tuple[str, Callable[[Point], float | None], str, str], ...] = (
+        ("VRAM", lambda point: None if point.vram_bytes is None else point.vram_bytes / 1e9, "GB", "the driver"),
+        ("tok/s", lambda point: point.tokens_per_second, "tok/s", "tokens of the last seconds"),
+        ("Cards", lambda point: point.cards_watts, "W", "the driver, whatever the cards work for"),
+        ("Answer", lambda point: point.answer_watts, "W", "the devices of the answer, as its energy"),
     )
-    return [(name, *_drawn([read(point) for point in points], unit, columns)) for name, read, unit in rows]
+    return [
+        Lately(name, *_drawn([read(p) for p in points], unit, columns), source) for name, read, unit, source in rows
+    ]
 
 
 def _drawn(values: Sequence[float | None], unit: str, columns: int) -> tuple[str, str]:
@@ -172,4 +185,6 @@ def _drawn(values: Sequence[float | None], unit: str, columns: int) -> tuple[str
     digits = 0 if max(known) >= 100 else 1
     least, most = f"{min(known):.{digits}f}", f"{max(known):.{digits}f}"
     span = most if least == most else f"{least} to {most}"
-    return course(values, columns), f"{span} {unit} in {duration(len(values))}"
+    # In whole minutes: a text that counts seconds would be sent anew with each.
+    minutes = math.ceil(len(values) / 60)
+    return course(values, columns), f"{span} {unit} in the last {'minute' if minutes == 1 else f'{minutes} min'}"

@@ -9,14 +9,45 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
+from textual.geometry import Region
 from textual.screen import ModalScreen
-from textual.widgets import Static
+from textual.widget import Widget
 
 from tui.screens.figures.content import View, content
 
 REFRESH_S = 1.0
+RESTING_EVERY = 5
+"""While nothing happens, so many looks are shown as one."""
+SETTLING = 3
+"""So many looks at rest are each shown still: the driver's last word comes a moment later."""
 _BORDER_AND_PADDING = 4
 _SCROLLBAR = 1
+
+
+class Lines(Widget):
+    """Text of which only the lines that differ are painted again, each of one row."""
+
+    DEFAULT_CSS = """
+    Lines { height: auto; text-wrap: nowrap; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: list[Content] = []
+
+    def show(self, shown: Content) -> None:
+        """Show `shown` in place of what there was."""
+        before, self._lines = self._lines, shown.split("\n", allow_blank=True)
+        if len(before) != len(self._lines):
+            self.refresh(layout=True)
+            return
+        pairs = enumerate(zip(before, self._lines, strict=True))
+        changed = [Region(0, y, self.size.width, 1) for y, (old, new) in pairs if not old.is_same(new)]
+        if changed:
+            self.refresh(*changed)
+
+    def render(self) -> Content:
+        return Content("\n").join(self._lines)
 
 
 class FiguresScreen(ModalScreen[None]):
@@ -32,30 +63,36 @@ class FiguresScreen(ModalScreen[None]):
         super().__init__()
         self._look = look
         self._usage = usage
-        self._content = Content("")
+        self._at_rest = 0
 
     def compose(self) -> ComposeResult:
         with VerticalScroll() as box:
             box.border_title = "Every figure explained"
             box.border_subtitle = "Esc closes · ↑ ↓ scroll · u: usage over time"
-            yield Static()
+            yield Lines()
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()
-        self._show()
-        self.set_interval(REFRESH_S, self._show)
+        self._show(self._look())
+        self.set_interval(REFRESH_S, self._look_again)
 
     def on_resize(self) -> None:
-        self._show()
+        self._show(self._look())
 
     def action_usage(self) -> None:
         self._usage()
 
-    def _show(self) -> None:
-        if not self.is_current:
-            return
-        width = min(self.app.size.width, 100) - _BORDER_AND_PADDING - _SCROLLBAR
-        shown = content(self._look(), width)
-        if shown != self._content:
-            self._content = shown
-            self.query_one(Static).update(shown)
+    def on_screen_resume(self) -> None:
+        self._show(self._look())
+
+    def _look_again(self) -> None:
+        """Look, under another screen too: what is read now is what the last minutes show later."""
+        view = self._look()
+        self._at_rest = self._at_rest + 1 if view.resting else 0
+        if self._at_rest <= SETTLING or self._at_rest % RESTING_EVERY == 0:
+            self._show(view)
+
+    def _show(self, view: View) -> None:
+        if self.is_active:
+            width = min(self.app.size.width, 100) - _BORDER_AND_PADDING - _SCROLLBAR
+            self.query_one(Lines).show(content(view, width))
