@@ -1,0 +1,114 @@
+"""One way to run a model on a machine, worked out to the byte, and which of several ways is best."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+
+import msgspec
+
+from backends.hardware.machine import Card, Machine
+from presets.gguf.shape import Shape
+from presets.planning.memory import (
+    KvCache,
+    Placement,
+    Setup,
+    engine_layers,
+    may_quantise_kv,
+    place,
+)
+from presets.planning.result import Wishes
+from presets.planning.speed import Rates, tokens_per_second, traffic
+
+
+class Ground(msgspec.Struct, frozen=True):
+    """What of a machine a plan stands on. `card` is its place in the list, None for none.
+
+    `card_free` is how much of it can be had, before the margin; `card_free_known` whether somebody looked.
+    """
+
+    card: int | None
+    card_free: int
+    card_free_known: bool
+    ram_free: int | None
+    rates: Rates
+
+
+class Way(msgspec.Struct, frozen=True):
+    """One setup with its placement. `streamed` are the bytes of weights that each token reads from the disk.
+
+    `spills` says that main memory is too small, None where its size is unknown; `holds` that it can hold what no disk
+    can: KV cache, buffers, and without mmap the weights.
+    """
+
+    setup: Setup
+    placement: Placement
+    spills: bool | None
+    holds: bool
+    streamed: int
+    tokens_per_second: float | None
+
+
+def ground(machine: Machine) -> Ground:
+    """Return what can be planned with: of several cards, the one with most free memory."""
+    rates = Rates(memory=machine.bandwidth, disk=machine.disk.read)
+    ram_free = machine.ram.available_bytes
+    if not machine.gpus:
+        return Ground(None, 0, False, ram_free, rates)
+    best = max(range(len(machine.gpus)), key=lambda place: _free(machine.gpus[place]))
+    card = machine.gpus[best]
+    rates = msgspec.structs.replace(rates, card=card.bandwidth)
+    return Ground(best, _free(card), card.free_bytes is not None, ram_free, rates)
+
+
+def setups(shape: Shape, wishes: Wishes) -> tuple[Setup, ...]:
+    """Return the setups to try for these wishes, the one that changes least of a model first."""
+    flash = wishes.flash_attention != "off"
+    kinds: tuple[KvCache, ...] = ("f16", "q8_0") if wishes.kv_cache == "auto" else (wishes.kv_cache,)
+    if not (flash and may_quantise_kv(shape)):
+        kinds = ("f16",)
+    return tuple(Setup(wishes.context, kind, flash, wishes.ubatch) for kind in kinds)
+
+
+def most_blocks(shape: Shape, setup: Setup, wishes: Wishes, free: int) -> int:
+    """Return how many blocks a card with `free` bytes takes beside the margin."""
+    budget, overhead = free - wishes.margin_bytes, wishes.card_overhead_bytes or 0
+    # A block brings more than it saves: what moves to the card is never larger than itself.
+    return bisect.bisect_right(
+        range(1, shape.layers + 1),
+        budget,
+        key=lambda blocks: place(shape, setup, engine_layers(blocks), overhead).card.total,
+    )
+
+
+def way(shape: Shape, setup: Setup, wishes: Wishes, stand: Ground, blocks: int | None = None) -> Way:
+    """Work out one setup with `blocks` on the card, or with as many as fit."""
+    if stand.card is None:
+        blocks = 0
+    elif blocks is None:
+        blocks = most_blocks(shape, setup, wishes, stand.card_free)
+    layers = engine_layers(min(blocks, shape.layers))
+    placement = place(shape, setup, layers, wishes.card_overhead_bytes or 0)
+    host = placement.host
+    # Of the embedding a token needs one row, unless it serves as output layer there.
+    idle = shape.embedding_bytes if wishes.mmap and (placement.output_on_card or not shape.output_is_embedding) else 0
+    mapped = host.weights if wishes.mmap else 0
+    free = stand.ram_free
+    spills = None if free is None else host.total - idle > free
+    holds = free is None or host.total - mapped <= free
+    read = traffic(shape, setup, layers, wishes.depth, from_disk=bool(spills))
+    speed = (
+        tokens_per_second(read, stand.rates)
+        if holds and not (spills is None and placement.blocks < shape.layers)
+        else None
+    )
+    return Way(setup, placement, spills, holds, read.disk, speed)
+
+
+def best_way(ways: Sequence[Way]) -> Way:
+    """Return the way with most layers on the card, of those the one that reads least from the disk, then the first."""
+    return max(ways, key=lambda one: (one.placement.blocks, one.holds, -one.streamed))
+
+
+def _free(card: Card) -> int:
+    return card.total_bytes if card.free_bytes is None else card.free_bytes

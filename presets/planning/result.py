@@ -1,0 +1,114 @@
+"""What is wished for, and what a plan says. Every figure tells where it comes from; unknown is None and never 0."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from presets.planning.memory import KvCache, Setup
+from presets.planning.speed import DEPTH
+
+MARGIN_BYTES = 256 * 1024**2
+"""Left free on a card: the driver's context, 107 MiB on an RTX 4060 Ti, and what is lost between buffers."""
+
+Origin = Literal["exact", "formula", "measured", "published", "assumed", "unknown"]
+"""`exact` follows from the file, `formula` was fitted to the engine; `published` is a data sheet's or a series'."""
+
+
+class Wishes(msgspec.Struct, frozen=True):
+    """How a model is to be run. `context` is in tokens; "auto" leaves the choice to the plan.
+
+    `gpu_layers` counts blocks, without the output layer. `margin_bytes` are to stay free on the card.
+    `card_overhead_bytes` is what the engine's context takes on this card, where it was measured; otherwise the margin
+    has to hold it. `depth` is where in an answer its speed is predicted, in tokens.
+    """
+
+    context: int = 8192
+    kv_cache: KvCache | Literal["auto"] = "auto"
+    flash_attention: Literal["auto", "on", "off"] = "auto"
+    gpu_layers: int | Literal["auto"] = "auto"
+    ubatch: int = 512
+    mmap: bool = True
+    margin_bytes: int = MARGIN_BYTES
+    card_overhead_bytes: int | None = None
+    depth: int = DEPTH
+
+
+class Tier(msgspec.Struct, frozen=True):
+    """Bytes in one place. `total` is the sum of the four before it; `free` is None where unknown.
+
+    Of the disk it is what each token reads again, all of it weights.
+    """
+
+    weights: int
+    kv: int
+    compute: int
+    overhead: int
+    total: int
+    free: int | None = None
+    margin: int = 0
+
+
+class Tiers(msgspec.Struct, frozen=True):
+    """The card's memory, main memory and the disk."""
+
+    vram: Tier
+    ram: Tier
+    ssd: Tier
+
+
+class Input(msgspec.Struct, frozen=True):
+    """One figure that the plan rests on. A name without a unit at its end is a group of the plan's bytes."""
+
+    name: str
+    value: float | None
+    origin: Origin
+
+
+class Alternative(msgspec.Struct, frozen=True):
+    """The same model otherwise. `changes` names what is other: context or kv_cache."""
+
+    changes: Literal["context", "kv_cache"]
+    context: int
+    kv_cache: KvCache
+    flash_attention: bool
+    gpu_layers: int
+    output_on_card: bool
+    vram_bytes: int
+    ram_bytes: int
+    ssd_bytes: int
+    tokens_per_second: float | None
+
+
+class Fit(msgspec.Struct, frozen=True):
+    """How a model runs on a machine. Of `layers` blocks `gpu_layers` are on the card, the output layer apart from them.
+
+    `fits` says that nothing known is in the way. `tokens_per_second` is predicted, None where it is unknown. `card` is
+    the place in the machine's list of the card that is planned for, None for none. Alternatives begin with contexts.
+    """
+
+    layers: int
+    gpu_layers: int
+    output_on_card: bool
+    context: int
+    kv_cache: KvCache
+    flash_attention: bool
+    ubatch: int
+    bytes: Tiers
+    fits: bool
+    tokens_per_second: float | None
+    card: int | None
+    alternatives: tuple[Alternative, ...]
+    reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
+    inputs: tuple[Input, ...]
+
+    @property
+    def setup(self) -> Setup:
+        return Setup(self.context, self.kv_cache, self.flash_attention, self.ubatch)
+
+    @property
+    def engine_layers(self) -> int:
+        """Return llama.cpp's n_gpu_layers."""
+        return self.gpu_layers + 1 if self.output_on_card else 0

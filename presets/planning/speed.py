@@ -1,0 +1,100 @@
+"""Tokens a second from bytes and bandwidths: a token is as slow as reading everything that it needs once.
+
+seconds per token = G / (ηg · card) + C / (ηc · memory) + S / disk, with G, C and S the bytes that one token reads from
+the card's memory, main memory and the disk.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from backends.hardware.speed import Speed
+from presets.gguf.shape import Block, Shape
+from presets.planning.memory import Setup, kv_block_bytes
+
+CARD_EFFICIENCY = 0.65
+"""ηg: the part of a card's nominal bandwidth that decoding reaches, from published series. Cards with a large cache
+reach more: 0.82 on an RTX 5060 Ti."""
+
+MEMORY_EFFICIENCY = 0.55
+"""ηc: the part of main memory's nominal bandwidth that decoding reaches; published series give 0.5 to 0.6."""
+
+MEASURED_MEMORY_EFFICIENCY = 0.7
+"""ηc of a bandwidth that was measured by reading. Assumed: such a loop reaches about 0.8 of the nominal one."""
+
+DEPTH = 2048
+"""Tokens: predictions are for an answer at this depth, as R1 thinks for thousands of them."""
+
+
+class Rates(msgspec.Struct, frozen=True):
+    """Bandwidths of a machine; None means unknown."""
+
+    card: Speed | None = None
+    memory: Speed | None = None
+    disk: Speed | None = None
+
+
+class Traffic(msgspec.Struct, frozen=True):
+    """Bytes that one token reads from the card's memory, main memory and the disk."""
+
+    card: int
+    memory: int
+    disk: int = 0
+
+
+def traffic(shape: Shape, setup: Setup, gpu_layers: int, depth: int = DEPTH, *, from_disk: bool = False) -> Traffic:
+    """Return what a token reads after `depth` others, with llama.cpp's n_gpu_layers = `gpu_layers`.
+
+    Of experts only those in use count, of the embedding nothing unless it serves as output layer. `from_disk` says that
+    main memory does not hold the CPU's part: reading in a circle defeats its cache, so all of it comes from the disk.
+    """
+    depth = min(depth, setup.cells)
+    edge = shape.layers - min(max(0, gpu_layers - 1), shape.layers)
+    sides = [
+        (
+            sum(_weights_read(shape, block) for block in part),
+            sum(kv_block_bytes(shape, block, depth, setup.kv_cache) for block in part),
+        )
+        for part in (shape.blocks[:edge], shape.blocks[edge:])
+    ]
+    (low, low_kv), (high, high_kv) = sides
+    if gpu_layers > 0:
+        high += shape.card_output_bytes
+    else:
+        low += shape.card_output_bytes  # an embedding that serves as output is read whole there too
+    return Traffic(high + high_kv, low + low_kv, low if from_disk else 0)
+
+
+def seconds_per_token(read: Traffic, rates: Rates) -> float | None:
+    """Return the formula above, None where a bandwidth that matters is unknown."""
+    parts = (
+        (read.card, rates.card, CARD_EFFICIENCY),
+        (read.memory, rates.memory, memory_efficiency(rates.memory)),
+        (read.disk, rates.disk, 1.0),
+    )
+    seconds = 0.0
+    for size, speed, efficiency in parts:
+        if not size:
+            continue
+        if speed is None or speed.bytes_per_s <= 0:
+            return None
+        seconds += size / (efficiency * speed.bytes_per_s)
+    return seconds or None
+
+
+def tokens_per_second(read: Traffic, rates: Rates) -> float | None:
+    """Return how fast an answer comes, None where that is unknown."""
+    seconds = seconds_per_token(read, rates)
+    return None if seconds is None else 1 / seconds
+
+
+def memory_efficiency(speed: Speed | None) -> float:
+    """Return ηc for a bandwidth by where it comes from."""
+    return MEASURED_MEMORY_EFFICIENCY if speed is not None and speed.source == "measured" else MEMORY_EFFICIENCY
+
+
+def _weights_read(shape: Shape, block: Block) -> int:
+    """Return the weights of a block that one token reads."""
+    if not shape.experts or not 0 < shape.experts_used <= shape.experts:
+        return block.bytes
+    return block.bytes - block.expert_bytes + block.expert_bytes * shape.experts_used // shape.experts

@@ -1,0 +1,159 @@
+"""Why a plan is as it is, and what to beware of, in sentences with their figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from backends.fitting import context_notes
+from backends.hardware.machine import Machine
+from presets.gguf.shape import Shape
+from presets.planning.choice import Ground, Way, most_blocks
+from presets.planning.memory import compute_bytes, doubts, engine_layers, kv_bytes, may_quantise_kv, place
+from presets.planning.result import Wishes
+from presets.planning.speed import tokens_per_second, traffic
+
+_MIB, _GIB = 1024**2, 1024**3
+
+
+def reasons(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> tuple[str, ...]:
+    """Say why so many layers are on the card, and what was rejected at which price."""
+    return tuple(_reasons(shape, wishes, stand, chosen))
+
+
+def warnings(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground, chosen: Way) -> tuple[str, ...]:
+    """Say what will go wrong, or may."""
+    setup = chosen.setup
+    found = [
+        *_card_warnings(shape, machine, wishes, stand, chosen),
+        *_ram_warnings(shape, machine, wishes, stand, chosen),
+    ]
+    if wishes.kv_cache not in ("auto", setup.kv_cache):
+        why = "flash attention is off" if wishes.flash_attention == "off" else "the heads of this model do not allow it"
+        found.append(f"The KV cache is planned as {setup.kv_cache} instead of {wishes.kv_cache}: {why}.")
+    found += context_notes(wishes.context, shape.context_length)
+    if machine.power == "battery":
+        found.append("The machine runs on battery, where it is slower than predicted.")
+    return (*found, *doubts(shape))
+
+
+def _reasons(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> Iterator[str]:
+    setup, placement = chosen.setup, chosen.placement
+    if stand.card is None:
+        yield "There is no card to plan for: the CPU computes everything."
+        return
+    most = most_blocks(shape, setup, wishes, stand.card_free)
+    if placement.blocks == shape.layers <= most:
+        yield (
+            f"All {shape.layers} layers and the output layer fit on the card with a {setup.kv_cache} KV cache of "
+            f"{_size(placement.card.kv)}: offload to the CPU is not needed."
+        )
+    elif wishes.gpu_layers == "auto":
+        yield _one_more(shape, wishes, stand, chosen)
+    else:
+        yield f"{placement.blocks} layers on the card were asked for; {most} of {shape.layers} would fit."
+    yield from _other_caches(shape, wishes, stand, chosen)
+    if setup.flash_attention and wishes.flash_attention == "auto":
+        plain = msgspec.structs.replace(setup, flash_attention=False, kv_cache="f16")
+        blocks = most_blocks(shape, plain, wishes, stand.card_free)
+        yield (
+            f"Without flash attention the compute buffer would take {_size(compute_bytes(shape, plain))} instead of "
+            f"{_size(compute_bytes(shape, setup))} and the KV cache {_size(kv_bytes(shape, plain))} as f16: "
+            f"{blocks} of {shape.layers} layers."
+        )
+    if wishes.card_overhead_bytes is None:
+        yield (
+            f"{_size(wishes.margin_bytes)} are left free for the driver's context, which was not measured on this "
+            "card, and for what others may take."
+        )
+
+
+def _one_more(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> str:
+    placement = chosen.placement
+    left = stand.card_free - wishes.margin_bytes - placement.card.total
+    more = place(shape, chosen.setup, engine_layers(placement.blocks + 1), wishes.card_overhead_bytes or 0)
+    if placement.blocks:
+        return (
+            f"{placement.blocks} of {shape.layers} layers fit on the card: one more needs "
+            f"{_size(more.card.total - placement.card.total)}, and {_size(left)} are left beside the margin of "
+            f"{_size(wishes.margin_bytes)}."
+        )
+    return (
+        f"Not one layer fits on the card: with the output layer and buffers it needs {_size(more.card.total)}, and "
+        f"{_size(max(0, left))} can be had beside the margin of {_size(wishes.margin_bytes)}."
+    )
+
+
+def _other_caches(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> Iterator[str]:
+    """Say what the KV cache costs that was not taken."""
+    setup = chosen.setup
+    if wishes.kv_cache != "auto":
+        return
+    if setup.kv_cache == "q8_0":
+        exact = msgspec.structs.replace(setup, kv_cache="f16")
+        yield (
+            f"An f16 KV cache would take {_size(kv_bytes(shape, exact))} instead of {_size(kv_bytes(shape, setup))}: "
+            f"{most_blocks(shape, exact, wishes, stand.card_free)} of {shape.layers} layers."
+        )
+    elif setup.flash_attention and may_quantise_kv(shape):
+        smaller = msgspec.structs.replace(setup, kv_cache="q8_0")
+        yield (
+            f"A q8_0 KV cache would save {_size(kv_bytes(shape, setup) - kv_bytes(shape, smaller))} and bring no "
+            "further layer onto the card, so it stays exact."
+        )
+
+
+def _card_warnings(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground, chosen: Way) -> Iterator[str]:
+    if stand.card is None:
+        return
+    card, need = machine.gpus[stand.card], chosen.placement.card.total
+    if len(machine.gpus) > 1:
+        yield f"Of {len(machine.gpus)} cards, {card.name} alone is planned for: it has most free memory."
+    if not stand.card_free_known:
+        yield f"How much of {card.name} is free is not known: it is planned as if nobody else used it."
+    if need > stand.card_free:
+        most = most_blocks(shape, chosen.setup, wishes, stand.card_free)
+        yield (
+            f"{chosen.placement.blocks} layers need {_size(need)} on the card and {_size(stand.card_free)} are free: "
+            f"close what else uses it, or take {most} layers."
+        )
+    elif need > stand.card_free - wishes.margin_bytes:
+        yield f"Only {_size(stand.card_free - need)} stay free on the card, less than the margin."
+    if not chosen.placement.output_on_card:
+        yield "Nothing of the model is on the card, but the engine may still use it for long prompts."
+    if machine.wsl2:
+        yield "In WSL2 a full card spills into main memory without an error: slow, where elsewhere loading would fail."
+
+
+def _ram_warnings(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground, chosen: Way) -> Iterator[str]:
+    free = stand.ram_free
+    if free is None:
+        yield "How much main memory is available is not known, and so whether the CPU's part fits."
+    elif not chosen.holds:
+        yield (
+            f"Main memory is too small: {_size(free)} are available, and what no disk can hold for it does not fit in. "
+            "The system would swap, which writes to the disk, or end the engine."
+        )
+    elif chosen.spills and chosen.streamed:
+        yield _streamed(shape, wishes, stand, chosen)
+    used = machine.ram.swap_used_bytes
+    if used:
+        yield f"{_size(used)} of swap are in use: the memory is short already."
+
+
+def _streamed(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> str:
+    free, need = stand.ram_free or 0, chosen.placement.host.total
+    over = min(need - free, chosen.streamed)
+    text = (
+        f"The CPU's part needs {_size(need)} and {_size(free)} are available. Reading in a circle defeats the system's "
+        f"cache, so each token may read all {_size(chosen.streamed)} of it from the disk"
+    )
+    read = traffic(shape, chosen.setup, engine_layers(chosen.placement.blocks), wishes.depth)
+    speed = tokens_per_second(msgspec.structs.replace(read, disk=over), stand.rates)
+    return text + ("." if speed is None else f"; at best {_size(over)}, for {speed:.2g} tokens/s.")
+
+
+def _size(size: int) -> str:
+    """Return bytes as MiB, or as GiB from two of them on."""
+    return f"{size / _GIB:.1f} GiB" if size >= 2 * _GIB else f"{size / _MIB:.0f} MiB"
