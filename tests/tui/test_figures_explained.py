@@ -187,8 +187,8 @@ def test_several_cards_are_numbered() -> None:
 def test_energy_is_told_by_device_and_phase_with_the_idle_share_apart() -> None:
     card, _, together = energy_figures(everything())
     assert card.what == "loading 66.7 mWh · getting ready 3.47 mWh · prefill 55.6 mWh · decode 0.64 Wh"
-    assert card.value == "0.76 Wh · of which idle draw 0.17 Wh"
-    assert together.value == "0.90 Wh · of which idle draw 0.25 Wh"
+    assert card.value == "0.76 Wh · 0.60 Wh beyond the idle draw of 0.17 Wh"
+    assert together.value == "0.90 Wh · 0.65 Wh beyond the idle draw of 0.25 Wh"
 
 
 def test_an_unknown_idle_draw_is_not_0_and_missing_seconds_are_told() -> None:

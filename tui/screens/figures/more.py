@@ -12,7 +12,7 @@ from backends.hardware.gpu import Gpu
 from tui.chat.course import Point
 from tui.chat.seen import Seen
 from tui.plot import course
-from tui.screens.figures.told import DECIMALS, Surety, Told, no_card, tariff_of
+from tui.screens.figures.told import DECIMALS, Surety, Told, no_card, power_supply_of, tariff_of
 from tui.screens.figures.words import cost_of
 from tui.units import DASH, energy, gigabytes, money
 
@@ -105,11 +105,11 @@ def energy_figures(seen: Seen) -> list[Told]:
         missing = one.missing_s >= LEAST_MISSING_S
         notes = (f"Of {one.missing_s:.1f} s nothing is known, and nothing is counted.",) if missing else ()
         about, surety = ("", "measured") if one.measured else ("~", "estimated")
-        value = f"{about}{energy(one.joules)} · {_idle(one.idle_j, measured=one.measured)}"
+        value = f"{about}{energy(one.joules)} · {_idle(one.idle_j, one.joules, measured=one.measured)}"
         told.append(Told(one.device, value, _surety(surety), phases or "Nothing was drawn.", one.source, notes))
     about = "~" if seen.energy_is_estimate else ""
     some_measured = any(one.measured for one in found.devices)
-    whole = f"{about}{energy(found.joules)} · {_idle(found.idle_joules, measured=some_measured)}"
+    whole = f"{about}{energy(found.joules)} · {_idle(found.idle_joules, found.joules, measured=some_measured)}"
     surety = "measured" if found.source == "measured" else "estimated"
     what = "Idle draw: what idle devices would have taken in the same time."
     more = () if surety == "measured" else (MORE,)
@@ -121,24 +121,25 @@ def _surety(word: str) -> Surety:
     return "measured" if word == "measured" else "estimated"
 
 
-def _idle(joules: float | None, *, measured: bool) -> str:
+def _idle(joules: float | None, whole: float, *, measured: bool) -> str:
+    """Return the share that idle devices would have drawn, and what is left without it."""
     if not measured:
         return "without idle draw"  # An estimate from the time that was computed holds none.
-    return f"of which idle draw {energy(joules)}" if joules is not None else "idle draw not known yet"
+    if joules is None:
+        return "idle draw not known yet"
+    return f"{energy(max(0.0, whole - joules))} beyond the idle draw of {energy(joules)}"
 
 
 def cost_figures(seen: Seen, published: Published) -> list[Told]:
     """Return the parts of the answer's money, and what was published beside it."""
     told, cost, rates = [], seen.cost, seen.rates
     if cost is not None and cost.electricity is not None:
-        surety: Surety = (
-            "assumed" if cost.source == ASSUMED_TARIFF else _surety(seen.energy.source if seen.energy else "")
-        )
+        assumed = cost.source == ASSUMED_TARIFF or "power supply" in cost.assumptions
+        surety: Surety = "assumed" if assumed else _surety(seen.energy.source if seen.energy else "")
         rest = f", {rates.rest_watts:.0f} W for the rest of the machine" if rates.rest_watts else ""
         what = f"At the wall: the power supply passes on {rates.efficiency:.0%}{rest}."
-        told.append(
-            Told("Electricity", money(cost.electricity, cost.currency, DECIMALS), surety, what, tariff_of(seen))
-        )
+        value = money(cost.electricity, cost.currency, DECIMALS)
+        told.append(Told("Electricity", value, surety, what, tariff_of(seen), power_supply_of(seen)))
     if cost is None or cost.source != "preset":
         what = "The share of the machine's price that this answer wears off."
         if cost is not None and cost.hardware is not None:

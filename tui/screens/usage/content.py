@@ -12,7 +12,7 @@ from tui.chat import amounts
 from tui.chat.clean import clean_line
 from tui.chat.receipts import NANO
 from tui.chat.usage import Grouping, Row, Usage
-from tui.commands.usage_table import notes
+from tui.commands.usage_table import energy_of, notes
 from tui.screens.usage.reading import Found, Month
 from tui.units import DASH, duration, money
 
@@ -73,7 +73,7 @@ def _columns(used: Usage) -> Columns:
         ("PROMPT", lambda row: amounts.tokens(row.prompt_tokens)),
         ("OUTPUT", lambda row: amounts.tokens(row.output_tokens)),
         ("TIME", lambda row: DASH if row.seconds is None else duration(row.seconds)),
-        ("ENERGY", lambda row: amounts.energy(row.energy_uj, estimated=row.estimated_uj > 0)),
+        ("ENERGY", energy_of),
         ("COST", lambda row: _money(row.money, row.guessed)),
         ("AT THE API", lambda row: _money(row.api)),
     ]
