@@ -37,8 +37,8 @@ class Ground(msgspec.Struct, frozen=True):
 class Way(msgspec.Struct, frozen=True):
     """One setup with its placement. `streamed` are the bytes of weights that each token reads from the disk.
 
-    `spills` says that main memory is too small, None where its size is unknown; `holds` that it can hold what no disk
-    can: KV cache, buffers, and without mmap the weights.
+    `spills` says that main memory does not hold the mapped weights, None where its size is unknown; `holds` that it
+    holds what no file can: KV cache, buffers, and without mmap the weights.
     """
 
     setup: Setup
@@ -91,10 +91,10 @@ def way(shape: Shape, setup: Setup, wishes: Wishes, stand: Ground, blocks: int |
     placement = place(shape, setup, layers, wishes.card_overhead_bytes or 0)
     host = placement.host
     # Of the embedding a token needs one row, unless it serves as output layer there.
-    idle = shape.embedding_bytes if wishes.mmap and (placement.output_on_card or not shape.output_is_embedding) else 0
+    idle = shape.embedding_bytes if placement.output_on_card or not shape.output_is_embedding else 0
     mapped = host.weights if wishes.mmap else 0
     free = stand.ram_free
-    spills = None if free is None else host.total - idle > free
+    spills = None if free is None else wishes.mmap and host.total - idle > free
     holds = free is None or host.total - mapped <= free
     read = traffic(shape, setup, layers, wishes.depth, from_disk=bool(spills))
     speed = (

@@ -107,6 +107,7 @@ def _inputs(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground) -> tu
         Input("compute", None, "formula"),
         Input("margin_bytes", wishes.margin_bytes, "assumed"),
         Input("ram_overhead_bytes", HOST_BYTES, "assumed"),
+        Input("depth_tokens", wishes.depth, "assumed"),
     ]
     if stand.card is not None:
         card, overhead = machine.gpus[stand.card], wishes.card_overhead_bytes

@@ -199,9 +199,37 @@ def test_more_than_memory(shapes: Shapes) -> None:
     assert says(plan.warnings, "from the disk; at best")
     assert (plan.tokens_per_second or 0) < (fit(shape, machine()).tokens_per_second or 0)
     swaps = fit(shape, small, Wishes(mmap=False))
-    assert (swaps.fits, swaps.tokens_per_second) == (False, None)
+    assert (swaps.fits, swaps.tokens_per_second, swaps.bytes.ssd.total) == (False, None, 0)
     assert says(swaps.warnings, "The system would swap, which writes to the disk")
     assert not fit(shape, machine(ram=GIB), Wishes(context=131_072)).fits
+
+
+def test_a_smaller_cache_where_only_that_fits_into_memory(shapes: Shapes) -> None:
+    shape = shapes(LLAMA_8B, "Q4_K_M")
+    need = {kind: fit(shape, machine(gpus=()), Wishes(kv_cache=kind)).bytes.ram.total for kind in ("f16", "q8_0")}
+    between = (need["f16"] + need["q8_0"]) // 2 - shape.embedding_bytes
+    plan = fit(shape, machine(gpus=(), ram=between))
+    assert (plan.kv_cache, plan.bytes.ssd.total) == ("q8_0", 0)
+    exact = fit(shape, machine(gpus=(), ram=between), Wishes(kv_cache="f16"))
+    assert exact.bytes.ssd.total > 0
+
+
+def test_an_embedding_need_not_stay_in_memory_unless_it_serves_as_output(shapes: Shapes) -> None:
+    shape = shapes(LLAMA_8B, "Q4_K_M")
+    alone = Wishes(kv_cache="f16")
+    short = machine(gpus=(), ram=fit(shape, machine(gpus=()), alone).bytes.ram.total - MIB)
+    assert fit(shape, short, alone).bytes.ssd.total == 0
+    assert not fit(shape, short, Wishes(kv_cache="f16", mmap=False)).fits
+    tied = msgspec.structs.replace(shape, output_bytes=0, output_is_embedding=True)
+    short = machine(gpus=(), ram=fit(tied, machine(gpus=()), alone).bytes.ram.total - MIB)
+    assert fit(tied, short, alone).bytes.ssd.total > 0
+
+
+def test_no_alternative_is_too_small_to_think_in(shapes: Shapes) -> None:
+    for context, smaller in ((2048, {1024}), (1024, set[int]())):
+        plan = fit(shapes(LLAMA_8B, "Q4_K_M"), machine(), Wishes(context=context))
+        contexts = {one.context for one in plan.alternatives if one.changes == "context"}
+        assert contexts == smaller | {2 * context, 4 * context}
 
 
 def test_warnings_about_the_machine(shapes: Shapes) -> None:
@@ -218,7 +246,8 @@ def test_inputs_tell_where_they_come_from(shapes: Shapes) -> None:
     described = {one.name: one.origin for one in fit(shapes(QWEN_14B, "Q4_K_M"), machine()).inputs}
     assert described == {
         "weights": "exact", "kv": "exact", "compute": "formula", "margin_bytes": "assumed",
-        "ram_overhead_bytes": "assumed", "vram_free_bytes": "assumed", "vram_overhead_bytes": "unknown",
+        "ram_overhead_bytes": "assumed", "depth_tokens": "assumed", "vram_free_bytes": "assumed",
+        "vram_overhead_bytes": "unknown",
         "vram_bytes_per_s": "published", "vram_efficiency": "published", "ram_available_bytes": "assumed",
         "ram_bytes_per_s": "published", "ram_efficiency": "published", "ssd_bytes_per_s": "published",
     }  # fmt: skip

@@ -230,6 +230,7 @@ def test_what_a_card_takes_besides(tmp_path: Path) -> None:
     assert overheads == {
         ("f16", 20): tensor, ("f16", 48): 0, ("q8_0", 20): tensor + scratch, ("q8_0", 48): scratch,
     }  # fmt: skip
+    assert place(shape, Setup(8192, "q8_0"), 1).card.overhead == tensor
     assert place(shape, Setup(8192), 49, card_overhead=107 * MIB).card.overhead == 107 * MIB
     assert place(shape, Setup(8192), 0, card_overhead=107 * MIB).card.total == 0
 
@@ -270,3 +271,11 @@ def test_what_one_row_of_logits_and_flash_attention_save(tmp_path: Path) -> None
     plain, flash = Setup(8192, flash_attention=False), Setup(8192)
     sizes = [compute_bytes(shape, plain), compute_bytes(shape, flash, outputs=512), compute_bytes(shape, flash)]
     assert [round(size / MIB) for size in sizes] == [710, 317, 129]
+
+
+def test_the_cpu_prepares_little_where_it_computes_no_block(tmp_path: Path) -> None:
+    shape = read_shape(sparse_model(tmp_path / "model.gguf", QWEN_14B, small_vocabulary=True))
+    logits, inputs = 4 * 512, 24 * 512
+    for setup, mask in ((Setup(8192), 8 * MIB), (Setup(8192, flash_attention=False), 16 * MIB)):
+        assert place(shape, setup, 49).host.compute == 10 * MIB + mask + inputs + logits
+        assert place(shape, setup, 48).host.compute == compute_bytes(shape, setup) + logits
