@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from backends.hardware.kernel_files import text
+
 
 def discharging(root: Path = Path("/")) -> bool:
     """Say whether a battery of the machine is being emptied; `root` is where sys is found.
@@ -16,15 +18,8 @@ def discharging(root: Path = Path("/")) -> bool:
         return False
     # A mouse has a battery too; its scope is "Device".
     return any(
-        _text(supply / "type") == "Battery"
-        and _text(supply / "scope") != "Device"
-        and _text(supply / "status") == "Discharging"
+        text(supply / "type") == "Battery"
+        and text(supply / "scope") != "Device"
+        and text(supply / "status") == "Discharging"
         for supply in supplies
     )
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("ascii", "replace").strip()
-    except OSError:
-        return ""

@@ -13,6 +13,7 @@ from pathlib import Path
 from backends.energy.source import COUNTER_INTERVAL_S, POWER_INTERVAL_S, Opened, Unread
 from backends.energy.stretches import Counter, Power
 from backends.hardware.gpu import amd_name
+from backends.hardware.kernel_files import text
 
 
 class Card:
@@ -55,10 +56,7 @@ class Card:
         return False if self._asleep() else None
 
     def _asleep(self) -> bool:
-        try:
-            return self._runtime.read_text("ascii", "replace").strip() == "suspended"
-        except OSError:
-            return False
+        return text(self._runtime) == "suspended"
 
 
 def open_cards(root: Path = Path("/")) -> Opened:
@@ -82,10 +80,7 @@ def open_cards(root: Path = Path("/")) -> Opened:
 
 
 def _card(number: int, folder: Path, sensors: Path) -> Card | None:
-    try:
-        driver = (sensors / "name").read_text("ascii", "replace").strip()
-    except OSError:
-        return None
+    driver = text(sensors / "name")
     if driver == "amdgpu":
         # The sensor of a processor's own graphics is that of the whole processor, which RAPL counts. It has no limit
         # that could be set.

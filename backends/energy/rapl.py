@@ -12,6 +12,7 @@ from pathlib import Path
 
 from backends.energy.source import COUNTER_INTERVAL_S, Opened, Unread
 from backends.energy.stretches import Counter
+from backends.hardware.kernel_files import printable, text
 
 LABEL = "RAPL"
 REMEDY = (
@@ -112,8 +113,4 @@ def _number(path: Path) -> int:
 
 
 def _text(path: Path) -> str:
-    try:
-        text = path.read_text("ascii", "replace").strip()
-    except OSError:
-        return ""
-    return "".join(character for character in text if character.isprintable())
+    return printable(text(path))

@@ -6,6 +6,8 @@ import math
 import os
 from pathlib import Path
 
+from backends.hardware.kernel_files import text
+
 _ROOT = Path("/")
 
 
@@ -36,17 +38,17 @@ def allowed_cpus() -> set[int]:
 def cpu_quota(root: Path = _ROOT) -> float | None:
     """Return the CPUs' worth of time that the cgroup grants (the least on the way up), None if it is unlimited."""
     quotas = []
-    for line in _read(root / "proc/self/cgroup").splitlines():
+    for line in text(root / "proc/self/cgroup").splitlines():
         number, controllers, path = [*line.split(":", 2), "", ""][:3]
         if number == "0":
             folder = root / "sys/fs/cgroup"
             for level in (folder, *_levels(folder, path)):
-                limit, _, period = _read(level / "cpu.max").strip().partition(" ")
+                limit, _, period = text(level / "cpu.max").partition(" ")
                 quotas.append(_ratio(limit, period))
         elif "cpu" in controllers.split(","):
             folder = root / "sys/fs/cgroup/cpu"
             for level in (folder, *_levels(folder, path)):
-                limit, period = _read(level / "cpu.cfs_quota_us"), _read(level / "cpu.cfs_period_us")
+                limit, period = text(level / "cpu.cfs_quota_us"), text(level / "cpu.cfs_period_us")
                 quotas.append(_ratio(limit.strip(), period.strip()))
     found = [quota for quota in quotas if quota is not None]
     return min(found) if found else None
@@ -55,7 +57,7 @@ def cpu_quota(root: Path = _ROOT) -> float | None:
 def core_of(cpu: int, root: Path = _ROOT) -> str:
     """Return a name of the physical core that a CPU belongs to: the list of its sibling threads."""
     topology = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
-    siblings = _read(topology / "core_cpus_list") or _read(topology / "thread_siblings_list")
+    siblings = text(topology / "core_cpus_list") or text(topology / "thread_siblings_list")
     return siblings.strip() or str(cpu)
 
 
@@ -68,10 +70,3 @@ def _ratio(limit: str, period: str) -> float | None:
     if limit.isdigit() and period.isdigit() and int(period) > 0:
         return int(limit) / int(period)
     return None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError):
-        return ""

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from backends.hardware.kernel_files import number, text
+
 _LIMITS = (
     (0x04, "power limit"),
     (0x10, "sync boost"),
@@ -65,33 +67,21 @@ def throttled(reasons: int) -> tuple[str, ...]:
 
 def of_amd(device: Path) -> Condition:
     """Read the files of amdgpu: https://docs.kernel.org/gpu/amdgpu/thermal.html. `device` is the card's folder."""
-    if _text(device / "power/runtime_status") == "suspended":
+    if text(device / "power/runtime_status") == "suspended":
         # Reading its sensors would wake it.
         return Condition()
-    busy = _number(device / "gpu_busy_percent")
+    busy = number(device / "gpu_busy_percent")
     sensors = next(iter(sorted(device.glob("hwmon/hwmon*"))), device / "hwmon")
-    watts = _number(sensors / "power1_average")
+    watts = number(sensors / "power1_average")
     if watts is None:
-        watts = _number(sensors / "power1_input")
+        watts = number(sensors / "power1_input")
     return Condition(
         None if busy is None else busy / 100,
         None if watts is None else watts / 1e6,
-        None if (limit := _number(sensors / "power1_cap")) is None else limit / 1e6,
-        _thousandth(_number(sensors / "temp1_input")),
+        None if (limit := number(sensors / "power1_cap")) is None else limit / 1e6,
+        _thousandth(number(sensors / "temp1_input")),
     )
 
 
 def _thousandth(value: int | None) -> float | None:
     return None if value is None else value / 1000
-
-
-def _number(path: Path) -> int | None:
-    text = _text(path)
-    return int(text) if text.removeprefix("-").isdecimal() else None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("ascii", "replace").strip()
-    except OSError:
-        return ""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from backends.hardware.kernel_files import number
+
 _UNLIMITED = 1 << 60
 """cgroup v1 writes "no limit" as the largest multiple of a page below 2⁶³."""
 
@@ -35,7 +37,7 @@ def ram(root: Path = Path("/")) -> Ram:
         total = _sysconf_total()
     limit = None
     for group in _groups(root):
-        bound = _number(group / "memory.max") or _number(group / "memory.limit_in_bytes")
+        bound = number(group / "memory.max") or number(group / "memory.limit_in_bytes")
         if bound is None or bound >= _UNLIMITED or (total is not None and bound >= total):
             continue
         limit = bound if limit is None else min(limit, bound)
@@ -112,20 +114,14 @@ def _own_groups(root: Path) -> Iterator[tuple[str, str]]:
 
 def _working_set(group: Path) -> int | None:
     """Return a group's memory that cannot be dropped at once: its use without the inactive file cache."""
-    used = _number(group / "memory.current")
+    used = number(group / "memory.current")
     if used is None:
-        used = _number(group / "memory.usage_in_bytes")
+        used = number(group / "memory.usage_in_bytes")
     if used is None:
         return None
     stat = dict(line.split(maxsplit=1) for line in _lines(group / "memory.stat") if " " in line)
     cache = stat.get("total_inactive_file", stat.get("inactive_file", "0")).strip()
     return max(0, used - (int(cache) if cache.isdecimal() else 0))
-
-
-def _number(path: Path) -> int | None:
-    """Return the number in a file; None for "max", for anything else and for no file."""
-    text = "".join(_lines(path)).strip()
-    return int(text) if text.isdecimal() else None
 
 
 def _lines(path: Path) -> list[str]:

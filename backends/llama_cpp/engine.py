@@ -14,13 +14,14 @@ from backends.chat_template import prompt_tokens
 from backends.errors import BackendError, NotInstalled
 from backends.events import ChatEvent, Done, LoadProgress, Text
 from backends.fitting import context_notes
+from backends.hardware.cpu_limits import allowed_cpus
 from backends.llama_cpp import binding
 from backends.llama_cpp.answer import answer
 from backends.llama_cpp.context import check_options
 from backends.llama_cpp.loading import OpenModel, open_on
 from backends.llama_cpp.model import check_file
 from backends.llama_cpp.options import LlamaCppOptions
-from backends.llama_cpp.threads import allowed_cpus, parse_cpus, pin
+from backends.llama_cpp.threads import parse_cpus, pin
 from backends.llama_cpp.tuning import tune_when_idle
 from backends.llama_cpp.warm import WarmChats
 from backends.reasoning import initial_state

@@ -8,9 +8,10 @@ from typing import Annotated
 import msgspec
 
 from backends import remembered
+from backends.hardware.cpu import cpu_name
+from backends.hardware.cpu_limits import allowed_cpus, cpu_quota, usable_cores
 from backends.llama_cpp import binding
 from backends.llama_cpp.options import LlamaCppOptions
-from backends.llama_cpp.threads import allowed_cpus, cpu_name, cpu_quota, usable_cores
 
 _KIND = "threads"
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1024)]

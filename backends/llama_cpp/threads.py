@@ -1,4 +1,4 @@
-"""Which CPUs this process may use, and how many threads are worth starting."""
+"""The CPUs that a preset names, and how busy those are that we may use."""
 
 from __future__ import annotations
 
@@ -8,19 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from backends.errors import BadOptions
-from backends.hardware.cpu import cpu_name
-from backends.hardware.cpu_limits import allowed_cpus, cpu_quota, usable_cores, usable_cpus
-
-__all__ = [
-    "allowed_cpus",
-    "busy_seconds",
-    "cpu_name",
-    "cpu_quota",
-    "parse_cpus",
-    "pin",
-    "usable_cores",
-    "usable_cpus",
-]
+from backends.hardware.cpu_limits import allowed_cpus
+from backends.hardware.kernel_files import text
 
 _ROOT = Path("/")
 
@@ -32,7 +21,7 @@ def busy_seconds(root: Path = _ROOT) -> float | None:
     """
     ticks = 0
     wanted = {f"cpu{cpu}" for cpu in allowed_cpus()}
-    for line in _read(root / "proc/stat").splitlines():
+    for line in text(root / "proc/stat").splitlines():
         name, *columns = line.split()
         if name in wanted and len(columns) >= 8:
             wanted.discard(name)
@@ -40,10 +29,10 @@ def busy_seconds(root: Path = _ROOT) -> float | None:
     return None if wanted else ticks / os.sysconf("SC_CLK_TCK")
 
 
-def parse_cpus(text: str) -> set[int]:
+def parse_cpus(named: str) -> set[int]:
     """Read a CPU list such as "0-7,12". Raises BadOptions if it is none, or names a CPU that we may not use."""
     cpus: set[int] = set()
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    for part in filter(None, (part.strip() for part in named.split(","))):
         match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if first > last:
@@ -70,13 +59,6 @@ def pin(cpus: Iterable[int]) -> bool:
         except ProcessLookupError:  # the thread has just ended
             continue
     return True
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError):
-        return ""
 
 
 def _listed(cpus: list[int]) -> str:

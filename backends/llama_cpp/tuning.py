@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 
 from backends.base import Cancel
+from backends.hardware.cpu_limits import usable_cores, usable_cpus
 from backends.llama_cpp.decode import OK, Decoder
 from backends.llama_cpp.loading import OpenModel
 from backends.llama_cpp.thread_counts import ThreadCounts, remember_threads, remembered_threads, thread_counts
-from backends.llama_cpp.threads import busy_seconds, usable_cores, usable_cpus
+from backends.llama_cpp.threads import busy_seconds
 
 BUDGET_S = 2.0
 _DECODE_SHARE = 0.6

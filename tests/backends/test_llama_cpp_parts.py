@@ -16,19 +16,13 @@ from backends.base import Cancel
 from backends.errors import BadModelFile, BadOptions, OutOfMemory
 from backends.events import Reasoning, Text
 from backends.fitting import round_context
+from backends.hardware.cpu import cpu_name
+from backends.hardware.cpu_limits import allowed_cpus, cpu_quota, usable_cores, usable_cpus
 from backends.llama_cpp import LlamaCppOptions, binding
 from backends.llama_cpp.logs import LogTail, find_cause
 from backends.llama_cpp.model import HostOutOfMemory, load_model
 from backends.llama_cpp.offload import ModelShape, blocks_that_fit, engine_layers, load_with_retreat, read_shape
-from backends.llama_cpp.threads import (
-    allowed_cpus,
-    busy_seconds,
-    cpu_name,
-    cpu_quota,
-    parse_cpus,
-    usable_cores,
-    usable_cpus,
-)
+from backends.llama_cpp.threads import busy_seconds, parse_cpus
 from backends.llama_cpp.tokens import Vocabulary
 from backends.reasoning import SplitState
 from backends.stops import StopMatcher

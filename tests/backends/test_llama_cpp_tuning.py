@@ -14,11 +14,11 @@ import pytest
 
 from backends import remembered
 from backends.base import Cancel
+from backends.hardware.cpu_limits import usable_cores
 from backends.llama_cpp import LlamaCppOptions, binding, thread_counts, tuning
 from backends.llama_cpp.decode import OK
 from backends.llama_cpp.loading import OpenModel, open_on
 from backends.llama_cpp.thread_counts import ThreadCounts, remembered_threads
-from backends.llama_cpp.threads import usable_cores
 from backends.llama_cpp.tuning import choose, race, thread_candidates, tune_when_idle
 
 AUTO = LlamaCppOptions(context=512)

@@ -29,7 +29,7 @@ _SCALES = ((1.0, ""), (1e3, "thousandths of "), (1e6, "millionths of "))
 def lines(used: Usage, prices: ApiPrices, rates: Rates) -> Iterator[str]:
     """Yield the table, a total below it, and notes on what its figures are."""
     columns = table.width()
-    shown = [(head, [cell(row) for row in (*used.rows, used.total)]) for head, cell in _columns(used)]
+    shown = [(head, [cell(row) for row in (*used.rows, used.total)]) for head, cell in figures(used, _amount)]
     parts = _fitted([[head, *cells] for head, cells in shown], columns)
     head, *rows = zip(*parts, strict=True)
     yield from table.table(head, rows, columns)
@@ -110,21 +110,27 @@ def _bars(points: Sequence[tuple[Row, float]]) -> Iterator[str]:
         yield line[table.cells(name) - len(name) :]
 
 
-def _columns(used: Usage) -> Iterator[tuple[str, Callable[[Row], str]]]:
-    """Yield each column: its head, and what it shows of a row."""
+def figures(used: Usage, amount: Callable[[float, str], str]) -> Iterator[tuple[str, Callable[[Row], str]]]:
+    """Yield each column: its head, and what it shows of a row. `amount` writes money of a currency."""
+
+    def money(nano: Mapping[str, float], guessed: Collection[str] = (), between: str = " + ") -> str:
+        """Return sums from 10⁻⁹ of each currency, marked where they are `guessed`; a dash if there is none."""
+        sums = [("~" if name in guessed else "") + amount(nano[name] / NANO, name) for name in sorted(nano)]
+        return between.join(sums) or amounts.UNKNOWN
+
     yield used.by.upper(), lambda row: clean_line(row.title)
     yield "ANSWERS", lambda row: f"{row.answers:,}"
     yield "PROMPT", lambda row: amounts.tokens(row.prompt_tokens)
     yield "OUTPUT", lambda row: amounts.tokens(row.output_tokens)
     yield "TIME", lambda row: table.seconds(row.seconds)
-    yield "ENERGY", energy_of
-    yield "COST", lambda row: _money(row.money, row.guessed)
-    yield "AT THE API", lambda row: _money(row.api)
+    yield "ENERGY", _energy
+    yield "COST", lambda row: money(row.money, row.guessed)
+    yield "AT THE API", lambda row: money(row.api)
     if used.by == "preset":
         # Each currency is that of other answers: they are no sum.
-        yield "PER ANSWER", lambda row: _money(row.per_answer, row.guessed, " / ")
+        yield "PER ANSWER", lambda row: money(row.per_answer, row.guessed, " / ")
     if any(row.published_usd for row in used.rows):
-        yield "PUBLISHED", lambda row: _money({"USD": row.published_usd * NANO} if row.published_usd else {})
+        yield "PUBLISHED", lambda row: money({"USD": row.published_usd * NANO} if row.published_usd else {})
 
 
 def _fitted(parts: list[list[str]], columns: int | None) -> list[list[str]]:
@@ -146,12 +152,6 @@ def _to_the_right(part: list[str]) -> list[str]:
     return [" " * (wide - table.cells(text)) + text for text in part]
 
 
-def _money(nano: Mapping[str, float], guessed: Collection[str] = (), between: str = " + ") -> str:
-    """Return sums of money from 10⁻⁹ of each currency, marked where they are `guessed`; a dash if there is none."""
-    sums = [("~" if name in guessed else "") + _amount(nano[name] / NANO, name) for name in sorted(nano)]
-    return between.join(sums) or amounts.UNKNOWN
-
-
 def _amount(amount: float, currency: str) -> str:
     text = units.money(amount, currency)
     sign = next((character for character in text if not character.isascii()), "")
@@ -171,7 +171,7 @@ def _compared(used: Usage, prices: ApiPrices) -> str:
     return f"AT THE API: the same tokens at {which}{checked}{mine}{of}."
 
 
-def energy_of(row: Row) -> str:
+def _energy(row: Row) -> str:
     """Return a row's energy; ≥ before a sum of which a part is missing."""
     least = "≥" if row.incomplete and row.energy_uj is not None else ""
     return least + amounts.energy(row.energy_uj, estimated=row.estimated_uj > 0)

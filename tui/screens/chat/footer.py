@@ -143,7 +143,10 @@ def cost_part(seen: Seen) -> Part:
         return Part(figures, (f"cost {DASH}",))
     if joules == DASH:
         return Part(figures, (cost,))
-    return Part(figures, (f"{cost} · {joules}", cost) if cost != DASH else (joules,))
+    if cost == DASH:
+        return Part(figures, (joules,))
+    # Of an amount that rounds to nothing the energy says more.
+    return Part(figures, (f"{cost} · {joules}", joules if "<" in cost else cost))
 
 
 def chat_part(seen: Seen) -> Part:

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 
-from tui.chat import amounts
-from tui.chat.clean import clean_line
-from tui.chat.receipts import NANO
-from tui.chat.usage import Grouping, Row, Usage
-from tui.commands.usage_table import energy_of, notes
+from tui.chat.usage import Grouping, Usage
+from tui.commands.usage_table import figures, notes
 from tui.screens.usage.reading import Found, Month
-from tui.units import DASH, duration, money
+from tui.units import money
 
 GROUPINGS: dict[str, Grouping] = {"d": "day", "p": "preset", "b": "backend", "c": "chat"}
 GAP = 2
 LEAST_TITLE = 14
 _LEFT_OUT = ("TIME", "PROMPT", "OUTPUT", "ANSWERS", "AT THE API", "PUBLISHED", "PER ANSWER")
 """What makes room in a narrow terminal, first to last."""
-
-Columns = list[tuple[str, Callable[[Row], str]]]
 
 
 def head(month: Month, by: Grouping) -> Content:
@@ -46,48 +41,23 @@ def content(found: Found, month: Month, width: int) -> Content:
 
 
 def _table(used: Usage, width: int) -> Iterator[Content]:
-    columns = _columns(used)
     rows = (*used.rows, used.total)
-    texts = {name: [name, *(clean_line(cell(row)) for row in rows)] for name, cell in columns}
-    title, *figures = texts
+    texts = {name: [name, *(cell(row) for row in rows)] for name, cell in figures(used, money)}
+    title, *others = texts
 
     def room() -> int:
-        return width - sum(_widest(texts[name]) + GAP for name in figures)
+        return width - sum(_widest(texts[name]) + GAP for name in others)
 
     for name in _LEFT_OUT:
-        if room() < min(LEAST_TITLE, _widest(texts[title])) and name in figures:
-            figures.remove(name)
+        if room() < min(LEAST_TITLE, _widest(texts[title])) and name in others:
+            others.remove(name)
     first = max(1, min(room(), _widest(texts[title])))
     for place in range(len(rows) + 1):
         shown = _fitted(texts[title][place], first)
-        for name in figures:
+        for name in others:
             shown += " " * (GAP + _widest(texts[name]) - cell_len(texts[name][place])) + texts[name][place]
         style = "dim" if place == 0 else "bold" if place == len(rows) else ""
         yield Content.styled(shown, style)
-
-
-def _columns(used: Usage) -> Columns:
-    columns: Columns = [
-        (used.by.upper(), lambda row: row.title),
-        ("ANSWERS", lambda row: f"{row.answers:,}"),
-        ("PROMPT", lambda row: amounts.tokens(row.prompt_tokens)),
-        ("OUTPUT", lambda row: amounts.tokens(row.output_tokens)),
-        ("TIME", lambda row: DASH if row.seconds is None else duration(row.seconds)),
-        ("ENERGY", energy_of),
-        ("COST", lambda row: _money(row.money, row.guessed)),
-        ("AT THE API", lambda row: _money(row.api)),
-    ]
-    if used.by == "preset":
-        # Each currency is that of other answers: they are no sum.
-        columns.append(("PER ANSWER", lambda row: _money(row.per_answer, row.guessed, " / ")))
-    if any(row.published_usd for row in used.rows):
-        columns.append(("PUBLISHED", lambda row: DASH if not row.published_usd else money(row.published_usd, "USD")))
-    return columns
-
-
-def _money(nano: Mapping[str, float], guessed: Collection[str] = (), between: str = " + ") -> str:
-    sums = [("~" if name in guessed else "") + money(nano[name] / NANO, name) for name in sorted(nano)]
-    return between.join(sums) or DASH
 
 
 def _widest(texts: Sequence[str]) -> int:
