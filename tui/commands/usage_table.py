@@ -122,7 +122,7 @@ def figures(used: Usage, amount: Callable[[float, str], str]) -> Iterator[tuple[
     yield "ANSWERS", lambda row: f"{row.answers:,}"
     yield "PROMPT", lambda row: amounts.tokens(row.prompt_tokens)
     yield "OUTPUT", lambda row: amounts.tokens(row.output_tokens)
-    yield "TIME", lambda row: table.seconds(row.seconds)
+    yield "TIME", lambda row: amounts.UNKNOWN if row.seconds is None else units.duration(row.seconds)
     yield "ENERGY", _energy
     yield "COST", lambda row: money(row.money, row.guessed)
     yield "AT THE API", lambda row: money(row.api)
