@@ -19,8 +19,9 @@ from backends import paths
 from backends.errors import Problem
 from backends.events import Cost, Usage
 from backends.price import Price, cost
+from backends.shown import printable, shown_path
 from presets.checking import checked
-from presets.problems import PresetError, printable, shown_path
+from presets.problems import PresetError
 from presets.toml_lines import Key, key_lines, line_of
 
 FILE = "api_prices.toml"

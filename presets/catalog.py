@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from backends import paths
-from presets.problems import PresetError, printable
+from backends.shown import printable
+from presets.problems import PresetError
 from presets.schema import OptionsType, Preset, PresetEntry, check_backends, decode, registered_options
 from presets.toml_lines import key_lines, line_of
 

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import msgspec
 
 from backends.errors import Problem
-from presets.problems import PresetError, dotted, printable
+from backends.shown import printable
+from presets.problems import PresetError, dotted
 from presets.toml_lines import Key
 
 Value = TypeVar("Value", bound=msgspec.Struct)

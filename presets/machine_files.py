@@ -21,8 +21,9 @@ from backends.hardware.disk import Disk
 from backends.hardware.machine import Card, Machine, Origin, Power
 from backends.hardware.memory import Ram
 from backends.hardware.speed import Speed, SpeedSource
+from backends.shown import printable, shown_path
 from presets.checking import checked
-from presets.problems import PresetError, dotted, printable, shown_path
+from presets.problems import PresetError, dotted
 from presets.toml_lines import Key, key_lines, line_of
 
 GIB, GB = 1 << 30, 10**9

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from backends.errors import Problem
+from backends.shown import printable, shown_path
 from presets.toml_lines import Key
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -51,17 +52,3 @@ class PresetError(Problem):
 def dotted(path: Key) -> str:
     """Write a key's path as TOML does, with quotes where they are needed."""
     return ".".join(part if _BARE_KEY.fullmatch(part) else json.dumps(printable(part)) for part in path)
-
-
-def printable(text: str, limit: int = 120) -> str:
-    """Return hostile text as one short line for a message: control and direction characters become escapes."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:limit])
-    return shown + ("…" if len(text) > limit else "")
-
-
-def shown_path(file: Path) -> str:
-    """Return a path for a message, the home folder as ~."""
-    try:
-        return "~/" + printable(str(file.relative_to(Path.home())), 4096)
-    except (ValueError, RuntimeError):
-        return printable(str(file), 4096)

@@ -7,8 +7,8 @@ import stat
 from pathlib import Path
 
 from backends.hardware.machine import Machine
+from backends.shown import printable, shown_path
 from presets.machine_files import MachineError, from_toml
-from presets.problems import printable, shown_path
 
 FOLDER = Path(__file__).with_name("machines")
 MAX_BYTES = 64 * 1024

@@ -21,7 +21,7 @@ import msgspec
 from backends import paths
 from backends.errors import Problem
 from backends.packages import install_command
-from presets.problems import printable, shown_path
+from backends.shown import printable, shown_path
 
 _HF_NAME = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _HF_REVISION = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")

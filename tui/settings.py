@@ -17,8 +17,9 @@ from backends import paths
 from backends.errors import BadOptions, Problem
 from backends.host.wire import KEEP_ALIVE_S
 from backends.origins import Origin, origin_of
+from backends.shown import printable, shown_path
 from presets.checking import checked
-from presets.problems import PresetError, printable, shown_path
+from presets.problems import PresetError
 from presets.toml_lines import key_lines, line_of
 from tui.chat.bill import Rates
 

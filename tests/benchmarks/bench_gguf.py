@@ -21,8 +21,8 @@ GOAL_MS, GOAL_MB = 50.0, 64.0
 
 def main(rounds: int) -> None:
     """Read the header `rounds` times; print medians, spreads, memory and goals."""
-    from presets.gguf.files import shape_from
-    from presets.gguf.source import FileBytes
+    from backends.gguf.files import shape_from
+    from backends.gguf.source import FileBytes
     from tests.gguf_files import QWEN_32B, sparse_model
 
     with tempfile.TemporaryDirectory() as folder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from backends.energy.survey import survey
-from presets.problems import shown_path
+from backends.shown import shown_path
 from tui.commands.health import Check
 from tui.settings import rates, settings_file
 

@@ -22,10 +22,10 @@ from backends.hardware.gpu import GpuReading
 from backends.hardware.memory import ram
 from backends.hardware.sampler import HANGS_AFTER_S, GpuSampler
 from backends.host.launch import HostView
+from backends.shown import shown_path
 from backends.titles import backend_title
 from backends.version import VERSION, build_id
 from presets.catalog import Catalog
-from presets.problems import shown_path
 from presets.schema import source_for
 from presets.sources import locate, parse
 from tui import terminal

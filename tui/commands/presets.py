@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from backends.errors import Problem
+from backends.shown import shown_path
 from presets.catalog import check_file, find, load_catalog
 from presets.plan import Outlook, outlook
-from presets.problems import PresetError, shown_path
+from presets.problems import PresetError
 from presets.schema import PresetEntry, Published, options_for, registered_options, source_for
 from presets.sources import Located, locate, parse
 from tui.commands import output, parser, table

@@ -7,8 +7,8 @@ import textwrap
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+from backends.shown import shown_path
 from presets.api_prices import ApiPrices
-from presets.problems import shown_path
 from tui import plot, units
 from tui.chat import amounts
 from tui.chat.bill import Rates

@@ -8,8 +8,8 @@ from typing import Literal
 import msgspec
 
 from backends.events import ASSUMED_TARIFF
+from backends.shown import shown_path
 from backends.titles import backend_title
-from presets.problems import shown_path
 from tui.chat.seen import FIGURES, Figure, Seen
 from tui.screens.figures.words import chat_of, cost_of, energy_of, on_the_card, speed_of_reads
 from tui.settings import settings_file

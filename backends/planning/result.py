@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from presets.planning.memory import KvCache, Setup
-from presets.planning.speed import DEPTH
+from backends.planning.memory import KvCache, Setup
+from backends.planning.speed import DEPTH
 
 MARGIN_BYTES = 256 * 1024**2
 """Left free on a card: the driver's context, 107 MiB on an RTX 4060 Ti, and what is lost between buffers."""

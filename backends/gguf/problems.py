@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backends.errors import BadModelFile
-from presets.problems import printable
+from backends.shown import printable
 
 DAMAGED = "The model file is damaged or incomplete"
 UNREADABLE = "The model file cannot be read"

@@ -7,16 +7,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from backends.gguf.files import read_shape
+from backends.gguf.shape import Shape
 from backends.hardware.disk import Disk
 from backends.hardware.machine import Card, Machine
 from backends.hardware.memory import Ram
 from backends.hardware.speed import Speed
-from presets.gguf.files import read_shape
-from presets.gguf.shape import Shape
-from presets.planning.fit import fit
-from presets.planning.memory import KvCache, Setup, engine_layers
-from presets.planning.result import Wishes
-from presets.planning.speed import (
+from backends.planning.fit import fit
+from backends.planning.memory import KvCache, Setup, engine_layers
+from backends.planning.result import Wishes
+from backends.planning.speed import (
     CARD_EFFICIENCY,
     MEMORY_EFFICIENCY,
     Rates,

@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from backends.errors import ModelNotFound
-from presets.gguf.problems import BadGguf
-from presets.gguf.reader import Header, read_header
-from presets.gguf.shape import Part, Shape, shape_of
-from presets.gguf.source import Bytes, FileBytes
+from backends.gguf.problems import BadGguf
+from backends.gguf.reader import Header, read_header
+from backends.gguf.shape import Part, Shape, shape_of
+from backends.gguf.source import Bytes, FileBytes
 
 # llama_split_path of llama.cpp.
 _SPLIT = re.compile(r"(?s)(?P<prefix>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from backends.errors import BadModelFile, ModelNotFound
-from presets.gguf import files
-from presets.gguf.files import read_shape
-from presets.gguf.problems import BadGguf
-from presets.gguf.reader import Array, Header, Skipped, read_header
-from presets.gguf.source import FIRST_CHUNK, LARGEST_CHUNK
-from presets.gguf.tensors import tensor_size
+from backends.gguf import files
+from backends.gguf.files import read_shape
+from backends.gguf.problems import BadGguf
+from backends.gguf.reader import Array, Header, Skipped, read_header
+from backends.gguf.source import FIRST_CHUNK, LARGEST_CHUNK
+from backends.gguf.tensors import tensor_size
 from tests.gguf_files import QWEN_32B, gguf_header, sparse_model
 
 U8, U32, F32, BOOL, TEXT, LIST, U64, F64, I32 = 0, 4, 6, 7, 8, 9, 10, 12, 5

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
+from backends.gguf.shape import Block, Shape
 from backends.hardware.speed import Speed
-from presets.gguf.shape import Block, Shape
-from presets.planning.memory import Setup, kv_block_bytes
+from backends.planning.memory import Setup, kv_block_bytes
 
 CARD_EFFICIENCY = 0.65
 """ηg: the part of a card's nominal bandwidth that decoding reaches, from published series. Cards with a large cache

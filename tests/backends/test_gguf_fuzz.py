@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from presets.gguf.problems import BadGguf
-from presets.gguf.reader import MAX_TENSORS, read_header
-from presets.gguf.shape import Part, shape_of
-from presets.gguf.source import FIRST_CHUNK, MAX_STRINGS
+from backends.gguf.problems import BadGguf
+from backends.gguf.reader import MAX_TENSORS, read_header
+from backends.gguf.shape import Part, shape_of
+from backends.gguf.source import FIRST_CHUNK, MAX_STRINGS
 from tests.gguf_files import QWEN_1_5B, Tensors, gguf_header, model_tensors
 
 U8, U32, TEXT, LIST, I32 = 0, 4, 8, 9, 5

@@ -11,15 +11,15 @@ import msgspec
 import pytest
 
 from backends.errors import BadOptions
+from backends.gguf.files import read_shape
+from backends.gguf.reader import read_header
+from backends.gguf.shape import Shape
+from backends.gguf.source import FileBytes
 from backends.llama_cpp import binding, options
 from backends.llama_cpp.context import create_context
 from backends.llama_cpp.options import LlamaCppOptions
-from presets.gguf.files import read_shape
-from presets.gguf.reader import read_header
-from presets.gguf.shape import Shape
-from presets.gguf.source import FileBytes
-from presets.planning import memory
-from presets.planning.memory import (
+from backends.planning import memory
+from backends.planning.memory import (
     KvCache,
     Setup,
     compute_bytes,

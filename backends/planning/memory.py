@@ -11,8 +11,8 @@ from typing import Literal
 import msgspec
 
 from backends.fitting import round_context
-from presets.gguf.shape import Block, Shape
-from presets.gguf.tensors import TYPES, TensorType
+from backends.gguf.shape import Block, Shape
+from backends.gguf.tensors import TYPES, TensorType
 
 KvCache = Literal["f16", "q8_0", "q4_0"]
 """The types that the engine's options know, see `backends.llama_cpp.options`."""

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
+from backends.gguf.files import read_shape
+from backends.gguf.problems import BadGguf
+from backends.gguf.reader import read_header
+from backends.gguf.source import FileBytes
+from backends.gguf.tensors import TYPES
 from backends.llama_cpp import binding
 from backends.llama_cpp.offload import ModelShape
 from backends.llama_cpp.offload import read_shape as engine_shape
-from presets.gguf.files import read_shape
-from presets.gguf.problems import BadGguf
-from presets.gguf.reader import read_header
-from presets.gguf.source import FileBytes
-from presets.gguf.tensors import TYPES
 from tests.gguf_files import (
     LLAMA_8B,
     MODELS,

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from backends.errors import ModelNotFound
-from presets.gguf.problems import UNREADABLE, BadGguf
-from presets.problems import shown_path
+from backends.gguf.problems import UNREADABLE, BadGguf
+from backends.shown import shown_path
 
 # A header of 32B with its vocabulary has 6 MB, and the largest vocabularies four times that.
 MAX_READ = 64 * 1024**2

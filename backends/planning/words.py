@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import msgspec
 
 from backends.fitting import context_notes
+from backends.gguf.shape import Shape
 from backends.hardware.machine import Machine
-from presets.gguf.shape import Shape
-from presets.planning.choice import Ground, Way, most_blocks
-from presets.planning.memory import compute_bytes, doubts, engine_layers, kv_bytes, may_quantise_kv, place
-from presets.planning.result import Wishes
-from presets.planning.speed import tokens_per_second, traffic
+from backends.planning.choice import Ground, Way, most_blocks
+from backends.planning.memory import compute_bytes, doubts, engine_layers, kv_bytes, may_quantise_kv, place
+from backends.planning.result import Wishes
+from backends.planning.speed import tokens_per_second, traffic
 
 _MIB, _GIB = 1024**2, 1024**3
 

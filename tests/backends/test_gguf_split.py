@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from presets.gguf.files import part_names, read_shape
-from presets.gguf.problems import BadGguf
+from backends.gguf.files import part_names, read_shape
+from backends.gguf.problems import BadGguf
 from tests.gguf_files import write_gguf
 
 U16, I32, U32, TEXT, F32 = 2, 5, 4, 8, 0

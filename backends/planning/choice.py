@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+from backends.gguf.shape import Shape
 from backends.hardware.machine import Card, Machine
-from presets.gguf.shape import Shape
-from presets.planning.memory import (
+from backends.planning.memory import (
     KvCache,
     Placement,
     Setup,
@@ -17,8 +17,8 @@ from presets.planning.memory import (
     may_quantise_kv,
     place,
 )
-from presets.planning.result import Wishes
-from presets.planning.speed import Rates, tokens_per_second, traffic
+from backends.planning.result import Wishes
+from backends.planning.speed import Rates, tokens_per_second, traffic
 
 
 class Ground(msgspec.Struct, frozen=True):

@@ -10,14 +10,14 @@ from typing import Literal
 
 import msgspec
 
+from backends.gguf.shape import Shape
 from backends.hardware.machine import Machine
 from backends.hardware.speed import Speed
-from presets.gguf.shape import Shape
-from presets.planning.choice import Ground, Way, best_way, ground, setups, way
-from presets.planning.memory import HOST_BYTES, KvCache, Use, doubts, may_quantise_kv
-from presets.planning.result import Alternative, Fit, Input, Origin, Tier, Tiers, Wishes
-from presets.planning.speed import CARD_EFFICIENCY, memory_efficiency
-from presets.planning.words import reasons, warnings
+from backends.planning.choice import Ground, Way, best_way, ground, setups, way
+from backends.planning.memory import HOST_BYTES, KvCache, Use, doubts, may_quantise_kv
+from backends.planning.result import Alternative, Fit, Input, Origin, Tier, Tiers, Wishes
+from backends.planning.speed import CARD_EFFICIENCY, memory_efficiency
+from backends.planning.words import reasons, warnings
 
 FEWEST = 1024
 """Tokens: no alternative is smaller. R1 thinks for thousands."""

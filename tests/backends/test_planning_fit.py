@@ -11,16 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from backends.gguf.files import read_shape
+from backends.gguf.shape import Block, Shape
 from backends.hardware.cpu import Cpu
 from backends.hardware.disk import Disk
 from backends.hardware.machine import Card, Machine
 from backends.hardware.memory import Ram
 from backends.hardware.speed import Speed
-from presets.gguf.files import read_shape
-from presets.gguf.shape import Block, Shape
-from presets.planning.fit import fit
-from presets.planning.memory import kv_bytes
-from presets.planning.result import MARGIN_BYTES, Fit, Tier, Wishes
+from backends.planning.fit import fit
+from backends.planning.memory import kv_bytes
+from backends.planning.result import MARGIN_BYTES, Fit, Tier, Wishes
 from presets.reference import machine_named, machine_names
 from tests.gguf_files import LLAMA_8B, QWEN_14B, QWEN_32B, Model, sparse_model
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from presets.gguf.problems import BadGguf
-from presets.gguf.reader import Array, Header
-from presets.gguf.tensors import Tensor
-from presets.problems import printable
+from backends.gguf.problems import BadGguf
+from backends.gguf.reader import Array, Header
+from backends.gguf.tensors import Tensor
+from backends.shown import printable
 
 # LLAMA_MAX_LAYERS of llama.cpp is 512.
 MAX_LAYERS = 1024

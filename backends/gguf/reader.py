@@ -10,10 +10,10 @@ import struct
 
 import msgspec
 
-from presets.gguf.problems import BadGguf
-from presets.gguf.source import Bytes, Cursor
-from presets.gguf.tensors import MAX_DIMENSIONS, MAX_NAME, Tensor, padded, sized, tensor_size
-from presets.problems import printable
+from backends.gguf.problems import BadGguf
+from backends.gguf.source import Bytes, Cursor
+from backends.gguf.tensors import MAX_DIMENSIONS, MAX_NAME, Tensor, padded, sized, tensor_size
+from backends.shown import printable
 
 # Long enough for any chat template; a whole tokenizer.json is longer and of no use here.
 MAX_TEXT = 1024**2

@@ -1,0 +1,19 @@
+"""Text of any origin as one harmless line of a message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def printable(text: str, limit: int = 120) -> str:
+    """Return hostile text as one short line for a message: control and direction characters become escapes."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:limit])
+    return shown + ("…" if len(text) > limit else "")
+
+
+def shown_path(file: Path) -> str:
+    """Return a path for a message, the home folder as ~."""
+    try:
+        return "~/" + printable(str(file.relative_to(Path.home())), 4096)
+    except (ValueError, RuntimeError):
+        return printable(str(file), 4096)
