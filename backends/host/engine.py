@@ -17,7 +17,7 @@ from backends.energy.meter import Meter
 from backends.errors import BackendError, BadOptions, EngineDied, ErrorInfo, Problem, to_info
 from backends.events import Done, Energy, LoadProgress, PromptProgress, Reasoning, Text, Timings
 from backends.fitting import Fit, fit
-from backends.host import unclaimed
+from backends.host import measuring, unclaimed
 from backends.host.answer import AnswerLog
 from backends.host.wire import LOAD_STOPPED, Failed, HostSpec, Phase
 
@@ -191,6 +191,8 @@ class Engine:
         self._meter.enter(None)
         self.current = None
         self._set("idle" if self.error is None else "failed")
+        if done is not None and self.loaded is not None:
+            measuring.keep(self._spec, self.loaded, done)
 
     def _next(self, backend: Backend) -> Job | None:
         """Wait for a job; meanwhile the engine may get ready for the next question."""
