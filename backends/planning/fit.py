@@ -5,8 +5,7 @@ It never shrinks the context, and it never refuses: what does not fit is said, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -15,7 +14,7 @@ from backends.hardware.machine import Machine
 from backends.hardware.speed import Speed
 from backends.planning.choice import Ground, Way, best_way, ground, setups, way
 from backends.planning.memory import HOST_BYTES, KvCache, Use, doubts, may_quantise_kv
-from backends.planning.result import Alternative, Fit, Input, Origin, Tier, Tiers, Wishes
+from backends.planning.result import Alternative, Change, Fit, Input, Origin, Tier, Tiers, Wishes
 from backends.planning.speed import CARD_EFFICIENCY, memory_efficiency
 from backends.planning.words import reasons, warnings
 
@@ -26,8 +25,11 @@ _TRAINED = 131_072  # of all distills, where a file does not say
 _KINDS: tuple[KvCache, ...] = ("f16", "q8_0", "q4_0")
 
 
-def fit(shape: Shape, machine: Machine, wishes: Wishes | None = None) -> Fit:
-    """Say how a model runs on a machine, with as many layers on the card as fit beside the margin."""
+def fit(shape: Shape, machine: Machine, wishes: Wishes | None = None, others: Sequence[Shape] = ()) -> Fit:
+    """Say how a model runs on a machine, with as many layers on the card as fit beside the margin.
+
+    `others` are the same model at other quantisations, from which an alternative is chosen.
+    """
     wishes = wishes or Wishes()
     stand = ground(machine)
     chosen = _chosen(shape, wishes, stand)
@@ -47,10 +49,13 @@ def fit(shape: Shape, machine: Machine, wishes: Wishes | None = None) -> Fit:
             _tier(placement.host, stand.ram_free),
             _tier(Use(weights=chosen.streamed), None),
         ),
-        fits=placement.card.total <= stand.card_free and chosen.holds,
+        fits=_fits(stand, chosen),
         tokens_per_second=chosen.tokens_per_second,
         card=stand.card,
-        alternatives=tuple(_alternatives(shape, wishes, stand, chosen)),
+        alternatives=(
+            *_alternatives(shape, wishes, stand, chosen),
+            *_quantizations(shape, others, wishes, stand, chosen),
+        ),
         reasons=reasons(shape, wishes, stand, chosen),
         warnings=warnings(shape, machine, wishes, stand, chosen),
         inputs=_inputs(shape, machine, wishes, stand),
@@ -68,24 +73,64 @@ def _alternatives(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> I
     cells = chosen.setup.cells
     for context in (cells // 2, cells * 2, cells * 4):
         if FEWEST <= context <= (shape.context_length or _TRAINED):
-            yield _alternative("context", _chosen(shape, msgspec.structs.replace(free, context=context), stand))
+            other = _chosen(shape, msgspec.structs.replace(free, context=context), stand)
+            yield _alternative("context", shape, stand, other)
     if not (chosen.setup.flash_attention and may_quantise_kv(shape)):
         return
     for kind in _KINDS:
         if kind != chosen.setup.kv_cache:
-            yield _alternative(
-                "kv_cache", way(shape, msgspec.structs.replace(chosen.setup, kv_cache=kind), free, stand)
-            )
+            other = way(shape, msgspec.structs.replace(chosen.setup, kv_cache=kind), free, stand)
+            yield _alternative("kv_cache", shape, stand, other)
 
 
-def _alternative(changes: Literal["context", "kv_cache"], one: Way) -> Alternative:
+def _quantizations(
+    shape: Shape, others: Sequence[Shape], wishes: Wishes, stand: Ground, chosen: Way
+) -> Iterator[Alternative]:
+    """Yield the largest other quantisation that runs better: whole on the card, or else without reading the disk.
+
+    Of a model that does already, only a larger one that does so too is worth naming.
+    """
+    free = msgspec.structs.replace(wishes, gpu_layers="auto")
+    done_with = shape.weight_bytes
+    ways = [
+        (other, _chosen(other, free, stand))
+        for other in sorted(others, key=lambda one: one.weight_bytes)
+        if other.quantization != shape.quantization
+    ]
+    for good in (_whole, _in_memory):
+        better = [(other, one) for other, one in ways if good(other, one) and _fits(stand, one)]
+        if good(shape, chosen):
+            better = [(other, one) for other, one in better if other.weight_bytes > done_with]
+        if better:
+            other, one = better[-1]
+            yield _alternative("quantization", other, stand, one)
+        if better or good(shape, chosen):
+            return
+
+
+def _whole(shape: Shape, one: Way) -> bool:
+    return one.placement.output_on_card and one.placement.blocks == shape.layers
+
+
+def _in_memory(_shape: Shape, one: Way) -> bool:
+    return one.spills is False
+
+
+def _fits(stand: Ground, one: Way) -> bool:
+    return one.placement.card.total <= stand.card_free and one.holds
+
+
+def _alternative(changes: Change, shape: Shape, stand: Ground, one: Way) -> Alternative:
     return Alternative(
         changes=changes,
+        quantization=shape.quantization if changes == "quantization" else "",
         context=one.setup.cells,
         kv_cache=one.setup.kv_cache,
         flash_attention=one.setup.flash_attention,
         gpu_layers=one.placement.blocks,
         output_on_card=one.placement.output_on_card,
+        whole=_whole(shape, one),
+        fits=_fits(stand, one),
         vram_bytes=one.placement.card.total,
         ram_bytes=one.placement.host.total,
         ssd_bytes=one.streamed,

@@ -15,6 +15,8 @@ MARGIN_BYTES = 256 * 1024**2
 Origin = Literal["exact", "formula", "measured", "published", "assumed", "unknown"]
 """`exact` follows from the file, `formula` was fitted to the engine; `published` is a data sheet's or a series'."""
 
+Change = Literal["context", "kv_cache", "quantization"]
+
 
 class Wishes(msgspec.Struct, frozen=True):
     """How a model is to be run. `context` is in tokens; "auto" leaves the choice to the plan.
@@ -67,14 +69,20 @@ class Input(msgspec.Struct, frozen=True):
 
 
 class Alternative(msgspec.Struct, frozen=True):
-    """The same model otherwise. `changes` names what is other: context or kv_cache."""
+    """The same model otherwise. `changes` names what is other; `quantization` is "" unless it is that.
 
-    changes: Literal["context", "kv_cache"]
+    `whole` says that everything that a token reads is on the card.
+    """
+
+    changes: Change
+    quantization: str
     context: int
     kv_cache: KvCache
     flash_attention: bool
     gpu_layers: int
     output_on_card: bool
+    whole: bool
+    fits: bool
     vram_bytes: int
     ram_bytes: int
     ssd_bytes: int
@@ -85,7 +93,8 @@ class Fit(msgspec.Struct, frozen=True):
     """How a model runs on a machine. Of `layers` blocks `gpu_layers` are on the card, the output layer apart from them.
 
     `fits` says that nothing known is in the way. `tokens_per_second` is predicted, None where it is unknown. `card` is
-    the place in the machine's list of the card that is planned for, None for none. Alternatives begin with contexts.
+    the place in the machine's list of the card that is planned for, None for none. Alternatives begin with contexts
+    and end with quantisations.
     """
 
     layers: int
@@ -103,6 +112,11 @@ class Fit(msgspec.Struct, frozen=True):
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
     inputs: tuple[Input, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything that a token reads is on the card."""
+        return self.gpu_layers == self.layers and self.output_on_card
 
     @property
     def setup(self) -> Setup:

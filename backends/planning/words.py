@@ -14,8 +14,6 @@ from backends.planning.memory import compute_bytes, doubts, engine_layers, kv_by
 from backends.planning.result import Wishes
 from backends.planning.speed import tokens_per_second, traffic
 
-_MIB, _GIB = 1024**2, 1024**3
-
 
 def reasons(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> tuple[str, ...]:
     """Say why so many layers are on the card, and what was rejected at which price."""
@@ -155,5 +153,5 @@ def _streamed(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> str:
 
 
 def _size(size: int) -> str:
-    """Return bytes as MiB, or as GiB from two of them on."""
-    return f"{size / _GIB:.1f} GiB" if size >= 2 * _GIB else f"{size / _MIB:.0f} MiB"
+    """Return bytes as people read them, and as the screens write them: decimal."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

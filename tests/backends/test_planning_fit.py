@@ -65,8 +65,8 @@ def test_the_14b_in_four_bits_on_an_rtx_4060(shapes: Shapes) -> None:
     assert plan.bytes.vram.total <= FREE - MARGIN_BYTES
     assert plan.tokens_per_second == pytest.approx(10, rel=0.05)
     assert says(plan.reasons, "38 of 48 layers fit on the card: one more needs")
-    assert says(plan.reasons, "An f16 KV cache would take 1536 MiB instead of 816 MiB: 35 of 48 layers.")
-    assert says(plan.reasons, "Without flash attention the compute buffer would take 710 MiB instead of 119 MiB")
+    assert says(plan.reasons, "An f16 KV cache would take 1.6 GB instead of 856 MB: 35 of 48 layers.")
+    assert says(plan.reasons, "Without flash attention the compute buffer would take 745 MB instead of 125 MB")
     assert plan.warnings == ()
 
 
@@ -74,7 +74,7 @@ def test_the_articles_14b_needs_no_offload(shapes: Shapes) -> None:
     plan = fit(shapes(QWEN_14B, "Q3_K_S"), machine())
     assert (plan.gpu_layers, plan.layers, plan.output_on_card) == (48, 48, True)
     assert plan.bytes.vram.total <= FREE - MARGIN_BYTES
-    assert says(plan.reasons, "All 48 layers and the output layer fit on the card with a q8_0 KV cache of 816 MiB")
+    assert says(plan.reasons, "All 48 layers and the output layer fit on the card with a q8_0 KV cache of 856 MB")
     assert says(plan.reasons, "offload to the CPU is not needed")
     assert (plan.bytes.ram.kv, plan.bytes.ssd.total) == (0, 0)
 
@@ -232,6 +232,34 @@ def test_no_alternative_is_too_small_to_think_in(shapes: Shapes) -> None:
         assert contexts == smaller | {2 * context, 4 * context}
 
 
+def test_a_split_model_names_the_largest_quantisation_that_is_whole_on_the_card(shapes: Shapes) -> None:
+    kinds = ("Q6_K", "Q4_K_M", "Q3_K_S")
+    plan = fit(shapes(QWEN_14B, "Q4_K_M"), machine(), others=[shapes(QWEN_14B, kind) for kind in kinds])
+    (other,) = (one for one in plan.alternatives if one.changes == "quantization")
+    assert (other.quantization, other.whole, other.fits, other.gpu_layers) == ("Q3_K_S", True, True, 48)
+    assert other.vram_bytes <= FREE - MARGIN_BYTES
+    assert other.tokens_per_second is not None and plan.tokens_per_second is not None
+    assert other.tokens_per_second > 2 * plan.tokens_per_second
+
+
+def test_a_whole_model_names_a_larger_quantisation_that_is_whole_too_and_never_a_smaller_one(shapes: Shapes) -> None:
+    smaller = [shapes(LLAMA_8B, "Q3_K_S")]
+    plan = fit(shapes(LLAMA_8B, "Q4_K_M"), machine(), others=smaller)
+    assert not [one for one in plan.alternatives if one.changes == "quantization"]
+    plan = fit(shapes(LLAMA_8B, "Q4_K_M"), machine(), others=[*smaller, shapes(LLAMA_8B, "Q6_K")])
+    (other,) = (one for one in plan.alternatives if one.changes == "quantization")
+    assert (other.quantization, other.whole) == ("Q6_K", plan.whole)
+
+
+def test_where_nothing_is_whole_on_the_card_a_quantisation_that_memory_holds_is_named(shapes: Shapes) -> None:
+    small = msgspec.structs.replace(machine(), ram=Ram(16 * GIB, 12 * GIB))
+    kinds = [shapes(QWEN_32B, kind) for kind in ("Q4_K_M", "Q3_K_S")]
+    plan = fit(shapes(QWEN_32B, "Q4_K_M"), small, others=kinds)
+    assert plan.bytes.ssd.total > 0
+    (other,) = (one for one in plan.alternatives if one.changes == "quantization")
+    assert (other.quantization, other.whole, other.ssd_bytes) == ("Q3_K_S", False, 0)
+
+
 def test_warnings_about_the_machine(shapes: Shapes) -> None:
     shape = shapes(QWEN_14B, "Q3_K_S")
     swapping = Ram(32 * GIB, 30 * GIB, None, 8 * GIB, 3 * GIB)
@@ -239,7 +267,7 @@ def test_warnings_about_the_machine(shapes: Shapes) -> None:
     assert says(plan.warnings, "In WSL2")
     assert says(plan.warnings, "battery")
     used = fit(shape, msgspec.structs.replace(machine(), ram=swapping))
-    assert says(used.warnings, "3.0 GiB of swap are in use")
+    assert says(used.warnings, "3.2 GB of swap are in use")
 
 
 def test_inputs_tell_where_they_come_from(shapes: Shapes) -> None:
