@@ -51,6 +51,8 @@ class Block(msgspec.Struct, frozen=True):
 class Shape(msgspec.Struct, frozen=True):
     """A model by its numbers. Sizes are in bytes, lengths in weights or tokens; None is what the file does not say.
 
+    `parts` is () for a model without a file, whose shape comes from rules.
+
     `heads` and `feed_forward` are the largest of any layer. `quantization` is the publisher's word for the recipe, ""
     where the file does not say; `dominant_type` is what most bytes are, and `type_bytes` counts all types, the largest
     first. `unknown_types` is the number of tensors whose type this program does not know: their sizes come from their
@@ -104,8 +106,9 @@ class Shape(msgspec.Struct, frozen=True):
         return self.output_bytes + (self.embedding_bytes if self.output_is_embedding else 0)
 
     @property
-    def file_bytes(self) -> int:
-        return sum(part.size for part in self.parts)
+    def file_bytes(self) -> int | None:
+        """Return the size of all files, None where there is none."""
+        return sum(part.size for part in self.parts) if self.parts else None
 
     @property
     def dominant_type(self) -> str:
@@ -113,7 +116,9 @@ class Shape(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """Return 32 hexadecimal digits for the files by name and size; their content is not looked at."""
+        """Return 32 hexadecimal digits for the files by name and size; their content is not looked at. "" without."""
+        if not self.parts:
+            return ""
         text = "\0".join(f"{part.name} {part.size}" for part in self.parts)
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
