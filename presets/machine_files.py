@@ -57,6 +57,7 @@ class _Gpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     others_gib: _Amount | None = None
     bandwidth_gb_per_s: _Rate | None = None
     bandwidth_source: SpeedSource = "published"
+    watts_limit: Annotated[float, msgspec.Meta(gt=0, le=1e5)] | None = None
     driver: _Text = ""
 
 
@@ -211,13 +212,15 @@ def _card(gpu: _Gpu, at: int) -> Card:
         _bytes(gpu.others_gib, GIB),
         gpu.driver,
         _speed(gpu.bandwidth_gb_per_s, gpu.bandwidth_source),
+        gpu.watts_limit,
     )
 
 
 def _gpu_table(card: Card) -> _Gpu:
     bandwidth, source = _written(card.bandwidth)
     free, others = _gib(card.free_bytes), _gib(card.others_bytes)
-    return _Gpu(_short(card.name), card.total_bytes / GIB, free, others, bandwidth, source, _short(card.driver))
+    watts, driver = card.watts_limit, _short(card.driver)
+    return _Gpu(_short(card.name), card.total_bytes / GIB, free, others, bandwidth, source, watts, driver)
 
 
 def _gib(value: int | None) -> float | None:

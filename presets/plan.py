@@ -1,25 +1,192 @@
-"""What can be said about a preset before it is loaded, in one line. Numbers appear only if they are known."""
+"""What can be said about a preset before it is loaded: what fits, how fast, and what was published and measured.
+
+The arithmetic is in `backends.planning`; here a preset's options meet its model's shape and a machine.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import msgspec
 
+from backends import runs
+from backends.errors import Problem
+from backends.gguf.shape import Shape
+from backends.hardware.machine import Card, Machine
+from backends.planning import learned
+from backends.planning.choice import ground
+from backends.planning.fit import fit
+from backends.planning.result import MARGIN_BYTES, Fit, Wishes
 from backends.titles import backend_title
-from presets.schema import PresetEntry
-from presets.sources import Located
+from presets import families
+from presets.schema import PresetEntry, Published, options_for, source_for
+from presets.shapes import Known, known_shape
+from presets.sources import Located, locate, parse
+
+PLANNED = "llama_cpp"
+"""The backend that is planned for: the others place a model themselves, when they load it."""
+
+
+class PresetPlan(msgspec.Struct, frozen=True):
+    """One preset with one backend on one machine.
+
+    `fit` is None where nothing can be planned, and `problem` and `hint` say why and what to do. `known` is the model's
+    shape and where it is from. `published` and `measured` are the other two columns: None where there is nothing.
+    """
+
+    name: str
+    title: str
+    backend: str
+    family: str
+    quantization: str
+    located: Located
+    known: Known | None = None
+    fit: Fit | None = None
+    published: Published | None = None
+    measured: runs.Measured | None = None
+    warnings: tuple[str, ...] = ()
+    problem: str = ""
+    hint: str = ""
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Return the model's size: of what is here, else of what would be fetched."""
+        if self.located.size is not None:
+            return self.located.size
+        return self.known.shape.weight_bytes if self.known is not None else None
+
+    @property
+    def measured_speed(self) -> float | None:
+        """Return the measured tokens a second, None where another number of layers would be on the card now."""
+        measured = self.measured
+        if measured is None or (self.fit is not None and measured.gpu_layers not in (None, self.fit.gpu_layers)):
+            return None
+        return measured.tokens_per_second
+
+
+def plan_preset(
+    entry: PresetEntry,
+    machine: Machine,
+    backend: str | None = None,
+    *,
+    context: int | None = None,
+    here: bool = True,
+    card_usable: bool = True,
+) -> PresetPlan:
+    """Plan a preset; its problems are told in the plan, and none is raised.
+
+    `here` says that `machine` is this one: then what was learned and measured on it counts. `card_usable` is False
+    where the engine's build leaves cards idle. Uses no network.
+    """
+    preset = entry.preset
+    chosen = backend or preset.backend
+    plan = PresetPlan(
+        entry.name,
+        preset.title,
+        chosen,
+        preset.model.family,
+        preset.model.quantization,
+        Located(),
+        published=preset.published,
+    )
+    try:
+        options = options_for(preset, chosen, name=entry.name)
+        source = parse(source_for(preset, chosen, name=entry.name))
+        located = locate(source)
+        plan = msgspec.structs.replace(plan, located=located)
+        if here and located.model:
+            plan = msgspec.structs.replace(plan, measured=runs.recall(chosen, located.model, options))
+        if chosen != PLANNED:
+            name = backend_title(chosen)
+            return msgspec.structs.replace(plan, problem=f"{name} places the model itself, when it loads it")
+        known = known_shape(source, located, preset.model)
+    except Problem as problem:
+        return msgspec.structs.replace(plan, problem=str(problem), hint=problem.hint)
+    if known is None:
+        return msgspec.structs.replace(
+            plan,
+            problem=f"Nothing is known yet of the layers of {preset.model.family} {preset.model.quantization}",
+            hint=located.hint,
+        )
+    return _planned(plan, known, options, context, machine, here=here, card_usable=card_usable)
+
+
+def _planned(
+    plan: PresetPlan,
+    known: Known,
+    options: dict[str, Any],
+    context: int | None,
+    machine: Machine,
+    *,
+    here: bool,
+    card_usable: bool,
+) -> PresetPlan:
+    others = tuple(_other_quantizations(plan.family, known.shape.quantization or plan.quantization))
+    used = machine if card_usable else msgspec.structs.replace(machine, gpus=())
+    wishes = wishes_for(options, known.shape, used, here=here)
+    if context is not None:
+        wishes = msgspec.structs.replace(wishes, context=context)
+    found = fit(known.shape, used, wishes, others)
+    warnings = found.warnings
+    if not card_usable and machine.gpus and options.get("gpu_layers") != 0:
+        warnings = (_idle_card(fit(known.shape, machine, wishes), machine), *warnings)
+    return msgspec.structs.replace(plan, known=known, fit=found, warnings=warnings)
+
+
+def wishes_for(options: dict[str, Any], shape: Shape, machine: Machine, *, here: bool = True) -> Wishes:
+    """Return a preset's options for llama.cpp as the plan takes them."""
+    layers = options["gpu_layers"]
+    if layers != "auto":
+        # The engine counts the output layer first, and negative is everything.
+        layers = shape.layers if layers < 0 else max(0, layers - 1)
+    card = _card(machine) if here else None
+    return Wishes(
+        context=options["context"],
+        kv_cache=options["kv_cache"],
+        flash_attention=options["flash_attention"],
+        gpu_layers=layers,
+        ubatch=min(options["batch"], options["ubatch"]),
+        mmap=options["mmap"],
+        margin_bytes=learned.margin_bytes(card.name) if card is not None else MARGIN_BYTES,
+        card_overhead_bytes=learned.overhead_bytes(card.name) if card is not None else None,
+    )
+
+
+def _card(machine: Machine) -> Card | None:
+    place = ground(machine).card
+    return None if place is None else machine.gpus[place]
+
+
+def _other_quantizations(family: str, own: str) -> Iterable[Shape]:
+    for name in families.quantizations(family):
+        if name != own:
+            shape = families.shape_by_rules(family, name)
+            if shape is not None:
+                yield shape
+
+
+def _idle_card(with_card: Fit, machine: Machine) -> str:
+    card = _card(machine)
+    speed = with_card.tokens_per_second
+    text = f"This build of llama.cpp leaves {card.name if card else 'the card'} idle. With one for it"
+    text += f" {with_card.gpu_layers} of {with_card.layers} layers would be there"
+    return f"{text}, for ~{speed:.2g} tokens/s." if speed is not None else f"{text}."
 
 
 class Outlook(msgspec.Struct, frozen=True):
-    """The sidebar's line about a preset with one backend.
+    """Two lines about a preset with one backend.
 
-    `ready` says that nothing is known to be in the way; `hint` is the next step where something is. `size_bytes` is
-    the model's size, None where unknown.
+    `line` is what fits, `speed` how fast it is, "" where that is not known or not asked. `ready` says that nothing is
+    known to be in the way; `hint` is the next step where something is. `size_bytes` is the model's size, None where
+    unknown.
     """
 
     line: str
     ready: bool
     hint: str = ""
     size_bytes: int | None = None
+    speed: str = ""
 
 
 def outlook(entry: PresetEntry, backend: str, located: Located) -> Outlook:
@@ -37,6 +204,57 @@ def outlook(entry: PresetEntry, backend: str, located: Located) -> Outlook:
     # Where only a server knows, asking it is the way to find out.
     ready = located.present is not False
     return Outlook(" · ".join(parts), ready, "" if located.present else located.hint, located.size)
+
+
+def planned_outlook(plan: PresetPlan) -> Outlook:
+    """Say in two short lines whether a preset can be started, and what it would take."""
+    located, found = plan.located, plan.fit
+    # Where only a server knows, asking it is the way to find out.
+    ready, hint = located.present is not False and not (plan.problem and plan.backend == PLANNED), plan.hint
+    parts = [] if found is not None else [backend_title(plan.backend)]
+    if located.present is False:
+        parts = [located.detail or "not here"]
+        hint = located.hint or plan.hint
+        if plan.size_bytes is not None:
+            parts.append(size_text(plan.size_bytes))
+    elif found is not None:
+        parts += _fitting(found)
+        ready = found.fits
+        hint = "" if found.fits else next(iter(plan.warnings), "")
+    else:
+        if plan.size_bytes is not None:
+            parts.append(size_text(plan.size_bytes))
+        parts.append(located.detail or ("cannot be planned" if plan.backend == PLANNED else "ready"))
+    return Outlook(" · ".join(parts), ready, hint, plan.size_bytes, speed_text(plan))
+
+
+def _fitting(found: Fit) -> list[str]:
+    """Say where the model goes, in the few cells that there are."""
+    ram, vram = found.bytes.ram, found.bytes.vram
+    if not found.fits:
+        short = ram if ram.free is not None and ram.total > ram.free and not found.bytes.ssd.total else vram
+        return [f"needs {size_text(short.total)}", f"has {size_text(short.free or 0)}"]
+    if found.bytes.ssd.total:
+        head = f"{found.gpu_layers}/{found.layers}" if found.card is not None else "CPU"
+        return [head, f"reads {size_text(found.bytes.ssd.total)} a token"]
+    if found.card is None or not found.output_on_card:
+        return ["on the CPU", size_text(ram.total)]
+    return [f"{found.gpu_layers}/{found.layers} layers", size_text(vram.total)]
+
+
+def speed_text(plan: PresetPlan) -> str:
+    """Return tokens a second: measured as it is, predicted with ~, else what was published."""
+    if plan.measured_speed is not None:
+        return f"{rate(plan.measured_speed)} tok/s"
+    if plan.fit is not None and plan.fit.tokens_per_second is not None:
+        return f"~{rate(plan.fit.tokens_per_second)} tok/s"
+    published = plan.published.tokens_per_second if plan.published is not None else None
+    return f"published {published[0]:g}–{published[1]:g} tok/s" if published is not None else ""
+
+
+def rate(speed: float) -> str:
+    """Return a speed in as many figures as it deserves: 36, 9.4, 0.3."""
+    return f"{speed:.0f}" if speed >= 10 else f"{speed:.1f}" if speed >= 0.1 else f"{speed:.2g}"
 
 
 def size_text(size: int) -> str:

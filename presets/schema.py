@@ -37,6 +37,8 @@ class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Somebody else's figures, shown beside ours and never used for planning. None means not published.
 
     `vram_gb` and `ram_gb` are 10⁹ bytes, `tokens_per_second` the lowest and the highest, `usd_per_answer` US dollars.
+    `gpu_layers` and `context` are the settings with which they were reached, `loss_percent` what the quantisation is
+    said to lose, the least and the most.
     """
 
     vram_gb: _Positive | None = None
@@ -44,6 +46,9 @@ class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ssd: bool = False
     tokens_per_second: tuple[_Positive, _Positive] | None = None
     usd_per_answer: _Positive | None = None
+    gpu_layers: Annotated[int, msgspec.Meta(ge=0, le=10_000)] | None = None
+    context: Annotated[int, msgspec.Meta(ge=1, le=1 << 24)] | None = None
+    loss_percent: tuple[_Positive, _Positive] | None = None
 
 
 class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,14 +89,10 @@ def decode(name: str, table: dict[str, Any]) -> Preset:
     """
     preset = checked(name, table, Preset)
     _check_sampling(name, preset.sampling)
-    low, high = (preset.published and preset.published.tokens_per_second) or (1.0, 1.0)
-    if low > high:
-        raise PresetError(
-            name,
-            "wrong value",
-            path=("published", "tokens_per_second"),
-            note="expected the lower figure first",
-        )
+    for key in ("tokens_per_second", "loss_percent"):
+        low, high = getattr(preset.published, key, None) or (1.0, 1.0)
+        if low > high:
+            raise PresetError(name, "wrong value", path=("published", key), note="expected the lower figure first")
     if preset.backend not in preset.backends:
         raise PresetError(
             name,

@@ -31,7 +31,8 @@ Origin = Literal["measured", "described"]
 class Card(msgspec.Struct, frozen=True):
     """A graphics card's own memory in bytes. None means unknown.
 
-    `others_bytes` is what processes that are not ours hold, the driver's own share among it.
+    `others_bytes` is what processes that are not ours hold, the driver's own share among it. `watts_limit` is the most
+    that it may draw.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Card(msgspec.Struct, frozen=True):
     others_bytes: int | None = None
     driver: str = ""
     bandwidth: Speed | None = None
+    watts_limit: float | None = None
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -130,7 +132,7 @@ def _card(gpu: Gpu, nominal: dict[int, Speed], nothing_ours: bool) -> Card:
     ours = 0 if nothing_ours else gpu.ours_bytes
     others = None if ours is None else max(0, gpu.used_bytes - ours)
     known = nominal.get(gpu.index) if _is_nvidia(gpu) else None
-    return Card(gpu.name, gpu.total_bytes, gpu.free_bytes, others, gpu.driver, known)
+    return Card(gpu.name, gpu.total_bytes, gpu.free_bytes, others, gpu.driver, known, gpu.watts_limit)
 
 
 def _is_nvidia(gpu: Gpu) -> bool:

@@ -86,34 +86,29 @@ def _alternatives(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> I
 def _quantizations(
     shape: Shape, others: Sequence[Shape], wishes: Wishes, stand: Ground, chosen: Way
 ) -> Iterator[Alternative]:
-    """Yield the largest other quantisation that runs better: whole on the card, or else without reading the disk.
+    """Yield the largest other quantisation that is whole on the card, or else one that memory holds where it lacks room.
 
-    Of a model that does already, only a larger one that does so too is worth naming.
+    Of a model that is whole already, only a larger one is worth naming.
     """
     free = msgspec.structs.replace(wishes, gpu_layers="auto")
-    done_with = shape.weight_bytes
     ways = [
         (other, _chosen(other, free, stand))
         for other in sorted(others, key=lambda one: one.weight_bytes)
         if other.quantization != shape.quantization
     ]
-    for good in (_whole, _in_memory):
-        better = [(other, one) for other, one in ways if good(other, one) and _fits(stand, one)]
-        if good(shape, chosen):
-            better = [(other, one) for other, one in better if other.weight_bytes > done_with]
-        if better:
-            other, one = better[-1]
-            yield _alternative("quantization", other, stand, one)
-        if better or good(shape, chosen):
-            return
+    ways = [(other, one) for other, one in ways if _fits(stand, one)]
+    better = [(other, one) for other, one in ways if _whole(other, one)]
+    if _whole(shape, chosen):
+        better = [(other, one) for other, one in better if other.weight_bytes > shape.weight_bytes]
+    elif not better and (chosen.spills or not chosen.holds):
+        better = [(other, one) for other, one in ways if one.spills is False]
+    if better:
+        other, one = better[-1]
+        yield _alternative("quantization", other, stand, one)
 
 
 def _whole(shape: Shape, one: Way) -> bool:
     return one.placement.output_on_card and one.placement.blocks == shape.layers
-
-
-def _in_memory(_shape: Shape, one: Way) -> bool:
-    return one.spills is False
 
 
 def _fits(stand: Ground, one: Way) -> bool:

@@ -44,7 +44,7 @@ def _reasons(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> Iterat
     most = most_blocks(shape, setup, wishes, stand.card_free)
     if placement.blocks == shape.layers <= most:
         yield (
-            f"All {shape.layers} layers and the output layer fit on the card with a {setup.kv_cache} KV cache of "
+            f"All {shape.layers} layers and the output layer fit on the card with {_a(setup.kv_cache)} KV cache of "
             f"{_size(placement.card.kv)}: offload to the CPU is not needed."
         )
     elif wishes.gpu_layers == "auto":
@@ -155,3 +155,7 @@ def _streamed(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> str:
 def _size(size: int) -> str:
     """Return bytes as people read them, and as the screens write them: decimal."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind == "f16" else f"a {kind}"

@@ -10,6 +10,7 @@ from typing import NoReturn, Protocol, cast
 COMMANDS = {
     "ask": "answer one question on stdout",
     "presets": "list, show and check presets",
+    "plan": "what this machine, or another, can run, how fast, and why",
     "chats": "list and show what was said",
     "usage": "tokens, energy and money over time",
     "ps": "show the models that are loaded",
@@ -28,6 +29,7 @@ examples:
   deepseek-tui ask "Why is the sky blue?"       one answer on stdout
   git diff | deepseek-tui ask "Review this:"    with standard input below the question
   deepseek-tui presets                          what can be run here
+  deepseek-tui plan                             what fits on this machine, how fast, and why
   deepseek-tui doctor                           what is missing, and the command that mends it
 
 exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped

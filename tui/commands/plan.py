@@ -1,0 +1,138 @@
+"""`deepseek-tui plan`: what this machine, or another, can run; which layers go where, how fast it is, and why."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from backends.errors import Problem
+from backends.hardware.calibration import calibrate, unmeasured
+from backends.hardware.machine import Machine
+from presets.catalog import Catalog, find, load_catalog
+from presets.plan import PLANNED, plan_preset
+from presets.reference import machine_named, machine_names
+from presets.schema import PresetEntry, source_for
+from presets.sources import HuggingFace, locate, models, parse
+from tui.commands import output, parser, plan_json, plan_text
+from tui.plans.looking import card_usable, this_machine
+from tui.plans.spent import answer_costs
+from tui.settings import rates
+
+_EPILOG = f"""\
+examples:
+  deepseek-tui plan                             every preset on this machine, each figure explained
+  deepseek-tui plan 14b --context 16384         one preset with a longer context
+  deepseek-tui plan --machine rtx3070-8gb-32gb  on a machine that you do not have
+  deepseek-tui plan --brief                     only the table
+
+machines: {", ".join(machine_names())};
+or a TOML file of your own: `deepseek-tui plan --this-machine > mine.toml` writes this machine as one.
+exit codes: 0 done, 1 failed, 2 wrong usage"""
+
+
+def configure(subparser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `plan`."""
+    subparser.epilog = _EPILOG
+    named = subparser.add_argument("presets", nargs="*", metavar="PRESET", help="only these; none means all")
+    named.complete = parser.PRESET_COMPLETION  # type: ignore[attr-defined]  # shtab reads it
+    subparser.add_argument("--machine", metavar="NAME|FILE", help="plan for another machine than this")
+    subparser.add_argument("--context", type=_tokens, metavar="N", help="tokens, instead of the preset's own")
+    subparser.add_argument("--brief", action="store_true", help="only the table")
+    subparser.add_argument(
+        "--fetch-headers", action="store_true", help="read the first megabytes of models that are not here yet"
+    )
+    subparser.add_argument("--no-measure", action="store_true", help="do not measure this machine where it never was")
+    subparser.add_argument("--this-machine", action="store_true", help="print this machine as TOML, and no plan")
+    parser.add_json(subparser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Plan; return the exit status. Raises Problem."""
+    catalog = load_catalog()
+    entries = [find(catalog, name) for name in arguments.presets] or list(catalog.entries)
+    here = arguments.machine is None
+    machine = _this_machine(catalog, measure=not arguments.no_measure) if here else machine_named(arguments.machine)
+    if arguments.this_machine:
+        from presets.machine_files import to_toml
+
+        output.say(to_toml(machine).rstrip())
+        return output.DONE
+    if arguments.fetch_headers:
+        _fetch_headers(entries)
+    usable = card_usable() if here and machine.gpus else True
+    plans = [plan_preset(entry, machine, context=arguments.context, here=here, card_usable=usable) for entry in entries]
+    costs = answer_costs() if here else {}
+    if arguments.json:
+        output.say_json(plan_json.document(machine, plans, rates(), costs))
+    else:
+        for line in plan_text.lines(machine, plans, rates(), costs, brief=arguments.brief):
+            output.say(line)
+    return output.DONE
+
+
+def _this_machine(catalog: Catalog, *, measure: bool) -> Machine:
+    """Look at this machine, and measure what never was, if nothing is loaded that would be in the way."""
+    pids, busy = _hosts()
+    machine = this_machine(pids)
+    if not measure or not unmeasured(machine):
+        return machine
+    if busy:
+        output.warn("A model answers just now, so this machine is not measured: how fast it is stays unknown.")
+        return machine
+    calibrate(machine, filter(None, map(_file, catalog.entries)), output.warn)
+    return this_machine(pids)
+
+
+def _hosts() -> tuple[list[int], bool]:
+    """Return the processes that hold our models, and whether one of them is at work."""
+    import asyncio
+
+    from backends.host import launch
+
+    views = asyncio.run(launch.survey())
+    return [view.pid for view in views if view.pid is not None], any(view.busy for view in views)
+
+
+def _file(entry: PresetEntry) -> Path | None:
+    """Return the model's file where it lies on the disk that a plan is about."""
+    folder = models()
+    while not folder.exists():
+        folder = folder.parent
+    with contextlib.suppress(Problem, OSError):
+        path = locate(parse(source_for(entry.preset, entry.preset.backend, name=entry.name))).path
+        if path is not None and path.is_file() and path.stat().st_dev == folder.stat().st_dev:
+            return path
+    return None
+
+
+def _fetch_headers(entries: list[PresetEntry]) -> None:
+    """Fetch the headers of what is not here; a failure is said, and the plan goes on by rules."""
+    from presets.shapes import fetch_shape
+
+    wanted = []
+    for entry in entries:
+        with contextlib.suppress(Problem):
+            if PLANNED in entry.preset.backends:
+                source = parse(source_for(entry.preset, PLANNED, name=entry.name))
+                if isinstance(source, HuggingFace) and not locate(source).present:
+                    wanted.append((entry, source))
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        begun = [(entry, pool.submit(partial(fetch_shape, source))) for entry, source in wanted]
+        for entry, work in begun:
+            try:
+                work.result()
+            except Problem as problem:
+                output.warn(f"{entry.name}: {problem} {problem.hint}".rstrip())
+
+
+def _tokens(text: str) -> int:
+    try:
+        tokens = int(text)
+    except ValueError:
+        tokens = 0
+    if not 256 <= tokens <= 1 << 24:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens from 256 up")
+    return tokens

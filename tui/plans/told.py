@@ -1,0 +1,317 @@
+"""What a plan says, in lines: three columns, bytes by place, what the figures rest on, and what could be otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from backends.events import Energy, Timings
+from backends.hardware.machine import Machine
+from backends.hardware.speed import Speed
+from backends.planning.result import Alternative, Fit, Origin, Tier
+from backends.planning.speed import CARD_EFFICIENCY, memory_efficiency, traffic
+from presets import families
+from presets.plan import PresetPlan, rate
+from presets.schema import Published
+from tui.chat.bill import Rates, own_cost
+from tui.units import DASH, count, memory, money
+
+THOUSAND = 1000
+"""Tokens that a predicted cost is for: how long an answer gets, nobody knows before."""
+_PLACES = {"vram": "VRAM", "ram": "RAM", "ssd": "SSD"}
+_GROUPS = ("weights", "kv", "compute", "overhead")
+_BOUND = 200
+"""Tokens a second: beyond it what a token costs beside reading decides, so that the formula is only a bound."""
+_ORIGINS: dict[Origin, str] = {
+    "exact": "exact",
+    "formula": "by a formula fitted to the engine",
+    "measured": "measured here",
+    "published": "published",
+    "assumed": "assumed",
+    "unknown": "unknown",
+}
+
+
+class Columns(msgspec.Struct, frozen=True):
+    """One figure three times; a dash where there is none."""
+
+    name: str
+    published: str = DASH
+    predicted: str = DASH
+    measured: str = DASH
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Bytes in one place, by what they are for. `total` is their sum; `free` and `margin` are None where unknown."""
+
+    name: str
+    parts: tuple[tuple[str, int], ...]
+    total: int
+    free: int | None
+    margin: int
+
+
+class Rest(msgspec.Struct, frozen=True):
+    """One figure that the plan rests on."""
+
+    name: str
+    value: str
+    origin: str
+
+
+def columns(
+    plan: PresetPlan, machine: Machine, rates: Rates, answer_costs: Mapping[str, dict[str, float]] | None = None
+) -> list[Columns]:
+    """Return the article's table for one preset. `answer_costs` are the mean money of an answer, by preset."""
+    published, found, measured = plan.published, plan.fit, plan.measured
+    speed = published.tokens_per_second if published is not None else None
+    usd = published.usd_per_answer if published is not None else None
+    measured_speed = measured.tokens_per_second if measured is not None else None
+    layers = f"{measured.gpu_layers}/{measured.layers}" if measured and measured.gpu_layers is not None else DASH
+    return [
+        Columns(
+            "layers on the card",
+            count(published.gpu_layers if published is not None else None),
+            f"{found.gpu_layers}/{found.layers}" if found is not None else DASH,
+            layers,
+        ),
+        Columns(
+            "context",
+            count(published.context if published is not None else None),
+            f"{count(found.context)} {found.kv_cache}" if found is not None else DASH,
+            count(measured.context if measured is not None else None),
+        ),
+        Columns(
+            "VRAM",
+            _gb(published.vram_gb if published is not None else None),
+            memory(found.bytes.vram.total) if found is not None else DASH,
+            _memory(measured.vram_bytes if measured is not None else None),
+        ),
+        Columns(
+            "RAM",
+            _gb(published.ram_gb if published is not None else None),
+            memory(found.bytes.ram.total) if found is not None else DASH,
+            _memory(measured.ram_bytes if measured is not None else None),
+        ),
+        Columns(
+            "SSD, each token",
+            "in use" if published is not None and published.ssd else DASH,
+            (memory(found.bytes.ssd.total) if found.bytes.ssd.total else "none") if found is not None else DASH,
+        ),
+        Columns(
+            "tokens/s",
+            f"{speed[0]:g}–{speed[1]:g}" if speed is not None else DASH,
+            predicted(found.tokens_per_second) if found is not None else DASH,
+            rate(measured_speed) if measured_speed is not None else DASH,
+        ),
+        Columns(
+            "an answer",
+            money(usd, "USD") if usd is not None else DASH,
+            _predicted_cost(found, machine, rates),
+            _mean_cost((answer_costs or {}).get(plan.name, {})),
+        ),
+        Columns("loss", _loss(published), _divergence(plan.quantization)),
+    ]
+
+
+def predicted(speed: float | None) -> str:
+    """Return a predicted speed with its mark, ~ or ≤; a dash where there is none."""
+    if speed is None:
+        return DASH
+    return f"{'≤' if speed > _BOUND else '~'}{rate(speed)}"
+
+
+def places(found: Fit) -> list[Place]:
+    """Return where the bytes go, in the order of speed."""
+    return [_place(name, getattr(found.bytes, key)) for key, name in _PLACES.items()]
+
+
+def rests(plan: PresetPlan, machine: Machine, rates: Rates) -> Iterator[Rest]:
+    """Yield every figure that the plan rests on beside those of the machine, with where it is from."""
+    if plan.known is not None:
+        yield Rest("the model's layers", plan.known.note, "")
+    if plan.fit is None:
+        return
+    for one in plan.fit.inputs:
+        if one.name not in _OF_THE_MACHINE:
+            yield Rest(_NAMES.get(one.name, one.name), _value(one.name, one.value), _ORIGINS[one.origin])
+    if _predicted_cost(plan.fit, machine, rates) != DASH and plan.fit.card is not None:
+        watts = machine.gpus[plan.fit.card].watts_limit
+        how = "set" if rates.tariff_is_set else "assumed"
+        text = f"the card alone at its limit of {watts:g} W; {rates.tariff:g} {rates.currency} per kWh {how}"
+        yield Rest("an answer's cost", text, "")
+    if (quality := families.quality(plan.quantization)) is not None:
+        yield Rest("the predicted loss", f"published for another model: {quality.source}", "")
+
+
+def seconds(plan: PresetPlan, machine: Machine) -> str:
+    """Return how the predicted speed comes about: what each token reads from where, and how long that takes."""
+    found, known = plan.fit, plan.known
+    if found is None or known is None:
+        return ""
+    if found.tokens_per_second is None:
+        return "How fast it is cannot be said: " + _missing(found)
+    card = machine.gpus[found.card].bandwidth if found.card is not None else None
+    read = traffic(known.shape, found.setup, found.engine_layers, from_disk=found.bytes.ssd.total > 0)
+    parts = [
+        _reading("the card", read.card, card, CARD_EFFICIENCY),
+        _reading("memory", read.memory, machine.bandwidth, memory_efficiency(machine.bandwidth)),
+        _reading("the disk", read.disk, machine.disk.read, 1.0),
+    ]
+    total, reads = 1000 / found.tokens_per_second, "; ".join(part for part in parts if part)
+    return f"A token reads {reads}: {total:.3g} ms, {predicted(found.tokens_per_second)} tokens/s."
+
+
+def alternatives(plan: PresetPlan) -> Iterator[str]:
+    """Yield what could be otherwise, each with its price."""
+    if plan.fit is None:
+        return
+    for one in plan.fit.alternatives:
+        yield alternative(one, plan)
+
+
+def alternative(one: Alternative, plan: PresetPlan) -> str:
+    """Return one alternative as a line: "16k context → 35/48 layers, 7.4 GB, ~8.5 tok/s"."""
+    layers = plan.fit.layers if plan.fit is not None else one.gpu_layers
+    match one.changes:
+        case "context":
+            what = f"{count(one.context)} context"
+        case "kv_cache":
+            what = f"{one.kv_cache} KV cache"
+        case _:
+            what = one.quantization
+    on_card = one.output_on_card
+    where = f"{one.gpu_layers}/{layers} layers" if on_card else "on the CPU"
+    if one.changes == "quantization" and one.whole:
+        where = "whole on the card"
+    parts = [where, memory(one.vram_bytes if on_card else one.ram_bytes)]
+    if one.ssd_bytes:
+        parts.append(f"reads {memory(one.ssd_bytes)} a token from the disk")
+    if one.tokens_per_second is not None:
+        parts.append(f"{predicted(one.tokens_per_second)} tok/s")
+    if not one.fits:
+        parts.append("does not fit")
+    if one.changes == "quantization":
+        parts += _quality(one.quantization, plan.quantization)
+    return f"{what} → {', '.join(parts)}"
+
+
+def machine_rests(machine: Machine) -> Iterator[Rest]:
+    """Yield what a machine is, as far as a plan needs it, and how that is known."""
+    looked = "measured" if machine.origin == "measured" else "as described"
+    for card in machine.gpus:
+        free = f"{_memory(card.free_bytes)} free of {memory(card.total_bytes)}"
+        yield Rest("card", f"{card.name}, {free}", looked)
+        yield _rate_of("its memory", card.bandwidth)
+    if not machine.gpus:
+        yield Rest("card", "none", looked)
+    free_ram = _memory(machine.ram.available_bytes)
+    yield Rest("memory", f"{free_ram} available of {_memory(machine.ram.total_bytes)}", looked)
+    yield _rate_of("its speed", machine.bandwidth)
+    disk = " ".join(part for part in (machine.disk.kind.replace("-", " "), machine.disk.model) if part)
+    yield Rest("disk", disk, looked)
+    yield _rate_of("its reads", machine.disk.read)
+
+
+def _rate_of(name: str, speed: Speed | None) -> Rest:
+    if speed is None:
+        return Rest(name, DASH, "not measured yet")
+    return Rest(name, f"{speed.bytes_per_s / 1e9:.3g} GB/s", speed.source)
+
+
+def _place(name: str, tier: Tier) -> Place:
+    parts = tuple((group, getattr(tier, group)) for group in _GROUPS if getattr(tier, group))
+    return Place(name, parts, tier.total, tier.free, tier.margin)
+
+
+def _predicted_cost(found: Fit | None, machine: Machine, rates: Rates) -> str:
+    """Say what the card alone, at the most that it may draw, makes of a thousand tokens."""
+    if found is None or not found.whole or found.card is None or not found.tokens_per_second:
+        return DASH
+    watts = machine.gpus[found.card].watts_limit
+    if watts is None:
+        return DASH
+    taken_s = THOUSAND / found.tokens_per_second
+    cost = own_cost(Energy(watts * taken_s, "estimated"), Timings(decode_s=taken_s), rates)
+    return f"~{money(cost.amount, cost.currency)} for 1,000 tokens" if cost is not None else DASH
+
+
+def _mean_cost(by_currency: Mapping[str, float]) -> str:
+    return " + ".join(money(nano / 1e9, name) for name, nano in sorted(by_currency.items())) or DASH
+
+
+def _reading(where: str, size: int, speed: Speed | None, efficiency: float) -> str:
+    if not size or speed is None:
+        return ""
+    taken_ms = size / (efficiency * speed.bytes_per_s) * 1000
+    share = f"{efficiency:g} of " if efficiency < 1 else ""
+    return f"{memory(size)} from {where} at {share}{speed.bytes_per_s / 1e9:.3g} GB/s, {taken_ms:.3g} ms"
+
+
+def _missing(found: Fit) -> str:
+    unknown = [
+        name for one in found.inputs if one.origin == "unknown" and (name := _OF_THE_MACHINE.get(one.name)) is not None
+    ]
+    return f"unknown is {', '.join(unknown)}." if unknown else "main memory does not hold it."
+
+
+def _loss(published: Published | None) -> str:
+    if published is None or published.loss_percent is None:
+        return DASH
+    low, high = published.loss_percent
+    return f"{low:g}–{high:g} %, of what is not said"
+
+
+def _divergence(quantization: str) -> str:
+    """Return what others measured of the same quantisation of another model."""
+    found = families.quality(quantization)
+    return f"KLD {found.kld:.2g}" if found is not None else DASH
+
+
+def _quality(quantization: str, own: str) -> Iterator[str]:
+    """Yield what is published about the loss of both."""
+    new, old = families.quality(quantization), families.quality(own)
+    if new is not None and old is not None:
+        yield f"published loss {new.kld:.2g} instead of {old.kld:.2g} (KLD)"
+
+
+def _value(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    if name.endswith("_bytes"):
+        return memory(round(value))
+    if name.endswith("_per_s"):
+        return f"{value / 1e9:.3g} GB/s"
+    if name.endswith("_tokens"):
+        return f"{value:,.0f} tokens"
+    return f"{value:g}"
+
+
+def _gb(value: float | None) -> str:
+    return DASH if value is None else f"{value:g} GB"
+
+
+def _memory(value: int | None) -> str:
+    return DASH if value is None else memory(value)
+
+
+_NAMES = {
+    "weights": "bytes of the weights",
+    "kv": "bytes of the KV cache",
+    "compute": "bytes of the compute buffers",
+    "margin_bytes": "left free on the card",
+    "ram_overhead_bytes": "the engine's own memory",
+    "depth_tokens": "depth at which the speed holds",
+    "vram_overhead_bytes": "the driver's context",
+    "vram_efficiency": "share of the card's speed that is reached",
+    "ram_efficiency": "share of memory's speed that is reached",
+}
+_OF_THE_MACHINE = {
+    "vram_free_bytes": "free on the card",
+    "vram_bytes_per_s": "the speed of the card's memory",
+    "ram_available_bytes": "available memory",
+    "ram_bytes_per_s": "the speed of main memory",
+    "ssd_bytes_per_s": "the speed of the disk",
+}
+"""Told once, with the machine."""
