@@ -86,7 +86,7 @@ def _alternatives(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> I
 def _quantizations(
     shape: Shape, others: Sequence[Shape], wishes: Wishes, stand: Ground, chosen: Way
 ) -> Iterator[Alternative]:
-    """Yield the largest other quantisation that is whole on the card, or else one that memory holds where it lacks room.
+    """Yield the largest other quantisation that is whole on the card, or else one that memory can hold.
 
     Of a model that is whole already, only a larger one is worth naming.
     """
