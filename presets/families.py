@@ -20,9 +20,8 @@ FILE = Path(__file__).with_name("families.toml")
 class Quality(msgspec.Struct, frozen=True):
     """What a quantisation costs, as published for another model than these: see `source`.
 
-    `kld` is the mean KL divergence from the unquantised model, in nats. `probability_error` is the root mean
-    square change of the right token's probability, from 0 to 1. `importance_matrix` says whether that file was made
-    with one.
+    `kld` is the mean KL divergence from the unquantised model, in nats. `probability_error` is the root mean square
+    change of the right token's probability, from 0 to 1. `importance_matrix` says whether that file was made with one.
     """
 
     kld: float
@@ -67,8 +66,7 @@ def quality(quantization: str) -> Quality | None:
     name, known = quantization.strip().upper(), _table().quality
     for matrix, table in ((True, known.with_matrix), (False, known.without_matrix)):
         if name in table:
-            kld, percent = table[name]
-            return Quality(kld, percent / 100, matrix, known.source)
+            return Quality(*table[name], matrix, known.source)
     return None
 
 

@@ -57,6 +57,7 @@ class Model:
     merges: int = QWEN_MERGES
     context: int = 131_072
     head: int = 128
+    tied: bool = False
 
 
 LLAMA_8B = Model("DeepSeek R1 Distill Llama 8B", "llama", 32, 4096, 14_336, 32, 8, 128_256, merges=280_147)
@@ -64,6 +65,9 @@ QWEN_1_5B = Model("DeepSeek R1 Distill Qwen 1.5B", "qwen2", 28, 1536, 8960, 12, 
 QWEN_14B = Model("DeepSeek R1 Distill Qwen 14B", "qwen2", 48, 5120, 13_824, 40, 8, 152_064)
 QWEN_32B = Model("DeepSeek R1 Distill Qwen 32B", "qwen2", 64, 5120, 27_648, 40, 8, 152_064)
 QWEN3_8B = Model("DeepSeek R1 0528 Qwen3 8B", "qwen3", 36, 4096, 12_288, 32, 8, 151_936)
+# The other two, which other tests do without.
+QWEN_7B = Model("DeepSeek R1 Distill Qwen 7B", "qwen2", 28, 3584, 18_944, 28, 4, 152_064)
+LLAMA_70B = Model("DeepSeek R1 Distill Llama 70B", "llama", 80, 8192, 28_672, 64, 8, 128_256, merges=280_147)
 MODELS = (LLAMA_8B, QWEN_1_5B, QWEN_14B, QWEN_32B, QWEN3_8B)
 
 
@@ -125,16 +129,19 @@ def model_tensors(model: Model, recipe: str) -> Tensors:
         "output_norm.weight": (_F32, (hidden,)),
         "output.weight": (better, (hidden, model.vocabulary)),
     }
+    if model.tied:
+        del tensors["output.weight"]
     if model.architecture == "llama":
         tensors["rope_freqs.weight"] = (_F32, (model.head // 2,))
     for layer in range(layers):
         more = layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
         special = better if more and recipe.endswith("_M") else most
+        shared = _Q5_K if layers == 80 and special in {_Q3_K, _Q4_K} else special  # a 70B
         block: Tensors = {
             "attn_norm.weight": (_F32, (hidden,)),
             "attn_q.weight": (most, (hidden, queries)),
             "attn_k.weight": (most, (hidden, keys)),
-            "attn_v.weight": (special, (hidden, keys)),
+            "attn_v.weight": (shared, (hidden, keys)),
             "attn_output.weight": (most, (queries, hidden)),
             "ffn_norm.weight": (_F32, (hidden,)),
             "ffn_gate.weight": (most, (hidden, feed_forward)),
