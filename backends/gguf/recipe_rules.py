@@ -17,7 +17,7 @@ _FALLBACK = {
 }  # fmt: skip
 
 
-class Tensors(msgspec.Struct, frozen=True):
+class Setting(msgspec.Struct, frozen=True):
     """What the choice depends on beside the tensor itself.
 
     `rules` names the file type, `most` its plain type. `ends` is the type that the publisher set for embedding and
@@ -34,79 +34,79 @@ class Tensors(msgspec.Struct, frozen=True):
     importance: bool
 
 
-def type_of(model: Tensors, name: str, layer: int, row: int) -> str:
+def type_of(setting: Setting, name: str, layer: int, row: int) -> str:
     """Return the type of a tensor with two dimensions: `name` without its layer, `row` the length of its rows."""
-    if model.most in _UNQUANTISED:
-        return model.most
-    if model.ends and name in {"token_embd.weight", "output.weight"}:
-        return model.ends
-    return _fallback(_chosen(model, name, layer, row), row)
+    if setting.most in _UNQUANTISED:
+        return setting.most
+    if setting.ends and name in {"token_embd.weight", "output.weight"}:
+        return setting.ends
+    return _fallback(_chosen(setting, name, layer, row), row)
 
 
-def _chosen(model: Tensors, name: str, layer: int, row: int) -> str:
-    if name == "output.weight" or (model.tied and name == "token_embd.weight"):
-        return _output(model, row)
+def _chosen(setting: Setting, name: str, layer: int, row: int) -> str:
+    if name == "output.weight" or (setting.tied and name == "token_embd.weight"):
+        return _output(setting, row)
     if name == "token_embd.weight":
-        return _embedding(model)
-    if model.rules in _TINY:
-        return _tiny(model, name, layer)
+        return _embedding(setting)
+    if setting.rules in _TINY:
+        return _tiny(setting, name, layer)
     match name:
         case "attn_v.weight":
-            return _values(model, layer)
+            return _values(setting, layer)
         case "attn_q.weight" | "attn_k.weight":
-            return {"IQ3_XS": "iq3_xxs", "IQ3_XXS": "iq2_s"}.get(model.rules, model.most)
+            return {"IQ3_XS": "iq3_xxs", "IQ3_XXS": "iq2_s"}.get(setting.rules, setting.most)
         case "attn_output.weight":
             better = {"Q2_K": "q3_K", "IQ3_XXS": "iq3_s", "Q3_K_M": "q4_K", "Q3_K_L": "q5_K", "IQ3_M": "q4_K"}
-            return better.get(model.rules, model.most)
+            return better.get(setting.rules, setting.most)
         case "ffn_down.weight":
-            return _down(model, layer)
+            return _down(setting, layer)
         case "ffn_gate.weight" | "ffn_up.weight":
-            middle = model.layers // 8 <= layer < 7 * model.layers // 8
-            return "iq3_xxs" if model.rules == "IQ3_XS" and middle else model.most
-    return model.most
+            middle = setting.layers // 8 <= layer < 7 * setting.layers // 8
+            return "iq3_xxs" if setting.rules == "IQ3_XS" and middle else setting.most
+    return setting.most
 
 
-def _output(model: Tensors, row: int) -> str:
-    if model.most == "q8_0" or row % _block(model.most):
+def _output(setting: Setting, row: int) -> str:
+    if setting.most == "q8_0" or row % _block(setting.most):
         return "q8_0"
-    return "q5_K" if model.rules in _TINY or model.rules == "IQ3_XXS" else "q6_K"
+    return "q5_K" if setting.rules in _TINY or setting.rules == "IQ3_XXS" else "q6_K"
 
 
-def _embedding(model: Tensors) -> str:
-    if model.rules in _TINY - _TINY_LARGER:
+def _embedding(setting: Setting) -> str:
+    if setting.rules in _TINY - _TINY_LARGER:
         return "q2_K"
-    return "iq3_s" if model.rules in _TINY_LARGER or model.rules == "IQ3_XXS" else model.most
+    return "iq3_s" if setting.rules in _TINY_LARGER or setting.rules == "IQ3_XXS" else setting.most
 
 
-def _tiny(model: Tensors, name: str, layer: int) -> str:
-    better = "iq3_s" if model.rules in _TINY_LARGER else "q2_K"
+def _tiny(setting: Setting, name: str, layer: int) -> str:
+    better = "iq3_s" if setting.rules in _TINY_LARGER else "q2_K"
     match name:
         case "attn_v.weight":
-            return "q4_K" if model.shared >= 4 else better
-        case "ffn_down.weight" if layer < model.layers // 8:
+            return "q4_K" if setting.shared >= 4 else better
+        case "ffn_down.weight" if layer < setting.layers // 8:
             return better
         case "attn_output.weight":
             return {"IQ1_S": "iq2_xxs", "IQ1_M": "iq2_xxs", "IQ2_S": "iq3_s", "IQ2_M": "iq3_s"}.get(
-                model.rules, model.most
+                setting.rules, setting.most
             )
-    return model.most
+    return setting.most
 
 
-def _values(model: Tensors, layer: int) -> str:
-    chosen = _values_of_most(model, layer)
+def _values(setting: Setting, layer: int) -> str:
+    chosen = _values_of_most(setting, layer)
     # In a 70B eight heads share a value: more bits for it cost next to nothing.
-    return "q5_K" if model.is_70b and chosen in {"q3_K", "q4_K"} else chosen
+    return "q5_K" if setting.is_70b and chosen in {"q3_K", "q4_K"} else chosen
 
 
-def _values_of_most(model: Tensors, layer: int) -> str:
-    much_shared = model.shared >= 4
-    match model.rules:
+def _values_of_most(setting: Setting, layer: int) -> str:
+    much_shared = setting.shared >= 4
+    match setting.rules:
         case "Q2_K":
             return "q4_K" if much_shared else "q3_K"
         case "Q2_K_S" | "IQ3_XS" | "IQ3_S" if much_shared:
             return "q4_K"
         case "IQ3_XXS":
-            return "q4_K" if much_shared else "iq3_xxs" if model.importance else "iq3_s"
+            return "q4_K" if much_shared else "iq3_xxs" if setting.importance else "iq3_s"
         case "IQ3_M":
             return "q4_K"
         case "Q3_K_M":
@@ -115,37 +115,37 @@ def _values_of_most(model: Tensors, layer: int) -> str:
             return "q5_K"
         case "IQ4_NL" | "IQ4_XS" if much_shared:
             return "q5_K"
-        case "Q4_K_M" | "Q5_K_M" if _more_bits(layer, model.layers):
+        case "Q4_K_M" | "Q5_K_M" if _more_bits(layer, setting.layers):
             return "q6_K"
         case "Q4_K_S" if layer < 4:
             return "q5_K"
-    return model.most
+    return setting.most
 
 
-def _down(model: Tensors, layer: int) -> str:
-    first = layer < model.layers // 8
-    match model.rules:
+def _down(setting: Setting, layer: int) -> str:
+    first = layer < setting.layers // 8
+    match setting.rules:
         case "Q2_K":
             return "q3_K"
         case "Q2_K_S" if first:
             return "q4_K"
-        case "IQ3_XXS" if not model.importance:
+        case "IQ3_XXS" if not setting.importance:
             return "q4_K" if first else "q3_K"
         case "Q3_K_M":
-            return "q5_K" if layer < model.layers // 16 else "q4_K"
+            return "q5_K" if layer < setting.layers // 16 else "q4_K"
         case "IQ3_M" if first:
             return "q4_K"
         case "Q3_K_L":
             return "q5_K"
-        case "Q4_K_M" | "Q5_K_M" if _more_bits(layer, model.layers):
+        case "Q4_K_M" | "Q5_K_M" if _more_bits(layer, setting.layers):
             return "q6_K"
-        case "IQ4_NL" | "IQ4_XS" if first and not model.importance:
+        case "IQ4_NL" | "IQ4_XS" if first and not setting.importance:
             return "q5_K"
         case "Q4_K_S" if first:
             return "q5_K"
-        case "Q4_0" | "Q5_0" if first and model.importance:
-            return "q4_1" if model.rules == "Q4_0" else "q5_1"
-    return model.most
+        case "Q4_0" | "Q5_0" if first and setting.importance:
+            return "q4_1" if setting.rules == "Q4_0" else "q5_1"
+    return setting.most
 
 
 def _more_bits(layer: int, layers: int) -> bool:

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from backends.gguf.reader import Header, Value
-from backends.gguf.recipe_rules import Tensors, type_of
+from backends.gguf.recipe_rules import Setting, type_of
 from backends.gguf.shape import Part, Shape, shape_of
 from backends.gguf.tensors import TYPES, Tensor, padded, tensor_size
 
@@ -83,7 +83,7 @@ def tensors_by_rules(model: Dimensions, recipe: Recipe, *, importance: bool = Tr
 
     `importance` says that an importance matrix was used, as for nearly all published files.
     """
-    setting = Tensors(
+    setting = Setting(
         rules=recipe.rules,
         most=recipe.most,
         ends=recipe.ends,
