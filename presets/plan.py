@@ -5,7 +5,8 @@ The arithmetic is in `backends.planning`; here a preset's options meet its model
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -158,11 +159,18 @@ def _card(machine: Machine) -> Card | None:
     return None if place is None else machine.gpus[place]
 
 
-def _other_quantizations(family: str, own: str) -> Iterable[Shape]:
-    for name in families.quantizations(family):
-        if name != own:
-            shape = families.shape_by_rules(family, name)
-            if shape is not None:
+def _other_quantizations(family: str, own: str) -> Iterator[Shape]:
+    """Yield the quantisations worth naming: none of them both larger than another and, as published, no better."""
+    found = [
+        (shape, quality.kld)
+        for name in families.quantizations(family)
+        if (shape := families.shape_by_rules(family, name)) is not None and (quality := families.quality(name))
+    ]
+    best = math.inf
+    for shape, loss in sorted(found, key=lambda one: (one[0].weight_bytes, one[1])):
+        if loss < best:
+            best = loss
+            if shape.quantization != own:
                 yield shape
 
 

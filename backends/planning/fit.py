@@ -14,7 +14,7 @@ from backends.hardware.machine import Machine
 from backends.hardware.speed import Speed
 from backends.planning.choice import Ground, Way, best_way, ground, setups, way
 from backends.planning.memory import HOST_BYTES, KvCache, Use, doubts, may_quantise_kv
-from backends.planning.result import Alternative, Change, Fit, Input, Origin, Tier, Tiers, Wishes
+from backends.planning.result import MARGIN_BYTES, Alternative, Change, Fit, Input, Origin, Tier, Tiers, Wishes
 from backends.planning.speed import CARD_EFFICIENCY, memory_efficiency
 from backends.planning.words import reasons, warnings
 
@@ -145,13 +145,16 @@ def _inputs(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground) -> tu
         Input("weights", None, "formula" if shape.unknown_types else "exact"),
         Input("kv", None, "exact" if known else "formula"),
         Input("compute", None, "formula"),
-        Input("margin_bytes", wishes.margin_bytes, "assumed"),
         Input("ram_overhead_bytes", HOST_BYTES, "assumed"),
         Input("depth_tokens", wishes.depth, "assumed"),
     ]
     if stand.card is not None:
         card, overhead = machine.gpus[stand.card], wishes.card_overhead_bytes
+        learned: Origin = "assumed" if wishes.margin_bytes == MARGIN_BYTES else "measured"
         found += [
+            Input(
+                "margin_bytes", wishes.margin_bytes, "assumed" if wishes.margin_bytes == MARGIN_BYTES else "measured"
+            ),
             Input("vram_free_bytes", card.free_bytes, "unknown" if card.free_bytes is None else looked),
             Input("vram_overhead_bytes", overhead, "unknown" if overhead is None else "measured"),
             _speed("vram_bytes_per_s", card.bandwidth),

@@ -58,7 +58,7 @@ def _row(plan: PresetPlan, machine: Machine, rates: Rates) -> tuple[str, ...]:
         plan.name,
         fits,
         known["layers on the card"].predicted,
-        known["VRAM"].predicted if found.output_on_card else DASH,
+        known["VRAM"].predicted,
         known["RAM"].predicted,
         known["SSD, each token"].predicted,
         speed.predicted,

@@ -85,8 +85,8 @@ def columns(
         Columns(
             "VRAM",
             _gb(published.vram_gb if published is not None else None),
-            memory(found.bytes.vram.total) if found is not None else DASH,
-            _memory(measured.vram_bytes if measured is not None else None),
+            (memory(found.bytes.vram.total) if found.output_on_card else "none") if found is not None else DASH,
+            ("none" if measured.vram_bytes == 0 else _memory(measured.vram_bytes)) if measured is not None else DASH,
         ),
         Columns(
             "RAM",
