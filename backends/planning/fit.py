@@ -152,9 +152,7 @@ def _inputs(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground) -> tu
         card, overhead = machine.gpus[stand.card], wishes.card_overhead_bytes
         learned: Origin = "assumed" if wishes.margin_bytes == MARGIN_BYTES else "measured"
         found += [
-            Input(
-                "margin_bytes", wishes.margin_bytes, "assumed" if wishes.margin_bytes == MARGIN_BYTES else "measured"
-            ),
+            Input("margin_bytes", wishes.margin_bytes, learned),
             Input("vram_free_bytes", card.free_bytes, "unknown" if card.free_bytes is None else looked),
             Input("vram_overhead_bytes", overhead, "unknown" if overhead is None else "measured"),
             _speed("vram_bytes_per_s", card.bandwidth),
