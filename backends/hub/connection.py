@@ -63,7 +63,7 @@ class Connection:
     def __enter__(self) -> Connection:
         self._deadline = time.monotonic() + self._patience_s
         timer = threading.Timer(self._patience_s, self._ended.set)
-        timer.daemon = True
+        timer.name, timer.daemon = "patience", True
         self._closing.callback(timer.cancel)
         self._closing.enter_context(stoppable(self._sockets.shut, self._ended))
         timer.start()
@@ -113,6 +113,9 @@ class Connection:
                 answer.close()
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
             self._check_ended(file, url)
+            if "location header" in str(error):
+                # httpx reads where it is sent to, followed or not; its words would show that.
+                raise failures.sends_elsewhere(file, _host(url), "to what is no address.") from None
             raise failures.line_failed(error, _host(url)) from error
 
     def _body(
@@ -156,7 +159,7 @@ class Connection:
             origin = origin_of(following)
         except (ValueError, BadOptions):
             raise failures.sends_elsewhere(file, here, "to what is no address.") from None
-        if not location:
+        if following == url:
             raise failures.sends_elsewhere(file, here, "it does not say where.")
         if hub.startswith("https:") and not origin.startswith("https:"):
             raise failures.sends_elsewhere(file, here, f"to {printable(origin)}, where nothing is encrypted.")

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import re
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import msgspec
 from backends import paths
 from backends.base import Cancel
 from backends.gguf.files import shape_from
-from backends.gguf.problems import DAMAGED, BadGguf
+from backends.gguf.problems import BadGguf
 from backends.gguf.shape import Shape
 from backends.hub.address import HubFile
 
@@ -104,6 +103,8 @@ def _keep(header: RemoteHeader) -> None:
     if len(header.shape.chat_template.encode("utf-8", "replace")) > _LONGEST_TEMPLATE:
         shape = msgspec.structs.replace(header.shape, chat_template="")
         header = msgspec.structs.replace(header, shape=shape)
+    import tempfile  # Not at the top: who only looks at what is kept needs none.
+
     content = msgspec.json.encode(header)
     stamped = _stamp(content) + b"\n" + content
     if len(stamped) > _LARGEST_BYTES:
@@ -132,6 +133,6 @@ def _stamp(content: bytes) -> bytes:
 def _told(error: BadGguf, file: str) -> BadGguf:
     """Return the error for a file that is not here: fetching it again would not help."""
     hint = error.hint
-    if error.title == DAMAGED or "part" in error.title:
+    if "again" in hint or "part" in error.title:
         hint = "It is so where it was published: choose another file."
     return BadGguf(file, error.what, error.offset, title=error.title, hint=hint, missing_bytes=error.missing_bytes)
