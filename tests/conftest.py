@@ -42,6 +42,7 @@ def _clean_environment(patch: pytest.MonkeyPatch, home: Path) -> None:
     user.mkdir(exist_ok=True)
     patch.setenv("HOME", str(user))
     patch.setenv("DEEPSEEK_TUI_HOME", str(home))
+    patch.setenv("HF_HUB_OFFLINE", "1")  # nothing is fetched but where a test is about that
     patch.setenv("LANG", "C.UTF-8")
     patch.setenv("TERM", "xterm-256color")
 
