@@ -240,7 +240,7 @@ def _fitting(found: Fit) -> list[str]:
     """Say where the model goes, in the few cells that there are."""
     ram, vram = found.bytes.ram, found.bytes.vram
     if not found.fits:
-        short = ram if ram.free is not None and ram.total > ram.free and not found.bytes.ssd.total else vram
+        short = vram if vram.free is not None and vram.total > vram.free else ram
         return [f"needs {size_text(short.total)}", f"has {size_text(short.free or 0)}"]
     if found.bytes.ssd.total:
         head = f"{found.gpu_layers}/{found.layers}" if found.card is not None else "CPU"

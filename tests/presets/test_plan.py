@@ -1,14 +1,23 @@
-"""The sidebar's line about a preset."""
+"""What is said about a preset before it is loaded: where its model is, what fits, how fast it is."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
+from backends import runs
+from backends.hardware.machine import Machine
+from backends.hardware.memory import Ram
+from backends.planning import learned
+from backends.planning.result import MARGIN_BYTES
+from backends.runs import Measured, Run
 from presets.catalog import find, load_catalog
-from presets.plan import outlook, size_text
-from presets.schema import PresetEntry
+from presets.plan import PresetPlan, outlook, plan_preset, planned_outlook, rate, size_text, wishes_for
+from presets.reference import machine_named
+from presets.schema import PresetEntry, options_for
 from presets.sources import LocalFile, Located, Ollama, locate, parse
 
 
@@ -54,3 +63,147 @@ def test_a_backend_that_the_preset_does_not_have_is_not_ready(entry: PresetEntry
 )
 def test_sizes_are_short_and_decimal(size: int, text: str) -> None:
     assert size_text(size) == text
+
+
+GIB = 1024**3
+MACHINE = machine_named("rtx3070-8gb-32gb")
+ARTICLES = "14b-q3_k_s-offload"
+
+
+def of(tmp_path: Path, name: str, text: str) -> PresetEntry:
+    """Write a preset of the user's, and read it."""
+    (tmp_path / f"{name}.toml").write_text(text)
+    return find(load_catalog(tmp_path), name)
+
+
+def planned(name: str, machine: Machine = MACHINE, **other: Any) -> PresetPlan:
+    return plan_preset(find(load_catalog(), name), machine, **other)
+
+
+def test_every_preset_of_ours_is_planned_or_says_why_not() -> None:
+    for entry in load_catalog().entries:
+        plan = plan_preset(entry, MACHINE)
+        assert (plan.fit is None) == (entry.preset.backend != "llama_cpp")
+        assert (plan.fit is None) == bool(plan.problem)
+
+
+def test_a_model_that_is_not_here_has_its_size_its_layers_and_its_speed_from_the_rules() -> None:
+    plan = planned(ARTICLES)
+    assert plan.known is not None
+    assert plan.known.origin == "rules"
+    look = planned_outlook(plan)
+    assert (look.line, look.speed, look.ready) == ("not downloaded · 6.7 GB", "~45 tok/s", False)
+    assert "hf download" in look.hint
+
+
+def here(plan: PresetPlan) -> PresetPlan:
+    return msgspec.structs.replace(plan, located=Located(present=True, model="m"))
+
+
+def test_a_model_that_is_here_says_how_many_layers_go_where() -> None:
+    assert planned_outlook(here(planned(ARTICLES))).line == "48/48 layers · 7.3 GB"
+    assert planned_outlook(here(planned("32b-mixed-ssd"))).line == "31/64 layers · 7.7 GB"
+    cpu = planned_outlook(here(planned("1.5b-q4_k_m", machine_named("cpu-only"))))
+    assert (cpu.line, cpu.ready) == ("on the CPU · 1.5 GB", True)
+
+
+def test_what_no_memory_can_hold_is_not_ready_and_says_what_is_short() -> None:
+    small = msgspec.structs.replace(machine_named("cpu-only"), ram=Ram(2 * GIB, GIB // 4))
+    look = planned_outlook(here(planned("1.5b-q4_k_m", small)))
+    assert (look.line, look.ready) == ("needs 1.5 GB · has 0.3 GB", False)
+    assert "Main memory is too small" in look.hint
+
+
+def test_weights_that_stream_from_the_disk_are_said_with_what_a_token_reads() -> None:
+    short = msgspec.structs.replace(MACHINE, ram=Ram(8 * GIB, 6 * GIB))
+    look = planned_outlook(here(planned("32b-mixed-ssd", short)))
+    assert look.line == "31/64 · reads 6.9 GB a token"
+    assert look.ready
+
+
+def test_no_line_of_ours_is_longer_than_the_sidebar_is_wide() -> None:
+    for entry in load_catalog().entries:
+        for name in ("rtx3070-8gb-32gb", "cpu-only"):
+            plan = plan_preset(entry, machine_named(name))
+            for one in (plan, here(plan)):
+                look = planned_outlook(one)
+                assert max(len(look.line), len(look.speed)) <= 28, look.line
+
+
+def test_options_become_wishes_in_blocks() -> None:
+    entry = find(load_catalog(), ARTICLES)
+    plan = planned(ARTICLES)
+    assert plan.known is not None
+    options, shape = options_for(entry.preset, "llama_cpp"), plan.known.shape
+    for asked, blocks in ((-1, 48), (0, 0), (1, 0), (29, 28), ("auto", "auto")):
+        wishes = wishes_for({**options, "gpu_layers": asked}, shape, MACHINE)
+        assert wishes.gpu_layers == blocks
+        assert (wishes.context, wishes.kv_cache, wishes.ubatch) == (8192, "q8_0", 512)
+
+
+def test_what_was_learned_about_a_card_counts_here_and_not_for_machines_elsewhere() -> None:
+    name = MACHINE.gpus[0].name
+    learned.raise_margin(name, 300 * 1024**2)
+    margin = learned.margin_bytes(name)
+    assert margin > MARGIN_BYTES
+    assert planned(ARTICLES, here=True).fit.bytes.vram.margin == margin  # type: ignore[union-attr]
+    assert planned(ARTICLES, here=False).fit.bytes.vram.margin == MARGIN_BYTES  # type: ignore[union-attr]
+
+
+def test_a_build_for_the_processor_beside_a_card_is_planned_as_it_will_run_and_says_what_is_lost() -> None:
+    plan = planned(ARTICLES, card_usable=False)
+    assert plan.fit is not None
+    assert plan.fit.gpu_layers == 0
+    assert "leaves NVIDIA GeForce RTX 3070 idle" in plan.warnings[0]
+    assert "48 of 48 layers would be there, for ~45 tokens/s" in plan.warnings[0]
+
+
+def test_a_measured_speed_takes_the_place_of_the_prediction_while_as_many_layers_fit() -> None:
+    def ran(layers: int) -> PresetPlan:
+        measured = Measured((Run(23.6, 500),), layers=48, gpu_layers=layers)
+        return msgspec.structs.replace(planned(ARTICLES), measured=measured)
+
+    assert planned_outlook(ran(48)).speed == "24 tok/s"
+    assert planned_outlook(ran(38)).speed == "~45 tok/s"
+
+
+def test_runs_of_this_machine_are_found_by_the_presets_options() -> None:
+    starter = find(load_catalog(), "starter")
+    model = locate(parse(starter.preset.backends["llama_cpp"]["source"])).model
+    now = Measured((Run(120.0, 500),), layers=30, gpu_layers=30)
+    runs.record("llama_cpp", model, options_for(starter.preset, "llama_cpp"), now)
+    plan = plan_preset(starter, MACHINE)
+    assert plan.measured == now
+    assert plan_preset(starter, MACHINE, here=False).measured is None
+
+
+def test_a_damaged_file_is_told_and_not_planned(tmp_path: Path) -> None:
+    (tmp_path / "bad.gguf").write_bytes(b"GGUF" + b"\xff" * 60)
+    text = f"""
+title = "Bad"
+backend = "llama_cpp"
+[model]
+family = "DeepSeek-R1-Distill-Qwen-14B"
+quantization = "Q3_K_S"
+[backends.llama_cpp]
+source = "file:{tmp_path}/bad.gguf"
+"""
+    plan = plan_preset(of(tmp_path, "bad", text), MACHINE)
+    assert plan.fit is None
+    assert "bad.gguf" in plan.problem
+    look = planned_outlook(plan)
+    assert (look.line, look.ready) == ("llama.cpp · 0.0 MB · cannot be planned", False)
+
+
+def test_an_other_backend_places_its_model_itself_and_keeps_the_other_columns() -> None:
+    plan = planned("8b-q4_k_m", backend="ollama")
+    assert plan.fit is None
+    assert plan.published is not None
+    assert planned_outlook(plan).line == "Ollama · on a server"
+
+
+@pytest.mark.parametrize(
+    ("speed", "text"), [(45.4, "45"), (9.96, "10.0"), (3.62, "3.6"), (0.31, "0.3"), (0.049, "0.049")]
+)
+def test_speeds_have_as_many_figures_as_they_deserve(speed: float, text: str) -> None:
+    assert rate(speed) == text

@@ -1,0 +1,198 @@
+"""`plan`: the article's table for any machine, every figure explained, without a model, a card or a network."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests import fake_driver
+from tests.gguf_files import QWEN_14B, sparse_model
+
+if TYPE_CHECKING:
+    from tests.tui.commands.conftest import Run
+
+GIB = 1024**3
+ARTICLE = ("8b-q4_k_m", "14b-q3_k_s-offload", "32b-mixed-ssd")
+MACHINE = "rtx3070-8gb-32gb"
+
+
+@pytest.fixture
+def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An RTX 4060 with 7.6 GiB free."""
+    says = f"cards 1\ntext0 NVIDIA GeForce RTX 4060\ntotal0 {8 * GIB}\nfree0 {round(7.6 * GIB)}\n"
+    found = fake_driver.environment(tmp_path / "driver", says)
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    return Path(found["FAKE_NVML"])
+
+
+def plan_of(document: Any, name: str) -> Any:
+    return next(plan for plan in document["presets"] if plan["name"] == name)
+
+
+def test_the_articles_whole_table_is_answered_for_all_three_presets(run: Run) -> None:
+    ran = run("plan", *ARTICLE, "--machine", MACHINE)
+    assert (ran.status, ran.err) == (0, "")
+    head = ran.out.index("PRESET")
+    rows = {line.split()[0]: line for line in ran.out[head:].splitlines()[1:4]}
+    assert "whole on the card" in rows["8b-q4_k_m"]
+    assert "15–18" in rows["8b-q4_k_m"]
+    assert "48/48" in rows["14b-q3_k_s-offload"]
+    assert "9–12" in rows["14b-q3_k_s-offload"]
+    assert "card and CPU" in rows["32b-mixed-ssd"]
+    assert "3–5" in rows["32b-mixed-ssd"]
+    for row in ("layers on the card", "context", "VRAM", "RAM", "SSD, each token", "tokens/s", "an answer", "loss"):
+        assert len(re.findall(rf"\n  {row} +[^▕ ]", ran.out)) == 3, row
+    for published in ("4.2 GB", "6.1 GB", "2.9 GB", "5.8 GB", "8 GB", "$0.0008", "$0.0015", "$0.0042"):
+        assert published in ran.out
+    assert "offload to the CPU is not needed" in " ".join(ran.out.split())
+
+
+def test_every_figure_says_where_it_is_from(run: Run) -> None:
+    out = run("plan", "14b", "--machine", MACHINE).out
+    assert "llama.cpp's rules for Q3_K_S of DeepSeek-R1-Distill-Qwen-14B" in " ".join(out.split())
+    for told in ("448 GB/s (published)", "51.2 GB/s (published)", "0.55 GB/s (published)", "0.65 published", "assumed"):
+        assert told in out
+    assert "A token reads 6.5 GB from the card at 0.65 of 448 GB/s" in out
+    assert "limit of 220 W" in out
+
+
+def test_the_json_has_the_keys_that_others_build_on(run: Run) -> None:
+    document = run("plan", *ARTICLE, "--machine", MACHINE, "--json").json
+    assert document["machine"]["title"] == "RTX 3070 8 GB · 32 GB · SATA SSD"
+    for name in ARTICLE:
+        plan = plan_of(document, name)
+        for tier in plan["bytes"].values():
+            assert tier["weights"] + tier["kv"] + tier["compute"] + tier["overhead"] == tier["total"]
+        assert plan["tokens_per_second"]["predicted"] > 0
+        assert plan["tokens_per_second"]["measured"] is None
+        assert {
+            "gpu_layers",
+            "layers",
+            "output_on_card",
+            "context",
+            "kv_cache",
+            "alternatives",
+            "warnings",
+        } <= plan.keys()
+        assert plan["shape"]["origin"] == "rules"
+
+
+def test_a_preset_that_is_whole_on_the_card_gets_a_better_quantisation_named_with_its_price(run: Run) -> None:
+    out = run("plan", "8b", "--machine", MACHINE).out
+    assert "Q6_K → whole on the card, 6.9 GB, ~46 tok/s, published loss 0.0055 instead of 0.028 (KLD)" in out
+
+
+def test_the_table_alone_is_short(run: Run) -> None:
+    out = run("plan", "--machine", MACHINE, "--brief").out
+    assert "TOKENS/S" in out.splitlines()[-1]
+    assert "Why" not in out
+
+
+def test_a_machine_of_ones_own_is_read_from_its_file_and_mistakes_are_placed(run: Run, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    shutil.copy(Path("presets/machines").absolute() / f"{MACHINE}.toml", mine)
+    assert plan_of(run("plan", "14b", "--machine", str(mine), "--json").json, ARTICLE[1])["gpu_layers"] == 48
+    mine.write_text("title = 'x'\n[ram]\ntotl_gib = 3\n")
+    ran = run("plan", "--machine", str(mine))
+    assert ran.status == 1
+    assert "line 3" in ran.err
+    assert "total_gib" in ran.err
+    ran = run("plan", "--machine", "rtx3070")
+    assert ran.status == 1
+    assert MACHINE in ran.err
+
+
+@pytest.mark.parametrize("context", ["8k", "12", "-1", "99999999999"])
+def test_a_context_that_is_none_is_refused(run: Run, context: str) -> None:
+    ran = run("plan", "--machine", MACHINE, "--context", context)
+    assert ran.status == 2
+    assert "no number of tokens" in ran.err
+
+
+def test_this_machine_is_planned_with_its_card_and_what_is_free_on_it(run: Run, card: Path) -> None:
+    document = run("plan", "14b", "--no-measure", "--json").json
+    (gpu,) = document["machine"]["gpus"]
+    assert gpu["name"] == "NVIDIA GeForce RTX 4060"
+    plan = plan_of(document, ARTICLE[1])
+    if any("leaves NVIDIA GeForce RTX 4060 idle" in one for one in plan["warnings"]):  # a build for the processor
+        assert plan["gpu_layers"] == 0
+        assert any("48 of 48 layers would be there" in one for one in plan["warnings"])
+    else:
+        assert plan["gpu_layers"] == 48
+
+
+def test_a_file_that_is_here_is_read_instead_of_the_rules(run: Run, home: Path, tmp_path: Path) -> None:
+    model = sparse_model(tmp_path / "14b.gguf", QWEN_14B, "Q4_K_M", small_vocabulary=True)
+    folder = home / "config" / "presets"
+    folder.mkdir(parents=True)
+    (folder / "mine.toml").write_text(
+        'title = "Mine"\nbackend = "llama_cpp"\ncontext = 8192\n'
+        '[model]\nfamily = "Something"\nquantization = "Q4_K_M"\n'
+        f'[backends.llama_cpp]\nsource = "file:{model}"\nkv_cache = "q8_0"\n'
+    )
+    plan = plan_of(run("plan", "mine", "--machine", "rtx4060-8gb-laptop", "--json").json, "mine")
+    assert (plan["shape"]["origin"], plan["layers"]) == ("file", 48)
+    assert plan["gpu_layers"] >= 38
+    with model.open("r+b") as file:
+        file.truncate(4000)
+    ran = run("plan", "mine", "--machine", MACHINE)
+    assert ran.status == 0
+    assert "damaged or incomplete" in ran.out
+    plan = plan_of(run("plan", "mine", "--machine", MACHINE, "--json").json, "mine")
+    assert "damaged" in plan["problem"]
+    assert "gpu_layers" not in plan
+
+
+def test_nothing_is_invented_about_a_model_that_nobody_knows(run: Run, home: Path) -> None:
+    folder = home / "config" / "presets"
+    folder.mkdir(parents=True)
+    (folder / "mine.toml").write_text(
+        'title = "Mine"\nbackend = "llama_cpp"\n[model]\nfamily = "Nobody-7B"\nquantization = "Q4_K_M"\n'
+        '[backends.llama_cpp]\nsource = "hf:nobody/Nobody-7B-GGUF/Nobody-7B-Q4_K_M.gguf"\n'
+    )
+    ran = run("plan", "mine", "--machine", MACHINE)
+    assert "Nothing is known yet of the layers of Nobody-7B Q4_K_M" in ran.out
+    assert "tok/s" not in ran.out
+
+
+def test_what_an_answer_showed_is_the_third_column_the_next_time(run: Run, home: Path) -> None:
+    folder = home / "config" / "presets"
+    folder.mkdir(parents=True)
+    (folder / "short.toml").write_text('extends = "starter"\ntitle = "Short"\n[sampling]\nmax_tokens = 20\n')
+    before = plan_of(run("plan", "short", "--no-measure", "--json").json, "short")
+    assert before["measured"] is None
+    assert run("ask", "-p", "short", "Tell a long story about a lighthouse and the sea.").status == 0
+    run("stop")
+    after = plan_of(run("plan", "short", "--no-measure", "--json").json, "short")
+    assert after["tokens_per_second"]["measured"] > 0
+    assert after["measured"]["layers"] == 30
+    assert after["measured"]["ram_bytes"] == pytest.approx(after["bytes"]["ram"]["total"], rel=0.35)
+    assert after["tokens_per_second"]["predicted"] is None  # the memory was not measured, and nothing is made up
+
+
+def test_the_memory_is_measured_once_and_then_speeds_are_predicted(run: Run, home: Path) -> None:
+    first = run("plan", "starter", "--json")
+    assert "Measuring the memory, once" in first.err
+    known = json.loads((home / "cache" / "remembered.json").read_text()).get("memory-bandwidth")
+    plan = plan_of(first.json, "starter")
+    if known is None:  # somebody else computes here meanwhile, so it was not to be trusted
+        assert "stays unknown" in first.err
+        assert plan["tokens_per_second"]["predicted"] is None
+        return
+    assert plan["tokens_per_second"]["predicted"] > 1
+    again = run("plan", "starter", "--json")
+    assert "memory" not in again.err
+
+
+def test_this_machine_can_be_written_down_and_planned_for_elsewhere(run: Run, tmp_path: Path, card: Path) -> None:
+    text = run("plan", "--this-machine", "--no-measure").out
+    assert "RTX 4060" in text
+    (tmp_path / "this.toml").write_text(text)
+    ran = run("plan", "14b", "--machine", str(tmp_path / "this.toml"), "--json")
+    assert plan_of(ran.json, ARTICLE[1])["gpu_layers"] == 48

@@ -1,0 +1,123 @@
+"""What a plan says in lines: three columns, bytes by place, the speed in parts, and what could be otherwise."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from backends.hardware.machine import Card, Machine
+from backends.runs import Measured, Run
+from presets.catalog import find, load_catalog
+from presets.plan import PresetPlan, plan_preset
+from presets.reference import machine_named, machine_names
+from tui.chat.bill import Rates
+from tui.plans import told
+from tui.units import DASH
+
+MACHINE = machine_named("rtx3070-8gb-32gb")
+ARTICLES = ("8b-q4_k_m", "14b-q3_k_s-offload", "32b-mixed-ssd")
+
+
+def planned(name: str, machine: Machine = MACHINE, context: int | None = None) -> PresetPlan:
+    return plan_preset(find(load_catalog(), name), machine, context=context, here=False)
+
+
+def row(plan: PresetPlan, name: str, machine: Machine = MACHINE, rates: Rates | None = None) -> told.Columns:
+    rows = told.columns(plan, machine, rates or Rates(), {plan.name: {"USD": 1_200_000.0}})
+    return next(one for one in rows if one.name == name)
+
+
+def test_a_figure_stands_three_times_each_under_its_own_name() -> None:
+    measured = Measured((Run(23.6, 500),), 48, 46, 8192, 7_200_000_000, 500_000_000)
+    plan = msgspec.structs.replace(planned(ARTICLES[1]), measured=measured)
+    assert row(plan, "layers on the card") == told.Columns("layers on the card", "28", "48/48", "46/48")
+    assert row(plan, "context") == told.Columns("context", "1k", "8k q8_0", "8k")
+    assert row(plan, "VRAM") == told.Columns("VRAM", "6.1 GB", "7.3 GB", "7.2 GB")
+    assert row(plan, "RAM") == told.Columns("RAM", "2.9 GB", "442 MB", "500 MB")
+    assert row(plan, "tokens/s") == told.Columns("tokens/s", "9–12", "~45", "24")
+    assert row(plan, "an answer") == told.Columns("an answer", "$0.0015", "~$0.0005 for 1,000 tokens", "$0.0012")
+
+
+def test_what_nobody_knows_is_a_dash() -> None:
+    machine = msgspec.structs.replace(MACHINE, bandwidth=None, gpus=())
+    plan = planned("1.5b-q4_k_m", machine)
+    assert row(plan, "tokens/s", machine) == told.Columns("tokens/s")
+    assert row(plan, "VRAM", machine).predicted == "none"
+    assert "unknown is the speed of main memory" in told.seconds(plan, machine)
+
+
+def test_an_answers_predicted_cost_is_the_cards_at_its_limit_and_needs_one() -> None:
+    plan = planned(ARTICLES[0])
+    # 220 W for 1000 tokens at 61 tokens/s, 0.30 a kWh, past a power supply of 0.85: 0.000353.
+    assert row(plan, "an answer").predicted == "~$0.0004 for 1,000 tokens"
+    dear = Rates(price_per_kwh=3.0, currency="EUR", psu_efficiency=1.0)
+    assert row(plan, "an answer", rates=dear).predicted == "~€0.0030 for 1,000 tokens"
+    (card,) = MACHINE.gpus
+    other = msgspec.structs.replace(MACHINE, gpus=(msgspec.structs.replace(card, watts_limit=None),))
+    assert row(plan, "an answer", other).predicted == DASH
+
+
+def test_the_speed_is_told_in_parts_that_add_up_to_it() -> None:
+    text = told.seconds(planned(ARTICLES[2]), MACHINE)
+    assert "7.3 GB from the card at 0.65 of 448 GB/s, 25 ms" in text
+    assert "7.1 GB from memory at 0.55 of 51.2 GB/s, 251 ms" in text
+    assert text.endswith(": 276 ms, ~3.6 tokens/s.")
+
+
+def test_a_speed_that_reading_alone_does_not_decide_is_a_bound() -> None:
+    assert told.predicted(1085.3) == "≤1085"
+    assert told.predicted(45.2) == "~45"
+    assert told.predicted(None) == DASH
+
+
+@pytest.mark.parametrize("machine", machine_names())
+@pytest.mark.parametrize("name", ARTICLES)
+def test_the_bytes_of_each_place_add_up_on_every_machine(machine: str, name: str) -> None:
+    plan = planned(name, machine_named(machine))
+    assert plan.fit is not None
+    for place in told.places(plan.fit):
+        assert sum(size for _, size in place.parts) == place.total
+    vram, ram, ssd = told.places(plan.fit)
+    assert (vram.name, ram.name, ssd.name) == ("VRAM", "RAM", "SSD")
+    assert vram.free is None or vram.total <= vram.free - vram.margin
+
+
+@pytest.mark.parametrize("name", ARTICLES)
+def test_every_alternative_has_a_price(name: str) -> None:
+    for machine in machine_names():
+        lines = list(told.alternatives(planned(name, machine_named(machine))))
+        assert lines
+        for line in lines:
+            assert " → " in line
+            assert "tok/s" in line
+            assert "GB" in line or "MB" in line
+
+
+def test_an_alternative_quantisation_says_what_it_loses() -> None:
+    (line,) = (line for line in told.alternatives(planned(ARTICLES[0])) if line.startswith("Q"))
+    assert line == "Q6_K → whole on the card, 6.9 GB, ~46 tok/s, published loss 0.0055 instead of 0.028 (KLD)"
+
+
+def test_another_context_is_planned_as_asked_and_never_made_smaller() -> None:
+    plan = planned(ARTICLES[1], context=32_768)
+    assert plan.fit is not None
+    assert plan.fit.context == 32_768
+    assert 0 < plan.fit.gpu_layers < plan.fit.layers
+
+
+def test_every_figure_a_plan_rests_on_says_where_it_is_from() -> None:
+    plan = planned(ARTICLES[1])
+    rests = [*told.rests(plan, MACHINE, Rates()), *told.machine_rests(MACHINE)]
+    for rest in rests:
+        assert rest.origin or len(rest.value) > 20, rest
+        assert rest.name
+        assert not rest.name.endswith(("_bytes", "_per_s")), rest
+    assert plan.fit is not None
+    named = {*told._NAMES, *told._OF_THE_MACHINE}
+    assert {one.name for one in plan.fit.inputs} <= named
+
+
+def test_a_card_of_which_nobody_knows_what_is_free_says_so() -> None:
+    machine = msgspec.structs.replace(MACHINE, gpus=(Card("RTX 3070", 8 << 30),))
+    (card, *_) = told.machine_rests(machine)
+    assert card.value == f"RTX 3070, {DASH} free of 8.6 GB"
