@@ -1,21 +1,18 @@
-"""`doctor`: what it finds on a healthy machine, and on sick ones."""
+"""`doctor`: what it says on a healthy machine and on sick ones, to a person, to a program and to strangers."""
 
 from __future__ import annotations
 
+import os
+import re
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from backends.hardware.gpu import Gpu, GpuReading
-from presets.catalog import Catalog, load_catalog
-from tui.commands import health
+import pexpect
+import pytest
 
-if TYPE_CHECKING:
-    import pytest
-
-    from tests.tui.commands.conftest import Run, Write
-
-
-NONE = Catalog((), ())
+from tests import fake_driver
+from tests.tui.commands.conftest import COMMAND, Run, Write
 
 
 def checks(ran: Any) -> dict[str, dict[str, str]]:
@@ -28,14 +25,16 @@ def test_a_healthy_machine_fails_nothing(run: Run) -> None:
     assert ran.json["ok"] is True
     found = checks(ran)
     assert [name for name, check in found.items() if check["state"] == "fail"] == []
-    assert list(found)[:2] == ["python", "folder: conversations"]
+    assert {"python", "folder: conversations", "memory", "disk", "processor", "logout", "terminal"} <= set(found)
     assert "starter" in found["models"]["found"]
     assert found["backend: llama.cpp"]["state"] in {"ok", "warn"}
-    assert set(found["python"]) == {"name", "state", "found", "fix"}
+    assert set(found["python"]) == {"name", "state", "found", "fix", "harm"}
+    assert all(bool(check["harm"]) == (check["state"] != "ok") for check in found.values())
     assert "fail " not in run("doctor").out
+    assert ran.err == ""
 
 
-def test_what_is_broken_fails_with_the_way_to_mend_it(run: Run, preset: Write, home: Path) -> None:
+def test_what_is_broken_fails_with_its_harm_and_the_way_to_mend_it(run: Run, preset: Write, home: Path) -> None:
     preset("bad", context="x")
     (home / "config" / "config.toml").write_text("keep_alive_s = -1\n")
     (home / "data").mkdir()
@@ -43,13 +42,16 @@ def test_what_is_broken_fails_with_the_way_to_mend_it(run: Run, preset: Write, h
     ran = run("doctor", "--json")
     assert ran.status == 1
     found = checks(ran)
-    failing = {name for name, check in found.items() if check["state"] == "fail"}
-    assert failing == {"conversations", "settings", "preset bad"}
+    failing = [name for name, check in found.items() if check["state"] == "fail"]
+    assert failing == ["conversations", "settings", "preset bad"]
+    assert list(found)[:3] == failing
     assert "config.toml, line 1: keep_alive_s" in found["settings"]["found"]
-    assert all(found[name]["fix"] for name in failing)
+    assert all(found[name]["fix"] and found[name]["harm"] for name in failing)
     out = run("doctor").out
-    assert "fail  preset bad" in out
-    assert "      → " in out
+    assert re.match(r"Of \d+ findings 3 fail", out)
+    assert "\nfail  preset bad" in out
+    assert "      This preset cannot be used; the others can.\n      → " in out
+    assert out.index("fail  conversations") < out.index("fail  preset bad") < out.index("ok    python")
 
 
 def test_a_folder_that_cannot_be_written_fails(run: Run, home: Path) -> None:
@@ -59,60 +61,51 @@ def test_a_folder_that_cannot_be_written_fails(run: Run, home: Path) -> None:
     assert checks(ran)["folder: conversations"]["state"] == "fail"
 
 
-def test_a_cpu_build_beside_a_card_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    from backends import registry
-    from backends.base import Availability
-
-    monkeypatch.setattr(registry, "names", lambda: ("llama_cpp",))
-    monkeypatch.setattr(registry, "probe", lambda name: Availability(True, "0.3.36", gpu=False))
-    cards = GpuReading((Gpu(0, "RTX 3070", 8 << 30, 1 << 30, 7 << 30, driver="nvidia 560"),))
-    (check,) = health.backends(cards, NONE)
-    assert check.state == "warn"
-    assert "CPU only" in check.found
-    assert check.fix == "make run"
-    (fine,) = health.backends(GpuReading(), NONE)
-    assert fine.state == "ok"
+@pytest.fixture
+def card(tmp_path: Path) -> dict[str, str]:
+    """The environment of a machine with an NVIDIA card."""
+    return fake_driver.environment(tmp_path / "driver", f"text0 GeForce RTX 3070\nfree0 {7 << 30}\n")
 
 
-def test_no_engine_at_all_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    from backends import registry
-    from backends.base import Availability
+def test_a_cpu_build_beside_a_card_is_the_first_warning(run: Run, card: dict[str, str]) -> None:
+    out = run("doctor", env=card).out
+    first = out.split("\n\n")[1].splitlines()
+    assert first[0].startswith("warn  backend: llama.cpp: ")
+    assert ", CPU only: This machine has an NVIDIA driver, but this build of llama.cpp uses only the CPU." in first[0]
+    assert first[1] == "      Models run on the processor, several times slower than on the card."
+    assert first[2].startswith("      → `make run`")
+    assert "ok    card 0: GeForce RTX 3070, 7.5 GB of 8.6 GB free" in out
 
-    monkeypatch.setattr(registry, "names", lambda: ("echo", "llama_cpp"))
-    monkeypatch.setattr(
-        registry, "probe", lambda name: Availability(ready=False, detail="It is broken.", hint="Mend it.")
+
+def test_a_report_holds_the_machine_and_not_who_it_belongs_to(
+    run: Run, preset: Write, card: dict[str, str], tmp_path: Path
+) -> None:
+    preset("cassandra", text="x")
+    (tmp_path / "cassiopeia").mkdir()
+    secrets = {"USER": "hildegard", "HOME": str(tmp_path / "cassiopeia"), "HF_TOKEN": "hf_verysecretindeed"}
+    ran = run("doctor", "--report", env={**card, **secrets})
+    assert ran.status == 0
+    assert ran.out.startswith("deepseek-tui: report for a bug\n")
+    assert 'name = "GeForce RTX 3070"' in ran.out
+    assert "the user's own: 1, broken: 0" in ran.out
+    for secret in ("cassandra", "cassiopeia", "hildegard", "verysecret", str(tmp_path), "GPU-fake"):
+        assert secret.casefold() not in ran.out.casefold()
+
+
+def test_a_report_and_json_at_once_are_wrong_usage(run: Run) -> None:
+    assert run("doctor", "--report", "--json").status == 2
+
+
+def test_on_a_terminal_it_says_what_it_looks_at_and_takes_that_back(tmp_path: Path) -> None:
+    environment = {**os.environ, "TERM": "screen", "TMUX": "/tmp/tmux-1/default,1,0", "SSH_TTY": "/dev/pts/1"}
+    child = pexpect.spawn(
+        sys.executable, [*COMMAND[1:], "doctor"], env=environment, cwd=str(tmp_path), dimensions=(40, 90), timeout=60
     )
-    warning, failure = health.backends(GpuReading(), NONE)
-    assert (warning.state, warning.found, warning.fix) == ("warn", "It is broken.", "Mend it.")
-    assert (failure.state, failure.found) == ("fail", "no engine can be used")
-
-
-def test_an_engine_that_no_preset_needs_may_be_missing(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    from backends import registry
-    from backends.base import Availability
-
-    monkeypatch.setattr(registry, "names", lambda: ("ollama",))
-    monkeypatch.setattr(registry, "probe", lambda name: Availability(ready=False, detail="Not here.", hint="Get it."))
-    unneeded, _ = health.backends(GpuReading(), load_catalog())
-    assert (unneeded.state, unneeded.fix) == ("ok", "Get it.")
-    folder = home / "config" / "presets"
-    folder.mkdir(parents=True)
-    (folder / "mine.toml").write_text('extends = "8b-q4_k_m"\nbackend = "ollama"\n')
-    needed, _ = health.backends(GpuReading(), load_catalog())
-    assert needed.state == "warn"
-
-
-def test_a_hanging_driver_is_a_warning_and_no_card_is_none() -> None:
-    (hanging,) = health.graphics(GpuReading(problem="The graphics driver has not answered for 4 s."))
-    assert hanging.state == "warn"
-    (absent,) = health.graphics(GpuReading(problem="No graphics card found: there is no driver."))
-    assert absent.state == "ok"
-
-
-def test_a_check_that_breaks_is_itself_a_finding() -> None:
-    def broken() -> Any:
-        raise ZeroDivisionError("x")
-        yield
-
-    (check,) = health.guarded("thing", broken)
-    assert (check.state, check.found) == ("fail", "cannot be checked: ZeroDivisionError: x")
+    child.expect(pexpect.EOF)
+    said = child.before.decode()
+    shown = [line.rpartition("\x1b[K")[2].rstrip("\r") for line in said.split("\n")]
+    assert "looking at the engines …" in said
+    assert not any("looking at" in line for line in shown)
+    assert "warn  terminal: TERM=screen, 16 colours" in shown
+    assert "      → In ~/.tmux.conf: set -g default-terminal tmux-256color   then: tmux kill-server, and anew" in shown
+    assert all(len(line) <= 90 for line in shown if line.startswith("ok "))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from backends.energy.survey import survey
 from backends.shown import shown_path
-from tui.commands.health import Check
+from tui.checks.check import Check
 from tui.settings import rates, settings_file
 
 
@@ -17,7 +17,7 @@ def energy() -> Iterator[Check]:
             how = "measured" if found.measured else "estimated"
             yield Check(f"energy: {found.device}", "ok", f"{how}, {found.label}")
         elif found.remedy:
-            yield Check("energy", "warn", found.problem, found.remedy)
+            yield Check("energy", "warn", found.problem, found.remedy, "energy")
 
 
 def tariff() -> Iterator[Check]:
@@ -25,6 +25,7 @@ def tariff() -> Iterator[Check]:
     found = rates()
     price = f"{found.tariff:g} {found.currency} per kWh"
     if found.tariff_is_set:
-        yield Check("tariff", "ok", price)
+        yield Check("tariff", "ok", price, public="set")
     else:
-        yield Check("tariff", "ok", f"{price} is assumed; yours: [bill] price_per_kwh in {shown_path(settings_file())}")
+        told = f"{price} is assumed; yours: [bill] price_per_kwh in {shown_path(settings_file())}"
+        yield Check("tariff", "ok", told, public=f"{price} is assumed")

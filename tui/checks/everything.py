@@ -1,0 +1,58 @@
+"""Every check there is, run over one look at the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tui.checks import (
+    cards,
+    disk,
+    engines,
+    installation,
+    memory,
+    models,
+    money,
+    processor,
+    screen,
+    servers,
+    session,
+)
+from tui.checks.check import Check, guarded, in_order
+from tui.checks.ground import Ground, Tell, gather
+
+
+def look(tell: Tell = lambda _doing: None, root: Path = Path("/")) -> tuple[Ground, list[Check]]:
+    """Look at everything; return what was learnt of the machine, and the findings in order of harm."""
+    tell("the installation")
+    found = [*_installation()]
+    ground = gather(tell, root)
+    tell("energy, the terminal and the session")
+    return ground, in_order([*found, *of(ground)])
+
+
+def of(ground: Ground) -> list[Check]:
+    """Run the checks of a machine that was looked at."""
+    return [
+        *guarded("backends", lambda: engines.engines(ground)),
+        *guarded("cards", lambda: cards.cards(ground)),
+        *guarded("memory", lambda: memory.memory(ground)),
+        *guarded("disk", lambda: disk.disk(ground)),
+        *guarded("processor", lambda: processor.processor(ground)),
+        *guarded("Ollama", lambda: servers.ollama(ground)),
+        *guarded("logout", lambda: session.logout(ground.root)),
+        *guarded("energy", money.energy),
+        *guarded("tariff", money.tariff),
+        *guarded("presets", lambda: models.presets(ground.catalog)),
+        *guarded("loaded models", lambda: models.hosts(ground.hosts)),
+        *guarded("terminal", screen.screen),
+    ]
+
+
+def _installation() -> list[Check]:
+    return [
+        *guarded("python", installation.python),
+        *guarded("folders", installation.folders),
+        *guarded("conversations", installation.database),
+        *guarded("settings", installation.settings),
+        *guarded("socket path", installation.sockets),
+    ]

@@ -1,0 +1,69 @@
+"""The check of what the terminal can show."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+
+from backends.shown import printable
+from tui import terminal
+from tui.checks.check import Check
+
+_NAME = "terminal"
+_NARROW, _LOW = 60, 16
+
+
+def screen() -> Iterator[Check]:
+    """What the terminal can show."""
+    if not (os.isatty(0) and os.isatty(1)):
+        yield Check(_NAME, "ok", "none here (piped): `ask` works, the screen needs one")
+        return
+    term = printable(os.environ.get("TERM", ""), 40)
+    if not terminal.usable():
+        yield Check(_NAME, "warn", f"TERM is {term or 'not set'}", "export TERM=xterm-256color", "ugly")
+        return
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    columns, lines = shutil.get_terminal_size()
+    through = ", ".join(_through())
+    fixes = list(_fixes(encoding, columns, lines))
+    if fixes:
+        found = "; ".join(what for what, _ in fixes)
+        yield Check(_NAME, "warn", f"TERM={term}, {found}", "   ".join(fix for _, fix in fixes), "ugly")
+        return
+    colours = "16 million colours" if _true_colour() else "256 colours"
+    about = f"TERM={term}, {colours}, UTF-8, {columns} × {lines}"
+    yield Check(_NAME, "ok", f"{about}, {through}" if through else about)
+
+
+def _fixes(encoding: str, columns: int, lines: int) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with a terminal that can be drawn on, and what mends it."""
+    if encoding != "utf8":
+        yield f"{printable(encoding, 40) or 'no encoding'} instead of UTF-8", "export LC_ALL=C.UTF-8"
+    if terminal.few_colours():
+        if os.environ.get("TMUX"):
+            fix = "In ~/.tmux.conf: set -g default-terminal tmux-256color   then: tmux kill-server, and anew"
+        elif os.environ.get("STY"):
+            fix = "In ~/.screenrc: term screen-256color   then start screen anew"
+        else:
+            fix = "export TERM=xterm-256color   (where your terminal knows it: nearly all do)"
+        yield "16 colours", fix
+    if columns < _NARROW or lines < _LOW:
+        yield f"{columns} × {lines} is small", f"Make the window larger: {_NARROW} × {_LOW} or more."
+
+
+def _true_colour() -> bool:
+    named = os.environ.get("COLORTERM", "").lower() in {"truecolor", "24bit"}
+    return named or "direct" in os.environ.get("TERM", "")
+
+
+def _through() -> Iterator[str]:
+    if terminal.remote():
+        yield "over SSH"
+    if os.environ.get("TMUX"):
+        yield "inside tmux"
+    elif os.environ.get("STY"):
+        yield "inside screen"
+    if os.environ.get("NO_COLOR"):
+        yield "NO_COLOR is set"
