@@ -15,7 +15,7 @@ from backends import runs
 from backends.errors import Problem
 from backends.gguf.shape import Shape
 from backends.hardware.machine import Card, Machine
-from backends.planning import learned
+from backends.planning import learned, reached
 from backends.planning.choice import ground
 from backends.planning.fit import fit
 from backends.planning.result import MARGIN_BYTES, Fit, Wishes
@@ -151,6 +151,8 @@ def wishes_for(options: dict[str, Any], shape: Shape, machine: Machine, *, here:
         mmap=options["mmap"],
         margin_bytes=learned.margin_bytes(card.name) if card is not None else MARGIN_BYTES,
         card_overhead_bytes=learned.overhead_bytes(card.name) if card is not None else None,
+        card_reached=reached.recall(card.name) if card is not None else None,
+        memory_reached=reached.recall(reached.MEMORY) if here else None,
     )
 
 

@@ -49,9 +49,10 @@ class Way(msgspec.Struct, frozen=True):
     tokens_per_second: float | None
 
 
-def ground(machine: Machine) -> Ground:
+def ground(machine: Machine, wishes: Wishes | None = None) -> Ground:
     """Return what can be planned with: of several cards, the one with most free memory."""
-    rates = Rates(memory=machine.bandwidth, disk=machine.disk.read)
+    seen = wishes or Wishes()
+    rates = Rates(None, machine.bandwidth, machine.disk.read, seen.card_reached, seen.memory_reached)
     ram_free = machine.ram.available_bytes
     if not machine.gpus:
         return Ground(None, 0, False, ram_free, rates)

@@ -31,7 +31,7 @@ def fit(shape: Shape, machine: Machine, wishes: Wishes | None = None, others: Se
     `others` are the same model at other quantisations, from which an alternative is chosen.
     """
     wishes = wishes or Wishes()
-    stand = ground(machine)
+    stand = ground(machine, wishes)
     chosen = _chosen(shape, wishes, stand)
     setup, placement = chosen.setup, chosen.placement
     return Fit(
@@ -156,16 +156,22 @@ def _inputs(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground) -> tu
             Input("vram_free_bytes", card.free_bytes, "unknown" if card.free_bytes is None else looked),
             Input("vram_overhead_bytes", overhead, "unknown" if overhead is None else "measured"),
             _speed("vram_bytes_per_s", card.bandwidth),
-            Input("vram_efficiency", CARD_EFFICIENCY, "published"),
+            _reached("vram_reached_bytes_per_s", wishes.card_reached)
+            or Input("vram_efficiency", CARD_EFFICIENCY, "published"),
         ]
     measured = machine.bandwidth is not None and machine.bandwidth.source == "measured"
     return (
         *found,
         Input("ram_available_bytes", stand.ram_free, "unknown" if stand.ram_free is None else looked),
         _speed("ram_bytes_per_s", machine.bandwidth),
-        Input("ram_efficiency", memory_efficiency(machine.bandwidth), "assumed" if measured else "published"),
+        _reached("ram_reached_bytes_per_s", wishes.memory_reached)
+        or Input("ram_efficiency", memory_efficiency(machine.bandwidth), "assumed" if measured else "published"),
         _speed("ssd_bytes_per_s", machine.disk.read),
     )
+
+
+def _reached(name: str, rate: int | None) -> Input | None:
+    return None if rate is None else Input(name, rate, "measured")
 
 
 def _speed(name: str, speed: Speed | None) -> Input:

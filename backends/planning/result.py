@@ -23,7 +23,8 @@ class Wishes(msgspec.Struct, frozen=True):
 
     `gpu_layers` counts blocks, without the output layer. `margin_bytes` are to stay free on the card.
     `card_overhead_bytes` is what the engine's context takes on this card, where it was measured; otherwise the margin
-    has to hold it. `depth` is where in an answer its speed is predicted, in tokens.
+    has to hold it. `depth` is where in an answer its speed is predicted, in tokens. `card_reached` and `memory_reached`
+    are the bytes a second that decoding was seen to reach on this machine.
     """
 
     context: int = 8192
@@ -35,6 +36,8 @@ class Wishes(msgspec.Struct, frozen=True):
     margin_bytes: int = MARGIN_BYTES
     card_overhead_bytes: int | None = None
     depth: int = DEPTH
+    card_reached: int | None = None
+    memory_reached: int | None = None
 
 
 class Tier(msgspec.Struct, frozen=True):

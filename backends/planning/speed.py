@@ -27,11 +27,17 @@ DEPTH = 2048
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """Bandwidths of a machine; None means unknown."""
+    """Bandwidths of a machine; None means unknown.
+
+    `card_reached` and `memory_reached` are the bytes a second that decoding was seen to reach there: then they count,
+    and no efficiency is assumed.
+    """
 
     card: Speed | None = None
     memory: Speed | None = None
     disk: Speed | None = None
+    card_reached: int | None = None
+    memory_reached: int | None = None
 
 
 class Traffic(msgspec.Struct, frozen=True):
@@ -67,19 +73,27 @@ def traffic(shape: Shape, setup: Setup, gpu_layers: int, depth: int = DEPTH, *, 
 
 def seconds_per_token(read: Traffic, rates: Rates) -> float | None:
     """Return the formula above, None where a bandwidth that matters is unknown."""
-    parts = (
-        (read.card, rates.card, CARD_EFFICIENCY),
-        (read.memory, rates.memory, memory_efficiency(rates.memory)),
-        (read.disk, rates.disk, 1.0),
-    )
     seconds = 0.0
-    for size, speed, efficiency in parts:
+    for size, rate in zip((read.card, read.memory, read.disk), used(rates), strict=True):
         if not size:
             continue
-        if speed is None or speed.bytes_per_s <= 0:
+        if not rate:
             return None
-        seconds += size / (efficiency * speed.bytes_per_s)
+        seconds += size / rate
     return seconds or None
+
+
+def used(rates: Rates) -> tuple[float | None, float | None, float | None]:
+    """Return the bytes a second that a token gets out of the card's memory, main memory and the disk."""
+    return (
+        rates.card_reached or _share(rates.card, CARD_EFFICIENCY),
+        rates.memory_reached or _share(rates.memory, memory_efficiency(rates.memory)),
+        _share(rates.disk, 1.0),
+    )
+
+
+def _share(speed: Speed | None, efficiency: float) -> float | None:
+    return None if speed is None else efficiency * speed.bytes_per_s
 
 
 def tokens_per_second(read: Traffic, rates: Rates) -> float | None:

@@ -53,4 +53,4 @@ def _preset(plan: PresetPlan, machine: Machine, rates: Rates, costs: Mapping[str
         return head
     plain = msgspec.to_builtins(found)
     del plain["tokens_per_second"], plain["warnings"]
-    return {**head, **plain, "speed": told.seconds(plan, machine)}
+    return {**head, **plain, "speed": told.seconds(plan)}

@@ -94,7 +94,7 @@ def _preset(
     for warning in plan.warnings:
         yield from _wrapped(f"! {warning}", columns, 2)
     yield f"{_SPACE}Why"
-    for reason in (*found.reasons, told.seconds(plan, machine)):
+    for reason in (*found.reasons, told.seconds(plan)):
         yield from _wrapped(f"· {reason}", columns, 2)
     yield f"{_SPACE}What could be otherwise"
     for other in told.alternatives(plan):

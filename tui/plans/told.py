@@ -9,8 +9,8 @@ import msgspec
 from backends.events import Energy, Timings
 from backends.hardware.machine import Machine
 from backends.hardware.speed import Speed
-from backends.planning.result import Alternative, Fit, Origin, Tier
-from backends.planning.speed import CARD_EFFICIENCY, memory_efficiency, traffic
+from backends.planning.result import Alternative, Fit, Input, Origin, Tier
+from backends.planning.speed import traffic
 from presets import families
 from presets.plan import PresetPlan, rate
 from presets.schema import Published
@@ -145,20 +145,20 @@ def rests(plan: PresetPlan, machine: Machine, rates: Rates) -> Iterator[Rest]:
         yield Rest("the predicted loss", f"published for another model: {quality.source}", "")
 
 
-def seconds(plan: PresetPlan, machine: Machine) -> str:
+def seconds(plan: PresetPlan) -> str:
     """Return how the predicted speed comes about: what each token reads from where, and how long that takes."""
     found, known = plan.fit, plan.known
     if found is None or known is None:
         return ""
     if found.tokens_per_second is None:
         return "How fast it is cannot be said: " + _missing(found)
-    card = machine.gpus[found.card].bandwidth if found.card is not None else None
+    figures = {one.name: one for one in found.inputs}
     read = traffic(known.shape, found.setup, found.engine_layers, from_disk=found.bytes.ssd.total > 0)
-    parts = [
-        _reading("the card", read.card, card, CARD_EFFICIENCY),
-        _reading("memory", read.memory, machine.bandwidth, memory_efficiency(machine.bandwidth)),
-        _reading("the disk", read.disk, machine.disk.read, 1.0),
-    ]
+    parts = (
+        _reading("the card", read.card, figures, "vram"),
+        _reading("memory", read.memory, figures, "ram"),
+        _reading("the disk", read.disk, figures, "ssd"),
+    )
     total, reads = 1000 / found.tokens_per_second, "; ".join(part for part in parts if part)
     return f"A token reads {reads}: {total:.3g} ms, {predicted(found.tokens_per_second)} tokens/s."
 
@@ -241,12 +241,27 @@ def _mean_cost(by_currency: Mapping[str, float]) -> str:
     return " + ".join(money(nano / 1e9, name) for name, nano in sorted(by_currency.items())) or DASH
 
 
-def _reading(where: str, size: int, speed: Speed | None, efficiency: float) -> str:
-    if not size or speed is None:
+def _reading(where: str, size: int, figures: Mapping[str, Input], tier: str) -> str:
+    """Say what is read from one place, how fast and how long."""
+    reached, nominal = figures.get(f"{tier}_reached_bytes_per_s"), figures.get(f"{tier}_bytes_per_s")
+    if not size:
         return ""
-    taken_ms = size / (efficiency * speed.bytes_per_s) * 1000
-    share = f"{efficiency:g} of " if efficiency < 1 else ""
-    return f"{memory(size)} from {where} at {share}{speed.bytes_per_s / 1e9:.3g} GB/s, {taken_ms:.3g} ms"
+    if reached is not None and reached.value:
+        rate = f"{_gb_per_s(reached.value)}, as answers reached here"
+        return f"{memory(size)} from {where} at {rate}, {_ms(size / reached.value)}"
+    efficiency = figures.get(f"{tier}_efficiency")
+    share = efficiency.value if efficiency is not None and efficiency.value else 1.0
+    most = nominal.value if nominal is not None and nominal.value else 0.0
+    of = f"{share:g} of " if share < 1 else ""
+    return f"{memory(size)} from {where} at {of}{_gb_per_s(most)}, {_ms(size / (share * most))}" if most else ""
+
+
+def _gb_per_s(rate: float) -> str:
+    return f"{rate / 1e9:.3g} GB/s"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.3g} ms"
 
 
 def _missing(found: Fit) -> str:
@@ -305,6 +320,8 @@ _NAMES = {
     "depth_tokens": "depth at which the speed holds",
     "vram_overhead_bytes": "the driver's context",
     "vram_efficiency": "share of the card's speed that is reached",
+    "vram_reached_bytes_per_s": "what answers reached of the card's memory",
+    "ram_reached_bytes_per_s": "what answers reached of main memory",
     "ram_efficiency": "share of memory's speed that is reached",
 }
 _OF_THE_MACHINE = {

@@ -6,6 +6,8 @@ import msgspec
 import pytest
 
 from backends.hardware.machine import Card, Machine
+from backends.planning import reached
+from backends.planning.speed import Traffic
 from backends.runs import Measured, Run
 from presets.catalog import find, load_catalog
 from presets.plan import PresetPlan, plan_preset
@@ -43,7 +45,7 @@ def test_what_nobody_knows_is_a_dash() -> None:
     plan = planned("1.5b-q4_k_m", machine)
     assert row(plan, "tokens/s", machine) == told.Columns("tokens/s")
     assert row(plan, "VRAM", machine).predicted == "none"
-    assert "unknown is the speed of main memory" in told.seconds(plan, machine)
+    assert "unknown is the speed of main memory" in told.seconds(plan)
 
 
 def test_an_answers_predicted_cost_is_the_cards_at_its_limit_and_needs_one() -> None:
@@ -58,10 +60,19 @@ def test_an_answers_predicted_cost_is_the_cards_at_its_limit_and_needs_one() -> 
 
 
 def test_the_speed_is_told_in_parts_that_add_up_to_it() -> None:
-    text = told.seconds(planned(ARTICLES[2]), MACHINE)
+    text = told.seconds(planned(ARTICLES[2]))
     assert "7.3 GB from the card at 0.65 of 448 GB/s, 25 ms" in text
     assert "7.1 GB from memory at 0.55 of 51.2 GB/s, 251 ms" in text
     assert text.endswith(": 276 ms, ~3.6 tokens/s.")
+
+
+def test_a_speed_that_answers_reached_here_is_told_as_that() -> None:
+    name = MACHINE.gpus[0].name
+    reached.note(Traffic(5_000_000_000, 0), name, 500, 64.0)
+    plan = plan_preset(find(load_catalog(), ARTICLES[0]), MACHINE)
+    assert "from the card at 320 GB/s, as answers reached here" in told.seconds(plan)
+    rests = {rest.name: rest for rest in told.rests(plan, MACHINE, Rates())}
+    assert rests["what answers reached of the card's memory"].value == "320 GB/s"
 
 
 def test_a_speed_that_reading_alone_does_not_decide_is_a_bound() -> None:

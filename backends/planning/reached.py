@@ -1,0 +1,48 @@
+"""What decoding really reached on this machine: bytes a second out of a card's memory and out of main memory.
+
+A bandwidth is a maker's figure or that of a bare loop; an engine reaches a part of it. Where a model lay in one place
+alone, its answers tell that part, and it holds for other models too.
+"""
+
+from __future__ import annotations
+
+import statistics
+
+from backends import remembered
+from backends.planning.speed import Traffic
+
+LEAST_BYTES = 500_000_000
+"""A token that reads less is decided by what it costs beside reading, and says little about the memory."""
+LEAST_TOKENS = 32
+MEMORY = "memory"
+_KIND = "reached"
+_KEPT = 5
+
+
+def note(read: Traffic, card: str, tokens: int, tokens_per_second: float) -> None:
+    """Take note of an answer whose tokens read `read`; `card` is the name of the card, "" for none.
+
+    Nothing is kept of short answers, of models in several places, and of those that are too small.
+    """
+    size, place = (read.card, card) if read.card else (read.memory, MEMORY)
+    if tokens < LEAST_TOKENS or size < LEAST_BYTES or not place or read.disk or (read.card and read.memory):
+        return
+    rates = [*_recall(place), round(size * tokens_per_second)][-_KEPT:]
+    remembered.write(_KIND, _key(place), rates)
+
+
+def recall(place: str) -> int | None:
+    """Return the bytes a second that the last answers reached in a place: a card's name, or MEMORY."""
+    rates = _recall(place)
+    return round(statistics.median(rates)) if rates else None
+
+
+def _recall(place: str) -> list[int]:
+    found = remembered.read(_KIND, _key(place))
+    if not isinstance(found, list):
+        return []
+    return [rate for rate in found if isinstance(rate, int) and not isinstance(rate, bool) and rate > 0]
+
+
+def _key(place: str) -> str:
+    return " ".join(place.casefold().split())
