@@ -15,6 +15,9 @@ from tui.units import DASH, memory
 
 MUCH = 0.15
 """Share of a card's memory from which on it is worth a warning that others hold it; a desktop takes less."""
+_FAULTS = {"hot", "hardware slowdown", "power brake"}
+"""Of the reasons in `backends.hardware.gpu_condition` those that can be mended. At its power limit is every card that
+works hard."""
 _SMI = "nvidia-smi   (shows what the driver says)"
 _NAMED = 4
 _SYSMEM = (
@@ -61,9 +64,10 @@ def _card(gpu: Gpu, nvidia: NvidiaCard | None, ground: Ground) -> Iterator[Check
         found = f"{memory(others)} of {memory(gpu.total_bytes)} are held by others"
         fix = "Close what you do not need." + ("   ollama stop MODEL   (ollama ps names it)" if "ollama" in who else "")
         yield Check(f"{name} memory", "warn", f"{found}: {who}", fix, "card-taken", f"{found}: {counted}")
-    if gpu.throttled:
-        fix = "Clean its fans, let air in, or raise its limit: nvidia-smi -q -d PERFORMANCE,POWER,TEMPERATURE"
-        yield Check(f"{name} speed", "warn", f"slowed now by: {', '.join(gpu.throttled)}", fix, "card-slow")
+    slowed = [reason for reason in gpu.throttled if reason in _FAULTS]
+    if slowed:
+        fix = "Clean its fans and let air in; look at its power cables: nvidia-smi -q -d PERFORMANCE,TEMPERATURE"
+        yield Check(f"{name} speed", "warn", f"slowed now by: {', '.join(slowed)}", fix, "card-slow")
     if nvidia is not None and nvidia.faults:
         found = f"{nvidia.faults} memory errors that could not be corrected since the driver was loaded"
         fix = "Restart the machine; if they come back, the card is failing: nvidia-smi -q -d ECC"

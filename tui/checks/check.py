@@ -11,7 +11,7 @@ State = Literal["ok", "warn", "fail"]
 Harm = Literal[
     "lost", "no-start", "no-engine", "no-model", "no-preset", "unknown", "exposed", "killed", "card-idle", "spills",
     "memory-short", "disk-slow", "streams-slow", "processor-slow", "card-taken", "card-slow", "server-off",
-    "server-fat", "disk-full", "old-host", "ugly", "energy", "none",
+    "server-fat", "disk-full", "old-host", "ugly", "no-copy", "energy", "none",
 ]  # fmt: skip
 
 MEANS: Final[dict[Harm, str]] = {
@@ -26,7 +26,7 @@ MEANS: Final[dict[Harm, str]] = {
     "card-idle": "Models run on the processor, several times slower than on the card.",
     "spills": "A model that does not fit never fails to load here: it only becomes very slow. No error is not a fit.",
     "memory-short": "A model may be read from the disk again and again, or the system may end it.",
-    "disk-slow": "Loading takes minutes, and a preset that streams from the disk is of no use.",
+    "disk-slow": "Loading a model takes long, and a preset that streams from the disk is of no use.",
     "streams-slow": "A preset that streams from the disk waits for it at every token; the others only load slower.",
     "processor-slow": "Answers that the processor works on come slower than it could.",
     "card-taken": "Fewer layers of a model fit on the card, so that it answers slower.",
@@ -36,6 +36,7 @@ MEANS: Final[dict[Harm, str]] = {
     "disk-full": "There is no room to download a model.",
     "old-host": "A model that is loaded is not used, or by an older version, until it is ended.",
     "ugly": "The screen looks worse than it could, or cannot be drawn.",
+    "no-copy": "What you copy in the screen does not reach your own clipboard.",
     "energy": "Energy and its price are estimated or left out.",
     "none": "",
 }

@@ -56,15 +56,17 @@ def disk(ground: Ground) -> Iterator[Check]:
 
 def _slow(found: Disk, ground: Ground) -> tuple[str, str] | None:
     """Return why a disk is slow, and what mends it."""
-    ours = shlex.quote(str(ground.folder))
+    ours, there = shlex.quote(str(ground.folder)), "/PATH/ON/AN/SSD/models"
+    moved = f"mv {ours} {there} && ln -s {there} {ours}"
     if found.file_system in {"9p", "drvfs"} or (ground.machine.wsl2 and found.kind == "network"):
-        return "It is a disk of Windows, which WSL2 reaches over a network protocol.", f"Move {ours} into ~"
+        inside = f"mv {ours} ~/models && ln -s ~/models {ours}"
+        return "It is a disk of Windows, which WSL2 reaches over a network protocol.", inside
     if found.kind == "network":
-        return "It is reached over a network.", f"Keep models on a disk of this machine: move {ours}, and link to it."
+        return "It is reached over a network.", moved
     if found.read is not None and found.read.bytes_per_s < _SLOW:
-        return "It was measured as slow as a rotating disk.", f"Move {ours} to an SSD, and link to it."
+        return "It was measured as slow as a rotating disk.", moved
     if found.read is None and found.kind == "rotating":
-        return "It rotates.", f"Move {ours} to an SSD, and link to it."
+        return "It rotates.", moved
     return None
 
 

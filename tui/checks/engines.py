@@ -36,8 +36,10 @@ def engines(ground: Ground) -> Iterator[Check]:
             yield _ready(name, title, found, ground)
         else:
             what, fix = unusable(name, found)
-            missed = name in wanted
-            yield Check(title, "warn" if missed else "ok", what, fix, "server-off" if missed else "none")
+            if name in wanted:
+                yield Check(title, "warn", what, fix, "server-off")
+            else:
+                yield Check(title, "ok", f"{what} No preset whose model is here needs it.", fix)
     if not any(found.ready for found in ground.engines.values()):
         fix = "make run   (in the project's folder)"
         yield Check("backends", "fail", "no engine can be used", fix, "no-engine")

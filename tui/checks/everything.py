@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from tui.checks import (
@@ -24,8 +25,10 @@ from tui.checks.ground import Ground, Tell, gather
 def look(tell: Tell = lambda _doing: None, root: Path = Path("/")) -> tuple[Ground, list[Check]]:
     """Look at everything; return what was learnt of the machine, and the findings in order of harm."""
     tell("the installation")
-    found = [*_installation()]
-    ground = gather(tell, root)
+    found = _installation()
+    grounds: list[Ground] = []
+    found += guarded("machine", lambda: _gathered(grounds, tell, root))
+    ground = grounds[0] if grounds else Ground(root)
     tell("energy, the terminal and the session")
     return ground, in_order([*found, *of(ground)])
 
@@ -46,6 +49,12 @@ def of(ground: Ground) -> list[Check]:
         *guarded("loaded models", lambda: models.hosts(ground.hosts)),
         *guarded("terminal", screen.screen),
     ]
+
+
+def _gathered(grounds: list[Ground], tell: Tell, root: Path) -> Iterator[Check]:
+    """Look at the machine; that succeeds on all but the sickest, and then there is nothing to say."""
+    grounds.append(gather(tell, root))
+    yield from ()
 
 
 def _installation() -> list[Check]:

@@ -16,6 +16,7 @@ from typing import Any
 from backends import paths
 from backends.errors import Problem
 from backends.shown import printable
+from presets.catalog import BUILTIN
 from presets.sources import hub_cache
 from tui.checks.ground import Ground
 from tui.checks.redaction import Known, secrets_of
@@ -72,6 +73,7 @@ def _machines() -> Iterator[str]:
 def _presets(ground: Ground) -> Iterator[str]:
     """Yield what the user called presets; their titles are also those of loaded models."""
     builtin = {word for entry in ground.catalog.entries if entry.builtin for word in (entry.name, entry.preset.title)}
+    builtin |= {path.stem for path in BUILTIN.glob("*.toml")}  # the user's own may hide one of ours
     own = [word for entry in ground.catalog.entries if not entry.builtin for word in (entry.name, entry.preset.title)]
     own += [problem.name for problem in ground.catalog.problems]
     own += [view.title for view in ground.hosts or ()]

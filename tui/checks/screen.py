@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -13,6 +14,7 @@ from tui.checks.check import Check
 
 _NAME = "terminal"
 _NARROW, _LOW = 60, 16
+_PATIENCE_S = 1.0
 
 
 def screen() -> Iterator[Check]:
@@ -28,6 +30,7 @@ def screen() -> Iterator[Check]:
     columns, lines = shutil.get_terminal_size()
     through = ", ".join(_through())
     fixes = list(_fixes(encoding, columns, lines))
+    yield from _clipboard()
     if fixes:
         found = "; ".join(what for what, _ in fixes)
         yield Check(_NAME, "warn", f"TERM={term}, {found}", "   ".join(fix for _, fix in fixes), "ugly")
@@ -51,6 +54,26 @@ def _fixes(encoding: str, columns: int, lines: int) -> Iterator[tuple[str, str]]
         yield "16 colours", fix
     if columns < _NARROW or lines < _LOW:
         yield f"{columns} × {lines} is small", f"Make the window larger: {_NARROW} × {_LOW} or more."
+
+
+def _clipboard() -> Iterator[Check]:
+    """A program's copy goes to the terminal as OSC 52, which tmux passes on only if told to: tmux(1), set-clipboard."""
+    if not os.environ.get("TMUX"):
+        return
+    try:
+        done = subprocess.run(
+            ["tmux", "show-options", "-sv", "set-clipboard"],
+            capture_output=True,
+            timeout=_PATIENCE_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return
+    told = done.stdout.decode(errors="replace").strip()
+    if done.returncode == 0 and told in {"off", "external"}:
+        fix = "tmux set -s set-clipboard on   (and the same line without tmux in ~/.tmux.conf)"
+        yield Check("clipboard", "warn", f"tmux has set-clipboard {told}", fix, "no-copy")
 
 
 def _true_colour() -> bool:

@@ -151,9 +151,14 @@ def test_a_cards_slowness_errors_and_slices_are_warnings(ground: Made) -> None:
     told = Nvidia("550", (12, 4), (NvidiaCard(0, (), faults=2, in_slices=True),))
     found = list(cards(ground(cards=GpuReading((slowed,)), nvidia=told)))
     assert named(found, "card 0").found == "RTX 3070, 8.6 GB of 8.6 GB free, nvidia 550, CUDA up to 12.4"
-    assert named(found, "card 0 speed").found == "slowed now by: hot, power limit"
+    assert named(found, "card 0 speed").found == "slowed now by: hot"
     assert named(found, "card 0 errors").found.startswith("2 memory errors")
     assert named(found, "card 0 slices").state == "warn"
+
+
+def test_a_card_that_works_at_its_power_limit_is_in_order(ground: Made) -> None:
+    working = Gpu(0, "RTX 3070", 8 * GIB, 0, 8 * GIB, driver="nvidia 550", throttled=("power limit",))
+    assert [check.state for check in cards(ground(cards=GpuReading((working,))))] == ["ok"]
 
 
 def test_memory_errors_and_tenants_come_from_the_driver(driver: FakeDriver) -> None:

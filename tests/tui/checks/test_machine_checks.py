@@ -67,7 +67,8 @@ def test_a_slow_disk_is_a_warning_with_the_way_out(ground: Made, found: Disk, wh
     check = named(disk(ground(machine=Machine(disk=found))), "disk")
     assert (check.state, check.harm) == ("warn", "disk-slow")
     assert why in check.found
-    assert check.fix.startswith("Move ") or "move " in check.fix
+    assert check.fix.startswith("mv ")
+    assert " && ln -s " in check.fix
 
 
 def test_a_fast_disk_says_its_measured_speed_and_what_is_free(ground: Made) -> None:

@@ -97,7 +97,18 @@ def test_a_report_and_json_at_once_are_wrong_usage(run: Run) -> None:
 
 
 def test_on_a_terminal_it_says_what_it_looks_at_and_takes_that_back(tmp_path: Path) -> None:
-    environment = {**os.environ, "TERM": "screen", "TMUX": "/tmp/tmux-1/default,1,0", "SSH_TTY": "/dev/pts/1"}
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "tmux").write_text("#!/bin/sh\necho external\n")
+    (programs / "tmux").chmod(0o755)
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    environment = {
+        **os.environ,
+        "PATH": path,
+        "TERM": "screen",
+        "TMUX": "/tmp/tmux-1/default,1,0",
+        "SSH_TTY": "/dev/pts/1",
+    }
     child = pexpect.spawn(
         sys.executable, [*COMMAND[1:], "doctor"], env=environment, cwd=str(tmp_path), dimensions=(40, 90), timeout=60
     )
@@ -108,4 +119,5 @@ def test_on_a_terminal_it_says_what_it_looks_at_and_takes_that_back(tmp_path: Pa
     assert not any("looking at" in line for line in shown)
     assert "warn  terminal: TERM=screen, 16 colours" in shown
     assert "      → In ~/.tmux.conf: set -g default-terminal tmux-256color   then: tmux kill-server, and anew" in shown
+    assert "warn  clipboard: tmux has set-clipboard external" in shown
     assert all(len(line) <= 90 for line in shown if line.startswith("ok "))
