@@ -181,3 +181,13 @@ def test_a_variable_that_hides_every_card_is_found() -> None:
     assert (check.harm, check.fix) == ("card-idle", "unset CUDA_VISIBLE_DEVICES")
     assert not list(hidden({"CUDA_VISIBLE_DEVICES": "0"}, reading))
     assert not list(hidden({}, reading))
+
+
+@pytest.mark.gpu
+def test_a_true_driver_tells_its_cuda_and_who_is_on_the_card() -> None:
+    found = nvidia()
+    assert found is not None
+    assert found.cuda is not None
+    assert found.cuda >= (11, 0)
+    assert found.cards
+    assert found.driver
