@@ -15,6 +15,7 @@ import msgspec
 
 from backends.errors import NotInstalled
 from backends.llama_cpp.logs import LogTail
+from backends.shown import printable
 
 CUDA_WHEELS = "https://abetlen.github.io/llama-cpp-python/whl/cu124"
 GPU_BUILD_HINT = (
@@ -34,18 +35,21 @@ _GPU_DEVICE = 1
 
 
 class GpuDevice(msgspec.Struct, frozen=True):
-    """The first GPU that the engine can use."""
+    """A GPU that the engine can use. `name` is the engine's word in its log; `handle` 0 is none that exists."""
 
     description: str
     free_bytes: int
     total_bytes: int
+    name: str = ""
+    handle: int = 0
 
 
 class _Loaded:
-    """What must stay alive as long as the library does."""
+    """What must stay alive as long as the library does. `looked` says that it has asked the cards for their memory."""
 
     library: Any = None
     callback: Any = None
+    looked = False
 
 
 def library() -> Any:
@@ -76,31 +80,35 @@ def version() -> str:
         return ""
 
 
-def first_gpu() -> GpuDevice | None:
-    """Return the first GPU and its memory at this moment, None if the build or the machine has none."""
-    if not library().llama_supports_gpu_offload():
-        return None
+def gpus() -> tuple[GpuDevice, ...]:
+    """Return the GPUs and their memory at this moment; those that share main memory do not count.
+
+    From the first call on, each has a context of the engine, which takes some of its memory.
+    """
     try:
-        registry, base = _ggml("ggml"), _ggml("ggml-base")
-        registry.ggml_backend_dev_count.restype = ctypes.c_size_t
-        registry.ggml_backend_dev_get.restype = ctypes.c_void_p
-        registry.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
-        base.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
-        base.ggml_backend_dev_description.restype = ctypes.c_char_p
-        base.ggml_backend_dev_description.argtypes = [ctypes.c_void_p]
-        size_pointer = ctypes.POINTER(ctypes.c_size_t)
-        base.ggml_backend_dev_memory.argtypes = [ctypes.c_void_p, size_pointer, size_pointer]
-        base.ggml_backend_dev_memory.restype = None
-        for index in range(registry.ggml_backend_dev_count()):
-            device = registry.ggml_backend_dev_get(index)
-            if base.ggml_backend_dev_type(device) == _GPU_DEVICE:
-                free, total = ctypes.c_size_t(), ctypes.c_size_t()
-                base.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
-                description = (base.ggml_backend_dev_description(device) or b"").decode("utf-8", "replace")
-                return GpuDevice(description, free.value, total.value)
+        found = tuple(_with_memory(device) for device in _gpu_handles())
     except (OSError, AttributeError):
-        return None
-    return None
+        return ()
+    _Loaded.looked = bool(found)
+    return found
+
+
+def gpu_descriptions() -> tuple[str, ...]:
+    """Return what the GPUs are called, without touching them."""
+    try:
+        return tuple(_description(device) for device in _gpu_handles())
+    except (OSError, AttributeError):
+        return ()
+
+
+def looked_at_gpus() -> bool:
+    """Say whether the engine's contexts are on the GPUs already."""
+    return _Loaded.looked
+
+
+def memory_now(gpu: GpuDevice) -> GpuDevice:
+    """Return the GPU with its memory at this moment."""
+    return _with_memory(gpu.handle) if gpu.handle else gpu
 
 
 def blind() -> bool:
@@ -153,6 +161,38 @@ def high_level() -> Any:
     if not hasattr(package, "Llama") and loader is not None:
         loader.exec_module(package)
     return package
+
+
+def _gpu_handles() -> list[int]:
+    """Return the engine's handles of the GPUs. Raises OSError or AttributeError for a build that cannot be asked."""
+    if not library().llama_supports_gpu_offload():
+        return []
+    registry, base = _ggml("ggml"), _ggml("ggml-base")
+    registry.ggml_backend_dev_count.restype = ctypes.c_size_t
+    registry.ggml_backend_dev_get.restype = ctypes.c_void_p
+    registry.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
+    base.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
+    devices = [registry.ggml_backend_dev_get(index) for index in range(registry.ggml_backend_dev_count())]
+    return [device for device in devices if base.ggml_backend_dev_type(device) == _GPU_DEVICE]
+
+
+def _description(device: int) -> str:
+    describe = _ggml("ggml-base").ggml_backend_dev_description
+    describe.restype, describe.argtypes = ctypes.c_char_p, [ctypes.c_void_p]
+    return printable((describe(device) or b"").decode("utf-8", "replace"))
+
+
+def _with_memory(device: int) -> GpuDevice:
+    base = _ggml("ggml-base")
+    size_pointer = ctypes.POINTER(ctypes.c_size_t)
+    base.ggml_backend_dev_memory.restype = None
+    base.ggml_backend_dev_memory.argtypes = [ctypes.c_void_p, size_pointer, size_pointer]
+    base.ggml_backend_dev_name.restype = ctypes.c_char_p
+    base.ggml_backend_dev_name.argtypes = [ctypes.c_void_p]
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    base.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
+    name = (base.ggml_backend_dev_name(device) or b"").decode("utf-8", "replace")
+    return GpuDevice(_description(device), free.value, total.value, name, device)
 
 
 def _ggml(name: str) -> Any:

@@ -6,12 +6,16 @@ from typing import Any
 
 from backends.errors import BackendError, BadOptions
 from backends.fitting import round_context
+from backends.gguf.shape import Shape
 from backends.hardware.memory import ram
 from backends.llama_cpp.binding import log
 from backends.llama_cpp.model import logged_out_of_memory, out_of_memory
-from backends.llama_cpp.offload import ModelShape
 from backends.llama_cpp.options import LlamaCppOptions
 from backends.llama_cpp.thread_counts import ThreadCounts, default_threads
+from backends.planning.choice import Ground, way
+from backends.planning.memory import Setup, kv_block_bytes
+from backends.planning.result import Wishes
+from backends.planning.speed import Rates
 
 # ggml_type in ggml.h.
 _GGML_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}
@@ -27,9 +31,10 @@ def check_options(options: LlamaCppOptions) -> None:
         )
 
 
-def check_host_memory(shape: ModelShape, options: LlamaCppOptions, host_blocks: int) -> None:
+def check_host_memory(shape: Shape, options: LlamaCppOptions, host_blocks: int) -> None:
     """Raise OutOfMemory for a KV cache that this process can never hold: the kernel would end it instead."""
-    need = shape.kv_bytes_per_layer(round_context(options.context), options.kv_cache) * host_blocks
+    cells = round_context(options.context)
+    need = sum(kv_block_bytes(shape, block, cells, options.kv_cache) for block in shape.blocks[:host_blocks])
     memory = ram()
     have = memory.limit_bytes or memory.total_bytes
     if have is not None and need > have:
@@ -38,6 +43,22 @@ def check_host_memory(shape: ModelShape, options: LlamaCppOptions, host_blocks: 
             f"there are {have / 1024**3:.1f} GiB for this process.",
             on_gpu=False,
         )
+
+
+def streamed_bytes(shape: Shape, options: LlamaCppOptions, blocks: int, on_card: bool) -> int:
+    """Return how much of the weights each token will read from the disk, because main memory does not hold them; or 0.
+
+    `blocks` is how many are on a card, which `on_card` says to take part.
+    """
+    stand = Ground(0 if on_card else None, 0, False, ram().available_bytes, Rates())
+    chosen = way(shape, setup_of(options), Wishes(mmap=options.mmap), stand, blocks)
+    return chosen.streamed if chosen.spills else 0
+
+
+def setup_of(options: LlamaCppOptions) -> Setup:
+    """Return the options as far as they decide about memory."""
+    ubatch = min(options.batch, options.ubatch)
+    return Setup(options.context, options.kv_cache, options.flash_attention != "off", ubatch)
 
 
 def create_context(lib: Any, model: int, options: LlamaCppOptions, threads: ThreadCounts | None = None) -> int:

@@ -11,7 +11,7 @@ import msgspec
 
 from backends.base import Availability, Backend, Cancel, ChatRequest, Loaded, Message, TokenCount
 from backends.chat_template import prompt_tokens
-from backends.errors import BackendError, NotInstalled
+from backends.errors import BackendError, NotInstalled, OutOfMemory
 from backends.events import ChatEvent, Done, LoadProgress, Text
 from backends.fitting import context_notes
 from backends.hardware.cpu_limits import allowed_cpus
@@ -19,11 +19,13 @@ from backends.llama_cpp import binding
 from backends.llama_cpp.answer import answer
 from backends.llama_cpp.context import check_options
 from backends.llama_cpp.loading import OpenModel, open_on
-from backends.llama_cpp.model import check_file
+from backends.llama_cpp.model import HostOutOfMemory, check_file
+from backends.llama_cpp.offload import find_card
 from backends.llama_cpp.options import LlamaCppOptions
 from backends.llama_cpp.threads import parse_cpus, pin
 from backends.llama_cpp.tuning import tune_when_idle
 from backends.llama_cpp.warm import WarmChats
+from backends.planning import learned
 from backends.reasoning import initial_state
 
 _CAPABILITIES = ("continue", "exact_tokens", "seed", "prefix_reuse", "answer_now")
@@ -73,7 +75,7 @@ class LlamaCppBackend(Backend):
                 self._cpus_before = before
             else:
                 notes.append("cpu_affinity has no effect: this system cannot pin processes.")
-        gpu = binding.first_gpu()
+        gpu = find_card()
         try:
             opened = open_on(lib, gpu, path, options, report, cancel, notes)
         except BaseException:
@@ -89,10 +91,12 @@ class LlamaCppBackend(Backend):
             layers=opened.shape.layers,
             gpu_layers=max(0, opened.engine_layers - 1),
             output_on_gpu=opened.engine_layers > 0,
-            model_bytes=opened.shape.weight_bytes,
+            model_bytes=lib.llama_model_size(opened.handle),
             load_s=time.monotonic() - started,
-            device=gpu.description if gpu and opened.engine_layers else "CPU",
+            device=opened.gpu.description if opened.gpu and opened.engine_layers else "CPU",
             notes=tuple(notes),
+            kv_bytes=opened.kv_bytes,
+            compute_bytes=opened.compute_bytes,
         )
 
     def count_tokens(self, messages: Sequence[Message]) -> TokenCount:
@@ -105,22 +109,29 @@ class LlamaCppBackend(Backend):
         model, partial = chats.model, request.partial
         text, prompt = prompt_tokens(model.template, model.vocabulary, request.messages, partial, request.reasoning)
         said = [partial.text] if partial else []
-        for event in answer(
-            model.lib,
-            model.decoder,
-            model.vocabulary,
-            prompt,
-            request.sampling,
-            initial_state(request.reasoning, text, partial),
-            cancel,
-            continued=partial is not None,
-            prepare=lambda: chats.enter(request.chat, prompt, cancel),
-        ):
-            if isinstance(event, Text):
-                said.append(event.text)
-            elif isinstance(event, Done) and event.reason == "stop":
-                chats.answered(request.messages, "".join(said))
-            yield event
+        try:
+            for event in answer(
+                model.lib,
+                model.decoder,
+                model.vocabulary,
+                prompt,
+                request.sampling,
+                initial_state(request.reasoning, text, partial),
+                cancel,
+                continued=partial is not None,
+                prepare=lambda: chats.enter(request.chat, prompt, cancel),
+            ):
+                if isinstance(event, Text):
+                    said.append(event.text)
+                elif isinstance(event, Done) and event.reason == "stop":
+                    chats.answered(request.messages, "".join(said))
+                yield event
+        except HostOutOfMemory:
+            raise
+        except OutOfMemory:
+            if model.gpu is not None:
+                learned.raise_margin(model.gpu.description, learned.STEP_BYTES)
+            raise
 
     def settle(self, cancel: Cancel) -> None:
         """Read the answer without its thoughts, and after a second of peace find the best number of threads."""

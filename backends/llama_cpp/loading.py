@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from backends import remembered
 from backends.base import Cancel, Cancelled
 from backends.chat_template import choose_template
-from backends.errors import BadModelFile
+from backends.errors import BadModelFile, OutOfMemory
 from backends.events import LoadProgress
-from backends.fitting import round_context
-from backends.llama_cpp import offload, thread_counts
-from backends.llama_cpp.binding import BLIND, GPU_BUILD_HINT, GpuDevice, blind, version
-from backends.llama_cpp.context import check_host_memory, create_context
+from backends.gguf.shape import Shape
+from backends.llama_cpp import dry_run, offload, thread_counts
+from backends.llama_cpp.binding import BLIND, GPU_BUILD_HINT, GpuDevice, blind, log, memory_now
+from backends.llama_cpp.context import check_host_memory, create_context, setup_of, streamed_bytes
 from backends.llama_cpp.decode import OK, Decoder
-from backends.llama_cpp.model import load_model, own_template
+from backends.llama_cpp.logs import buffers
+from backends.llama_cpp.model import HostOutOfMemory, load_model, own_template
 from backends.llama_cpp.options import LlamaCppOptions
 from backends.llama_cpp.tokens import Vocabulary
+from backends.planning import learned
+from backends.planning.memory import engine_layers
 
 if TYPE_CHECKING:
     from backends.template import ChatTemplate
@@ -30,7 +32,11 @@ Report = Callable[[LoadProgress], None]
 
 
 class OpenModel(msgspec.Struct, frozen=True):
-    """A model ready for requests. `engine_layers` counts as the engine does: the output layer, then blocks."""
+    """A model ready for requests. `engine_layers` counts as the engine does: the output layer, then blocks.
+
+    `gpu` is the card that takes part, if only in long prompts. `streamed_bytes` are the weights that each token reads
+    from the disk; `kv_bytes` and `compute_bytes` what the engine took, everywhere together, None if it did not tell.
+    """
 
     lib: Any
     path: Path
@@ -39,9 +45,13 @@ class OpenModel(msgspec.Struct, frozen=True):
     decoder: Decoder
     vocabulary: Vocabulary
     template: ChatTemplate
-    shape: offload.ModelShape
+    shape: Shape
     trained_context: int
     engine_layers: int
+    gpu: GpuDevice | None = None
+    streamed_bytes: int = 0
+    kv_bytes: int | None = None
+    compute_bytes: int | None = None
 
     def free(self) -> None:
         self.decoder.close()
@@ -57,60 +67,108 @@ def open_on(
     cancel: Cancel,
     notes: list[str],
 ) -> OpenModel:
-    """Open the file with as many layers on `gpu` as the options say or, with "auto", as fit.
+    """Open the file with as many layers on `gpu` as the options say or, with "auto", as the plan says for what is free.
 
-    Where they do not fit after all it takes fewer, and begins with as many the next time. Adds to `notes`.
+    Where they do not fit after all it takes fewer, and leaves more of the card free the next time. Adds to `notes`.
     """
-    asked = options.gpu_layers
+    asked, shape = options.gpu_layers, offload.shape_of_file(path)
     if gpu is None:
         if asked not in ("auto", 0):
             notes.append("gpu_layers has no effect: this build of llama.cpp finds no GPU.")
         if asked != 0 and blind():
             notes.append(f"{BLIND} {GPU_BUILD_HINT}")
-        return open_model(lib, path, options, 0, report, cancel)
-    if asked in (0, 1):  # 1 is the output layer alone
-        return open_model(lib, path, options, asked, report, cancel)
+        opened = open_model(lib, path, options, 0, report, cancel, shape=shape)
+    else:
+        try:
+            if asked in (0, 1):  # 1 is the output layer alone
+                opened = open_model(lib, path, options, int(asked), report, cancel, gpu=gpu, shape=shape)
+            else:
+                opened = _open_on_card(lib, gpu, path, options, report, cancel, notes, shape)
+        except HostOutOfMemory:
+            raise
+        except OutOfMemory:
+            # Without any layer the engine still wants room for long prompts there.
+            notes.append("The card is too full even for the buffers of long prompts: it takes no part.")
+            report(LoadProgress("offloading", None, notes[-1]))
+            opened = open_model(lib, path, options, 0, report, cancel, shape=shape)
+    notes += streaming_notes(options, opened.streamed_bytes)
+    return opened
+
+
+def _open_on_card(
+    lib: Any,
+    gpu: GpuDevice,
+    path: Path,
+    options: LlamaCppOptions,
+    report: Report,
+    cancel: Cancel,
+    notes: list[str],
+    shape: Shape | None,
+) -> OpenModel:
+    if shape is None:
+        shape = offload.shape_by_engine(lib, path)
+        notes.append("The table of weights in this file cannot be read here: what its layers take is estimated.")
+    known, setup, asked = shape, setup_of(options), options.gpu_layers
+
+    def count(blocks: int) -> int | None:
+        return dry_run.card_bytes(lib, path, options, gpu, known, setup, blocks) if not cancel.is_set() else None
+
+    margin = learned.margin_bytes(gpu.description)
+    # Who asks for a number gets it, if it can be had at all; the plan is for when it cannot.
+    planned = offload.plan(shape, setup, gpu.free_bytes, margin, count if asked == "auto" else None)
+    wanted = planned.blocks if asked == "auto" else shape.layers if asked < 0 else min(asked - 1, shape.layers)
 
     def attempt(blocks: int) -> OpenModel:
-        return open_model(lib, path, options, offload.engine_layers(blocks), report, cancel)
+        layers = engine_layers(blocks)
+        return open_model(lib, path, options, layers, report, cancel, gpu=gpu, shape=known)
 
     def retreat(note: str) -> None:
         notes.append(note)
         report(LoadProgress("offloading", None, note))
 
-    shape = offload.read_shape(lib, path)
-    context = round_context(options.context)
-    if asked == "auto":
-        wanted = offload.blocks_that_fit(shape, gpu.free_bytes, context, options.kv_cache, options.ubatch)
-    else:
-        wanted = shape.layers if asked < 0 else min(asked - 1, shape.layers)
-    facts = (asked, context, options.kv_cache, options.ubatch, gpu.description, gpu.total_bytes)
-    key = remembered.key_of_model(path, version(), *facts)
-    excess = min(wanted, offload.remembered_excess(key))
-    if excess:
-        notes.append(f"{excess} layers fewer than planned go to the GPU: more did not fit before.")
-    opened, blocks = offload.load_with_retreat(wanted - excess, attempt, retreat)
-    if blocks < wanted - excess:
+    def most_now() -> int:
+        nonlocal planned
+        planned = planned.with_free(memory_now(gpu).free_bytes)
+        return planned.blocks
+
+    report(LoadProgress("offloading", None, planned.sentence(wanted)))
+    opened, blocks = offload.load_with_retreat(wanted, attempt, retreat, most_now)
+    if blocks < wanted:
         notes.append(f"It runs with {blocks} of {shape.layers} layers on the GPU.")
-        offload.remember_excess(key, wanted - blocks)
+    offload.learn(gpu.description, planned, wanted, blocks)
     return opened
 
 
 def open_model(
-    lib: Any, path: Path, options: LlamaCppOptions, engine_layers: int, report: Report, cancel: Cancel
+    lib: Any,
+    path: Path,
+    options: LlamaCppOptions,
+    engine_layers: int,
+    report: Report,
+    cancel: Cancel,
+    *,
+    gpu: GpuDevice | None = None,
+    shape: Shape | None = None,
 ) -> OpenModel:
-    """Open the file with this many of the engine's layers on the GPU; negative means all.
+    """Open the file with this many of the engine's layers on `gpu`; negative means all. Without a card none is touched.
 
-    Raises what `load_model` and `create_context` raise, and has then freed everything.
+    `shape` None is asked of the engine. Raises what `load_model` and `create_context` raise, and has then freed
+    everything.
     """
-    handle = load_model(lib, path, options, engine_layers, report, cancel)
+    streamed = 0
+    if shape is not None:
+        blocks = shape.layers if engine_layers < 0 else max(0, engine_layers - 1)
+        streamed = streamed_bytes(shape, options, blocks, on_card=engine_layers != 0)
+    # What memory does not hold must stay a part of the file: copies would be swapped, which writes to the disk.
+    kept = msgspec.structs.replace(options, mlock=options.mlock and not streamed)
+    handle = load_model(lib, path, kept, engine_layers, report, cancel, gpu, repack=not streamed)
     _return_free_memory()
     decoder: Decoder | None = None
     try:
-        shape = offload.shape_of(lib, handle)
         if not lib.llama_model_has_decoder(handle) or lib.llama_model_has_encoder(handle):
             hint = "Choose a model that generates text."
             raise BadModelFile("This model cannot chat", f"{path} holds an encoder.", hint)
+        shape = shape or offload.shape_of_model(lib, handle, path)
         layers = shape.layers + 1 if engine_layers < 0 else min(engine_layers, shape.layers + 1)
         vocabulary = Vocabulary(lib, handle)
         template = choose_template(own_template(lib, handle), vocabulary)
@@ -118,14 +176,42 @@ def open_model(
         check_host_memory(shape, options, shape.layers - max(0, layers - 1))
         threads = thread_counts.remembered_threads(options, path, layers) or thread_counts.default_threads(options)
         decoder = Decoder(lib, create_context(lib, handle, options, threads), on_gpu=layers > 0)
+        took = buffers(log.lines())
         warm_up(decoder, vocabulary, cancel)
-        trained = lib.llama_model_n_ctx_train(handle)
-        return OpenModel(lib, path, options, handle, decoder, vocabulary, template, shape, trained, layers)
+        return OpenModel(
+            lib=lib,
+            path=path,
+            options=options,
+            handle=handle,
+            decoder=decoder,
+            vocabulary=vocabulary,
+            template=template,
+            shape=shape,
+            trained_context=lib.llama_model_n_ctx_train(handle),
+            engine_layers=layers,
+            gpu=gpu,
+            streamed_bytes=streamed,
+            kv_bytes=_sum_of(took, " KV"),
+            compute_bytes=_sum_of(took, " compute", " output"),
+        )
     except BaseException:
         if decoder is not None:
             decoder.close()
         lib.llama_model_free(handle)
         raise
+
+
+def streaming_notes(options: LlamaCppOptions, streamed: int) -> list[str]:
+    """Return what the user should know where each token reads so many bytes from the disk, as sentences."""
+    if not streamed:
+        return []
+    notes = [
+        f"Main memory does not hold the CPU's part: each token may read {streamed / 1e9:.1f} GB of weights from the "
+        "disk. They stay as they are in the file, so that nothing is swapped."
+    ]
+    if options.mlock:
+        notes.append("mlock has no effect: the weights do not fit into main memory.")
+    return notes
 
 
 def warm_up(decoder: Decoder, vocabulary: Vocabulary, cancel: Cancel) -> None:
@@ -142,3 +228,9 @@ def _return_free_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # Only glibc has it.
     if trim is not None:
         trim(0)
+
+
+def _sum_of(buffers: dict[str, int], *uses: str) -> int | None:
+    """Return the bytes of all buffers for these uses, None if the log knows none."""
+    found = [size for name, size in buffers.items() if name.endswith(uses)]
+    return sum(found) if found else None

