@@ -16,6 +16,8 @@ from backends.shown import printable
 
 # LLAMA_MAX_LAYERS of llama.cpp is 512.
 MAX_LAYERS = 1024
+FEED_FORWARD = ("ffn_gate", "ffn_up", "ffn_down")
+"""The largest matrices of a dense layer, by llama.cpp's names without the layer's."""
 _BLOCK = re.compile(r"blk\.(\d{1,4})\.")
 # One tensor with all experts of a block, or, as files before 2024 have it, one for each.
 _EXPERT = re.compile(r"blk\.\d+\.ffn_\w+(_exps\.|\.\d+\.)")
@@ -41,11 +43,15 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Block(msgspec.Struct, frozen=True):
-    """One layer. `bytes` are all its weights, `expert_bytes` those of them of which a token needs only some."""
+    """One layer. `bytes` are all its weights, `expert_bytes` those of them of which a token needs only some.
+
+    `feed_forward` are the bytes of its matrices of `FEED_FORWARD`, 0 for what it does not have, as with experts.
+    """
 
     bytes: int
     expert_bytes: int
     kv_heads: int
+    feed_forward: tuple[int, int, int] = (0, 0, 0)
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -167,7 +173,7 @@ def shape_of(parts: Sequence[Part], headers: Sequence[Header]) -> Shape:
         latent_attention=bool(facts.integer("attention.key_length_mla")),
         experts=facts.integer("expert_count") or 0,
         experts_used=facts.integer("expert_used_count") or 0,
-        blocks=tuple(Block(groups[number], groups[number, "experts"], kv_heads[number]) for number in range(layers)),
+        blocks=tuple(_block(groups, named, number, kv_heads[number]) for number in range(layers)),
         embedding_bytes=groups["input"],
         output_bytes=groups["output"],
         other_bytes=groups["other"],
@@ -237,6 +243,12 @@ def _vocabulary(facts: _Facts, named: dict[str, Tensor]) -> int:
     embedding = named.get("token_embd.weight")
     rows = embedding.shape[1] if embedding and len(embedding.shape) > 1 else 0
     return facts.count("tokenizer.ggml.tokens") or facts.integer("vocab_size") or rows
+
+
+def _block(groups: Counter[object], named: dict[str, Tensor], number: int, kv_heads: int) -> Block:
+    gate, up, down = (named.get(f"blk.{number}.{name}.weight") for name in FEED_FORWARD)
+    sizes = tuple((one.size or 0) if one is not None else 0 for one in (gate, up, down))
+    return Block(groups[number], groups[number, "experts"], kv_heads, (sizes[0], sizes[1], sizes[2]))
 
 
 def _grouped(tensors: Sequence[Tensor], layers: int) -> Counter[object]:

@@ -20,7 +20,7 @@ from backends.gguf.shape import Shape
 from backends.hub.address import HubFile
 
 PATIENCE_S = 20.0
-_FORMAT = 1
+_FORMAT = 2
 """Raised whenever `RemoteHeader`, `Shape` or what their numbers mean changes."""
 _LARGEST_BYTES = 512 * 1024
 _LONGEST_TEMPLATE = 64 * 1024

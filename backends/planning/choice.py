@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections.abc import Sequence
 
 import msgspec
 
-from backends.gguf.shape import Shape
+from backends.gguf.shape import FEED_FORWARD, Shape
 from backends.hardware.machine import Card, Machine
 from backends.planning.memory import (
     KvCache,
     Placement,
     Setup,
     engine_layers,
+    held_bytes,
     may_quantise_kv,
     place,
 )
 from backends.planning.result import Wishes
 from backends.planning.speed import Rates, tokens_per_second, traffic
+
+_WORTH = 1.02
+"""A part of a block brings some more work between card and CPU: what it gains has to be more than that."""
 
 
 class Ground(msgspec.Struct, frozen=True):
@@ -35,7 +40,9 @@ class Ground(msgspec.Struct, frozen=True):
 
 
 class Way(msgspec.Struct, frozen=True):
-    """One setup with its placement. `streamed` are the bytes of weights that each token reads from the disk.
+    """One setup with its placement. Of the lowest block on the card the matrices `held` stay with the CPU.
+
+    `streamed` are the bytes of weights that each token reads from the disk.
 
     `spills` says that main memory does not hold the mapped weights, None where its size is unknown; `holds` that it
     holds what no file can: KV cache, buffers, and without mmap the weights.
@@ -43,10 +50,16 @@ class Way(msgspec.Struct, frozen=True):
 
     setup: Setup
     placement: Placement
+    held: tuple[str, ...]
     spills: bool | None
     holds: bool
     streamed: int
     tokens_per_second: float | None
+
+    @property
+    def whole_blocks(self) -> int:
+        """The blocks of which everything is on the card."""
+        return self.placement.blocks - (1 if self.held else 0)
 
 
 def ground(machine: Machine, wishes: Wishes | None = None) -> Ground:
@@ -83,13 +96,44 @@ def most_blocks(shape: Shape, setup: Setup, wishes: Wishes, free: int) -> int:
 
 
 def way(shape: Shape, setup: Setup, wishes: Wishes, stand: Ground, blocks: int | None = None) -> Way:
-    """Work out one setup with `blocks` on the card, or with as many as fit."""
+    """Work out one setup with `blocks` on the card, or with as many as fit and a part of one more if that is faster."""
     if stand.card is None:
-        blocks = 0
-    elif blocks is None:
-        blocks = most_blocks(shape, setup, wishes, stand.card_free)
-    layers = engine_layers(min(blocks, shape.layers))
-    placement = place(shape, setup, layers, wishes.card_overhead_bytes or 0)
+        return _way(shape, setup, wishes, stand, 0)
+    if blocks is not None:
+        return _way(shape, setup, wishes, stand, min(blocks, shape.layers))
+    most = most_blocks(shape, setup, wishes, stand.card_free)
+    whole = _way(shape, setup, wishes, stand, most)
+    held = held_back(shape, setup, wishes, stand.card_free, most)
+    if not held:
+        return whole
+    split = _way(shape, setup, wishes, stand, most + 1, held)
+    before, after = whole.tokens_per_second, split.tokens_per_second
+    if before is None or after is None:
+        # How fast is unknown: what the CPU reads of one token tells the same.
+        before, after = 1 / max(1, whole.placement.host.weights), 1 / max(1, split.placement.host.weights)
+    return split if after >= before * _WORTH else whole
+
+
+def held_back(shape: Shape, setup: Setup, wishes: Wishes, free: int, blocks: int) -> tuple[str, ...]:
+    """Return what of one more block than `blocks` has to stay with the CPU so that the rest of it fits on the card.
+
+    That is the least of its feed-forward matrices; () where not even without them it fits, or where it fits whole.
+    """
+    if blocks >= shape.layers:
+        return ()
+    budget, overhead = free - wishes.margin_bytes, wishes.card_overhead_bytes or 0
+    block = shape.blocks[shape.layers - blocks - 1]
+    some = [name for name, size in zip(FEED_FORWARD, block.feed_forward, strict=True) if size]
+    sets = (chosen for count in range(1, len(some) + 1) for chosen in itertools.combinations(some, count))
+    for held in sorted(sets, key=lambda names: held_bytes(block, names)):
+        if place(shape, setup, engine_layers(blocks + 1), overhead, held).card.total <= budget:
+            return held
+    return ()
+
+
+def _way(shape: Shape, setup: Setup, wishes: Wishes, stand: Ground, blocks: int, held: tuple[str, ...] = ()) -> Way:
+    layers = engine_layers(blocks)
+    placement = place(shape, setup, layers, wishes.card_overhead_bytes or 0, held)
     host = placement.host
     # Of the embedding a token needs one row, unless it serves as output layer there.
     idle = shape.embedding_bytes if placement.output_on_card or not shape.output_is_embedding else 0
@@ -97,18 +141,18 @@ def way(shape: Shape, setup: Setup, wishes: Wishes, stand: Ground, blocks: int |
     free = stand.ram_free
     spills = None if free is None else wishes.mmap and host.total - idle > free
     holds = free is None or host.total - mapped <= free
-    read = traffic(shape, setup, layers, wishes.depth, from_disk=bool(spills))
+    read = traffic(shape, setup, layers, wishes.depth, from_disk=bool(spills), held=held)
     speed = (
         tokens_per_second(read, stand.rates)
         if holds and not (spills is None and placement.blocks < shape.layers)
         else None
     )
-    return Way(setup, placement, spills, holds, read.disk, speed)
+    return Way(setup, placement, held, spills, holds, read.disk, speed)
 
 
 def best_way(ways: Sequence[Way]) -> Way:
     """Return the way with most layers on the card, of those the one that reads least from the disk, then the first."""
-    return max(ways, key=lambda one: (one.placement.blocks, one.holds, -one.streamed))
+    return max(ways, key=lambda one: (one.whole_blocks, one.holds, -one.streamed, bool(one.held)))
 
 
 def _free(card: Card) -> int:

@@ -36,7 +36,7 @@ def fit(shape: Shape, machine: Machine, wishes: Wishes | None = None, others: Se
     setup, placement = chosen.setup, chosen.placement
     return Fit(
         layers=shape.layers,
-        gpu_layers=placement.blocks,
+        gpu_layers=chosen.whole_blocks,
         output_on_card=placement.output_on_card,
         context=setup.cells,
         kv_cache=setup.kv_cache,
@@ -59,6 +59,7 @@ def fit(shape: Shape, machine: Machine, wishes: Wishes | None = None, others: Se
         reasons=reasons(shape, wishes, stand, chosen),
         warnings=warnings(shape, machine, wishes, stand, chosen),
         inputs=_inputs(shape, machine, wishes, stand),
+        held_back=chosen.held,
     )
 
 
@@ -108,7 +109,7 @@ def _quantizations(
 
 
 def _whole(shape: Shape, one: Way) -> bool:
-    return one.placement.output_on_card and one.placement.blocks == shape.layers
+    return one.placement.output_on_card and one.whole_blocks == shape.layers
 
 
 def _fits(stand: Ground, one: Way) -> bool:
@@ -122,7 +123,7 @@ def _alternative(changes: Change, shape: Shape, stand: Ground, one: Way) -> Alte
         context=one.setup.cells,
         kv_cache=one.setup.kv_cache,
         flash_attention=one.setup.flash_attention,
-        gpu_layers=one.placement.blocks,
+        gpu_layers=one.whole_blocks,
         output_on_card=one.placement.output_on_card,
         whole=_whole(shape, one),
         fits=_fits(stand, one),

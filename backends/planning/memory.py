@@ -6,12 +6,13 @@ Formulas were fitted to the engine's own dry runs (llama-cpp-python 0.3.36, CPU 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 import msgspec
 
 from backends.fitting import round_context
-from backends.gguf.shape import Block, Shape
+from backends.gguf.shape import FEED_FORWARD, Block, Shape
 from backends.gguf.tensors import TYPES, TensorType
 
 KvCache = Literal["f16", "q8_0", "q4_0"]
@@ -117,12 +118,17 @@ def compute_bytes(shape: Shape, setup: Setup, outputs: int = 1) -> int:
     return max(logits, block) + _INPUT_BYTES * batch + (_ROTATION_BYTES if quantised else 0)
 
 
-def place(shape: Shape, setup: Setup, gpu_layers: int, card_overhead: int = 0) -> Placement:
+def held_bytes(block: Block, held: Collection[str]) -> int:
+    """Return the bytes of a block's matrices with these names of `FEED_FORWARD`."""
+    return sum(size for name, size in zip(FEED_FORWARD, block.feed_forward, strict=True) if name in held)
+
+
+def place(shape: Shape, setup: Setup, gpu_layers: int, card_overhead: int = 0, held: Collection[str] = ()) -> Placement:
     """Return where everything lies with llama.cpp's n_gpu_layers = `gpu_layers`.
 
     The embedding stays with the CPU; N layers are the output layer and the last N - 1 blocks (llama-model.cpp). An
     embedding that serves as output is copied to the card. `card_overhead` is what the driver's context takes, where it
-    was measured.
+    was measured. Of the lowest block on the card the matrices `held` stay with the CPU, through tensor overrides.
     """
     blocks = min(max(0, gpu_layers - 1), shape.layers)
     low, high = shape.blocks[: shape.layers - blocks], shape.blocks[shape.layers - blocks :]
@@ -131,22 +137,29 @@ def place(shape: Shape, setup: Setup, gpu_layers: int, card_overhead: int = 0) -
         sum(kv_block_bytes(shape, block, setup.cells, setup.kv_cache) for block in part) for part in (low, high)
     )
     compute = compute_bytes(shape, setup)
+    back = held_bytes(high[0], held) if high else 0
     host = Use(
         weights=sum(block.bytes for block in low)
+        + back
         + shape.embedding_bytes
         + (0 if on_card else shape.output_bytes)
         + (shape.other_bytes if low else 0),
         kv=kv_low,
         # One row of logits is handed out in main memory.
-        compute=(compute if low else _inputs(shape, setup)) + 4 * shape.vocabulary,
+        compute=(compute if low or back else _inputs(shape, setup)) + 4 * shape.vocabulary,
         overhead=HOST_BYTES,
     )
     if not on_card:
         return Placement(0, False, Use(), host)
     extras = _kv_scratch(shape, setup) if high else 0
-    extras += max((largest_tensor_bytes(shape, block) for block in low), default=0)
+    largest = [largest_tensor_bytes(shape, block) for block in low]
+    largest += [held_bytes(high[0], (name,)) for name in held if high]
+    extras += max(largest, default=0)
     card = Use(
-        weights=sum(block.bytes for block in high) + shape.card_output_bytes + (shape.other_bytes if high else 0),
+        weights=sum(block.bytes for block in high)
+        - back
+        + shape.card_output_bytes
+        + (shape.other_bytes if high else 0),
         kv=kv_high,
         compute=compute,
         overhead=extras + card_overhead,
@@ -157,11 +170,14 @@ def place(shape: Shape, setup: Setup, gpu_layers: int, card_overhead: int = 0) -
 def largest_tensor_bytes(shape: Shape, block: Block) -> int:
     """Return the largest weight tensor of a block, which long prompts copy to the card (llama.cpp's op offload).
 
-    The table of tensors is not at hand any more: hidden · feed-forward weights of the widest type in the file, but not
-    more than the block leaves when everything else in it has the narrowest. For experts, a third of them.
+    That is one of the feed-forward matrices; for experts, a third of them. Where the shape does not tell them apart:
+    hidden · feed-forward weights of the widest type in the file, but not more than the block leaves when everything
+    else in it has the narrowest.
     """
     if block.expert_bytes:
         return -(-block.expert_bytes // 3)
+    if any(block.feed_forward):
+        return max(block.feed_forward)
     rates = [kind.block_bytes / kind.block for kind in _matrices(shape)]
     feed_forward = shape.feed_forward
     if not rates or not feed_forward:

@@ -95,6 +95,8 @@ class Alternative(msgspec.Struct, frozen=True):
 class Fit(msgspec.Struct, frozen=True):
     """How a model runs on a machine. Of `layers` blocks `gpu_layers` are on the card, the output layer apart from them.
 
+    With `held_back` one more block is there, all but these matrices of it, named as in `gguf.shape.FEED_FORWARD`.
+
     `fits` says that nothing known is in the way. `tokens_per_second` is predicted, None where it is unknown. `card` is
     the place in the machine's list of the card that is planned for, None for none. Alternatives begin with contexts
     and end with quantisations.
@@ -115,6 +117,7 @@ class Fit(msgspec.Struct, frozen=True):
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
     inputs: tuple[Input, ...]
+    held_back: tuple[str, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -128,4 +131,4 @@ class Fit(msgspec.Struct, frozen=True):
     @property
     def engine_layers(self) -> int:
         """Return llama.cpp's n_gpu_layers."""
-        return self.gpu_layers + 1 if self.output_on_card else 0
+        return self.gpu_layers + bool(self.held_back) + 1 if self.output_on_card else 0

@@ -6,11 +6,13 @@ the card's memory, main memory and the disk.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from backends.gguf.shape import Block, Shape
 from backends.hardware.speed import Speed
-from backends.planning.memory import Setup, kv_block_bytes
+from backends.planning.memory import Setup, held_bytes, kv_block_bytes
 
 CARD_EFFICIENCY = 0.65
 """ηg: the part of a card's nominal bandwidth that decoding reaches, from published series. Cards with a large cache
@@ -48,11 +50,20 @@ class Traffic(msgspec.Struct, frozen=True):
     disk: int = 0
 
 
-def traffic(shape: Shape, setup: Setup, gpu_layers: int, depth: int = DEPTH, *, from_disk: bool = False) -> Traffic:
+def traffic(
+    shape: Shape,
+    setup: Setup,
+    gpu_layers: int,
+    depth: int = DEPTH,
+    *,
+    from_disk: bool = False,
+    held: Collection[str] = (),
+) -> Traffic:
     """Return what a token reads after `depth` others, with llama.cpp's n_gpu_layers = `gpu_layers`.
 
-    Of experts only those in use count, of the embedding nothing unless it serves as output layer. `from_disk` says that
-    main memory does not hold the CPU's part: reading in a circle defeats its cache, so all of it comes from the disk.
+    Of the lowest block on the card the matrices `held` stay with the CPU. Of experts only those in use count, of the
+    embedding nothing unless it serves as output layer. `from_disk` says that main memory does not hold the CPU's part:
+    reading in a circle defeats its cache, so all of it comes from the disk.
     """
     depth = min(depth, setup.cells)
     edge = shape.layers - min(max(0, gpu_layers - 1), shape.layers)
@@ -64,6 +75,8 @@ def traffic(shape: Shape, setup: Setup, gpu_layers: int, depth: int = DEPTH, *, 
         for part in (shape.blocks[:edge], shape.blocks[edge:])
     ]
     (low, low_kv), (high, high_kv) = sides
+    back = held_bytes(shape.blocks[edge], held) if edge < shape.layers else 0
+    low, high = low + back, high - back
     if gpu_layers > 0:
         high += shape.card_output_bytes
     else:

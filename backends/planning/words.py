@@ -9,7 +9,7 @@ import msgspec
 from backends.fitting import context_notes
 from backends.gguf.shape import Shape
 from backends.hardware.machine import Machine
-from backends.planning.choice import Ground, Way, most_blocks
+from backends.planning.choice import Ground, Way, most_blocks, way
 from backends.planning.memory import compute_bytes, doubts, engine_layers, kv_bytes, may_quantise_kv, place
 from backends.planning.result import Wishes
 from backends.planning.speed import tokens_per_second, traffic
@@ -42,13 +42,15 @@ def _reasons(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> Iterat
         yield "There is no card to plan for: the CPU computes everything."
         return
     most = most_blocks(shape, setup, wishes, stand.card_free)
-    if placement.blocks == shape.layers <= most:
+    if chosen.whole_blocks == shape.layers <= most:
         yield (
             f"All {shape.layers} layers and the output layer fit on the card with {_a(setup.kv_cache)} KV cache of "
             f"{_size(placement.card.kv)}: offload to the CPU is not needed."
         )
     elif wishes.gpu_layers == "auto":
         yield _one_more(shape, wishes, stand, chosen)
+        if chosen.held:
+            yield _part(shape, wishes, stand, chosen)
     else:
         yield f"{placement.blocks} layers on the card were asked for; {most} of {shape.layers} would fit."
     yield from _other_caches(shape, wishes, stand, chosen)
@@ -67,8 +69,15 @@ def _reasons(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> Iterat
         )
 
 
+def _part(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> str:
+    whole = way(shape, chosen.setup, wishes, stand, chosen.whole_blocks)
+    text = f"Of one more layer everything but {' and '.join(chosen.held)} goes there too"
+    before, after = whole.tokens_per_second, chosen.tokens_per_second
+    return f"{text}: {after:.3g} instead of {before:.3g} tokens/s." if before and after else f"{text}."
+
+
 def _one_more(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> str:
-    placement = chosen.placement
+    placement = place(shape, chosen.setup, engine_layers(chosen.whole_blocks), wishes.card_overhead_bytes or 0)
     left = stand.card_free - wishes.margin_bytes - placement.card.total
     more = place(shape, chosen.setup, engine_layers(placement.blocks + 1), wishes.card_overhead_bytes or 0)
     if placement.blocks:
@@ -147,7 +156,7 @@ def _streamed(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> str:
         f"The CPU's part needs {_size(need)} and {_size(free)} are available. Reading in a circle defeats the system's "
         f"cache, so each token may read all {_size(chosen.streamed)} of it from the disk"
     )
-    read = traffic(shape, chosen.setup, engine_layers(chosen.placement.blocks), wishes.depth)
+    read = traffic(shape, chosen.setup, engine_layers(chosen.placement.blocks), wishes.depth, held=chosen.held)
     speed = tokens_per_second(msgspec.structs.replace(read, disk=over), stand.rates)
     return text + ("." if speed is None else f"; at best {_size(over)}, for {speed:.2g} tokens/s.")
 

@@ -60,7 +60,7 @@ def says(sentences: tuple[str, ...], part: str) -> bool:
 
 def test_the_14b_in_four_bits_on_an_rtx_4060(shapes: Shapes) -> None:
     plan = fit(shapes(QWEN_14B, "Q4_K_M"), machine())
-    assert (plan.gpu_layers, plan.layers, plan.engine_layers, plan.context) == (38, 48, 39, 8192)
+    assert (plan.gpu_layers, plan.layers, plan.engine_layers, plan.context) == (38, 48, 40, 8192)
     assert (plan.kv_cache, plan.flash_attention, plan.fits, plan.card) == ("q8_0", True, True, 0)
     assert plan.bytes.vram.total <= FREE - MARGIN_BYTES
     assert plan.tokens_per_second == pytest.approx(10, rel=0.05)
@@ -68,6 +68,31 @@ def test_the_14b_in_four_bits_on_an_rtx_4060(shapes: Shapes) -> None:
     assert says(plan.reasons, "An f16 KV cache would take 1.6 GB instead of 856 MB: 35 of 48 layers.")
     assert says(plan.reasons, "Without flash attention the compute buffer would take 745 MB instead of 125 MB")
     assert plan.warnings == ()
+
+
+def test_a_part_of_one_more_layer_fills_the_card_where_that_is_faster(shapes: Shapes) -> None:
+    shape = shapes(QWEN_14B, "Q4_K_M")
+    plan = fit(shape, machine())
+    whole = fit(shape, machine(), Wishes(gpu_layers=38, kv_cache="q8_0"))
+    assert (plan.held_back, whole.held_back, whole.engine_layers) == (("ffn_gate",), (), 39)
+    assert whole.bytes.vram.total < plan.bytes.vram.total <= FREE - MARGIN_BYTES
+    for tier in ("weights", "kv"):
+        both = [getattr(one.bytes.vram, tier) + getattr(one.bytes.ram, tier) for one in (plan, whole)]
+        assert both[0] == both[1]
+    assert plan.tokens_per_second is not None and whole.tokens_per_second is not None
+    assert 1.02 < plan.tokens_per_second / whole.tokens_per_second < 1.12
+    assert says(plan.reasons, "Of one more layer everything but ffn_gate goes there too")
+
+
+def test_a_part_that_gains_next_to_nothing_is_left_where_it_is(shapes: Shapes) -> None:
+    plan = fit(shapes(QWEN_32B, "Q3_K_S"), machine(bandwidth=Speed(10**12, "published")))
+    assert 0 < plan.gpu_layers < plan.layers
+    assert (plan.held_back, plan.engine_layers) == ((), plan.gpu_layers + 1)
+
+
+def test_layers_that_the_user_asked_for_are_never_split(shapes: Shapes) -> None:
+    plan = fit(shapes(QWEN_14B, "Q4_K_M"), machine(), Wishes(gpu_layers=20))
+    assert (plan.gpu_layers, plan.held_back) == (20, ())
 
 
 def test_the_articles_14b_needs_no_offload(shapes: Shapes) -> None:

@@ -153,7 +153,8 @@ def seconds(plan: PresetPlan) -> str:
     if found.tokens_per_second is None:
         return "How fast it is cannot be said: " + _missing(found)
     figures = {one.name: one for one in found.inputs}
-    read = traffic(known.shape, found.setup, found.engine_layers, from_disk=found.bytes.ssd.total > 0)
+    streams = found.bytes.ssd.total > 0
+    read = traffic(known.shape, found.setup, found.engine_layers, from_disk=streams, held=found.held_back)
     parts = (
         _reading("the card", read.card, figures, "vram"),
         _reading("memory", read.memory, figures, "ram"),
