@@ -154,7 +154,7 @@ def to_info(error: BaseException) -> ErrorInfo:
         BackendError.kind,
         "The engine failed unexpectedly",
         f"{type(error).__name__}: {error}",
-        "Try again; if it happens again, `deepseek-tui doctor --json` shows what to report.",
+        "Try again; if it happens again, `deepseek-tui doctor --report` writes what to report.",
     )
 
 

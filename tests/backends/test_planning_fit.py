@@ -79,7 +79,8 @@ def test_a_part_of_one_more_layer_fills_the_card_where_that_is_faster(shapes: Sh
     for tier in ("weights", "kv"):
         both = [getattr(one.bytes.vram, tier) + getattr(one.bytes.ram, tier) for one in (plan, whole)]
         assert both[0] == both[1]
-    assert plan.tokens_per_second is not None and whole.tokens_per_second is not None
+    assert plan.tokens_per_second is not None
+    assert whole.tokens_per_second is not None
     assert 1.02 < plan.tokens_per_second / whole.tokens_per_second < 1.12
     assert says(plan.reasons, "Of one more layer everything but ffn_gate goes there too")
 
@@ -263,7 +264,8 @@ def test_a_split_model_names_the_largest_quantisation_that_is_whole_on_the_card(
     (other,) = (one for one in plan.alternatives if one.changes == "quantization")
     assert (other.quantization, other.whole, other.fits, other.gpu_layers) == ("Q3_K_S", True, True, 48)
     assert other.vram_bytes <= FREE - MARGIN_BYTES
-    assert other.tokens_per_second is not None and plan.tokens_per_second is not None
+    assert other.tokens_per_second is not None
+    assert plan.tokens_per_second is not None
     assert other.tokens_per_second > 2 * plan.tokens_per_second
 
 

@@ -9,6 +9,7 @@ from tui.checks import (
     cards,
     disk,
     engines,
+    fits,
     installation,
     memory,
     models,
@@ -46,6 +47,7 @@ def of(ground: Ground) -> list[Check]:
         *guarded("energy", money.energy),
         *guarded("tariff", money.tariff),
         *guarded("presets", lambda: models.presets(ground.catalog)),
+        *guarded("plan", lambda: fits.fits(ground)),
         *guarded("loaded models", lambda: models.hosts(ground.hosts)),
         *guarded("terminal", screen.screen),
     ]
