@@ -133,11 +133,13 @@ def learn(card: str, planned: Offload, wanted: int, blocks: int) -> None:
 
     Only layers that should have fitted teach something: the margin grows until the next plan ends at these `blocks`.
     """
+    card_bytes, more = planned.bytes_of(blocks), planned.bytes_of(min(blocks + 1, planned.shape.layers))
+    room = planned.free_bytes - planned.margin_bytes - card_bytes
     if blocks >= wanted:
-        if blocks:
-            learned.loaded_without_fault(card, planned.free_bytes - planned.bytes_of(blocks))
+        if blocks and room < max(learned.STEP_BYTES, more - card_bytes):
+            learned.loaded_without_fault(card)
         return
-    missing = planned.free_bytes - planned.margin_bytes - planned.bytes_of(blocks + 1) + 1
+    missing = room - (more - card_bytes) + 1
     if missing > 0:
         learned.raise_margin(card, missing)
 

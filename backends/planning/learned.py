@@ -60,13 +60,13 @@ def raise_margin(card: str, missing_bytes: int) -> int:
     return MARGIN_BYTES + steps * STEP_BYTES
 
 
-def loaded_without_fault(card: str, left_bytes: int) -> None:
-    """Take note of a load that left so many bytes free by plan. After some that were tight, try a smaller margin.
+def loaded_without_fault(card: str) -> None:
+    """Take note of a load that left little more free than the margin. After some of them a smaller one is tried again.
 
-    A load is tight if a step more would have stayed free: others prove nothing.
+    Loads that left much more prove nothing.
     """
     lesson = _recall(card)
-    if lesson.steps == 0 or left_bytes >= margin_bytes(card) + STEP_BYTES:
+    if lesson.steps == 0:
         return
     lesson = msgspec.structs.replace(lesson, clean=lesson.clean + 1)
     if lesson.clean >= lesson.patience:

@@ -260,6 +260,7 @@ def test_what_main_memory_does_not_hold_stays_in_its_file(
     loaded = load(fresh, model, context=256, mlock=True)
     assert not any(ORDERED in line for line in lines)
     assert any("CPU_Mapped" in line for line in lines)
+    assert [line for line in lines if "load_mode = mmap)" in line]
     assert any("from the disk" in note for note in loaded.notes)
     assert any("mlock has no effect" in note for note in loaded.notes)
 

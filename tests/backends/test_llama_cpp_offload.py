@@ -77,6 +77,15 @@ def test_the_engines_own_count_has_the_last_word(shape: Shape, off: int) -> None
     assert len(asked) - 3 <= 2
 
 
+def test_of_several_counts_the_most_that_fit_are_taken(shape: Shape) -> None:
+    budget = CARD.free_bytes - MARGIN
+    first = offload.plan(shape, AT_8K, CARD.free_bytes, MARGIN).blocks
+    # What is counted for these makes those seem right; two more than the second do not fit, and three asked is enough.
+    leads = {first: first - 2, first - 2: first - 1, first - 1: first - 3}
+    counted = {blocks: taken(shape, blocks) + budget - taken(shape, seems) for blocks, seems in leads.items()}
+    assert offload.plan(shape, AT_8K, CARD.free_bytes, MARGIN, counted.__getitem__).blocks == first - 2
+
+
 def test_without_a_count_the_formula_decides(shape: Shape) -> None:
     by_formula = offload.plan(shape, AT_8K, CARD.free_bytes, MARGIN)
     assert offload.plan(shape, AT_8K, CARD.free_bytes, MARGIN, lambda _blocks: None) == by_formula
@@ -199,6 +208,18 @@ def test_the_next_load_begins_where_the_last_one_ended(card: Card, most: int) ->
     assert card.notes == []
 
 
+def test_after_some_loads_that_just_fitted_more_is_tried_again(card: Card, most: int) -> None:
+    card.load()
+    less = card.load()
+    card.holds = 48
+    for _ in range(30):
+        card.load(gpu_layers=5)  # with much room, which proves nothing
+    assert card.load() == less
+    for _ in range(30):
+        card.load()
+    assert card.load() == most
+
+
 def test_a_card_that_lacks_more_than_a_gib_is_tried_each_time(card: Card, most: int) -> None:
     card.holds = most - 12
     card.load()
@@ -261,6 +282,18 @@ def test_a_card_without_room_for_anything_is_left_out(card: Card) -> None:
     full = msgspec.structs.replace(CARD, free_bytes=100 * MIB)
     assert card.load(full) == 0
     assert card.reports[0].note == "No layer goes to the card: 0.1 GB are free there."
+
+
+@pytest.mark.parametrize("layers", ["auto", 0, 1, 5])
+def test_too_little_main_memory_is_told_at_once(card: Card, monkeypatch: pytest.MonkeyPatch, layers: int | str) -> None:
+    def refuse(*_arguments: object, **_named: object) -> None:
+        card.asked.append(0)
+        raise HostOutOfMemory("There is too little memory for this model")
+
+    monkeypatch.setattr(loading, "open_model", refuse)
+    with pytest.raises(HostOutOfMemory):
+        card.load(gpu_layers=layers)
+    assert len(card.asked) == 1
 
 
 @pytest.mark.parametrize("value", ["4", -3, True, None, {"steps": "many"}])

@@ -16,9 +16,8 @@ ENGINE = "0.3.36"
 
 
 def clean_loads(count: int, card: str = CARD) -> None:
-    """Load so often with only the margin left."""
     for _ in range(count):
-        learned.loaded_without_fault(card, learned.margin_bytes(card))
+        learned.loaded_without_fault(card)
 
 
 def test_of_a_new_card_nothing_is_known() -> None:
@@ -49,13 +48,6 @@ def test_after_five_tight_loads_a_smaller_margin_is_tried_again() -> None:
     assert learned.margin_bytes(CARD) == 256 * MIB
     clean_loads(50)
     assert learned.margin_bytes(CARD) == 256 * MIB
-
-
-def test_loads_with_much_room_prove_nothing() -> None:
-    learned.raise_margin(CARD, MIB)
-    for _ in range(50):
-        learned.loaded_without_fault(CARD, learned.margin_bytes(CARD) + 128 * MIB)
-    assert learned.margin_bytes(CARD) == 384 * MIB
 
 
 def test_a_fault_between_clean_loads_makes_them_count_anew() -> None:
@@ -128,7 +120,7 @@ def test_whatever_happens_the_margin_stays_within_its_bounds(events: list[tuple[
         if fault:
             learned.raise_margin(str(card), size)
         else:
-            learned.loaded_without_fault(str(card), size)
+            learned.loaded_without_fault(str(card))
         after = learned.margin_bytes(str(card))
         assert MARGIN_BYTES <= after <= learned.MOST_BYTES
         assert after % learned.STEP_BYTES == 0
