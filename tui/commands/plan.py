@@ -62,6 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
         return output.DONE
     if arguments.fetch_headers:
         _fetch_headers(entries)
+    if not arguments.presets:
+        for problem in catalog.problems:
+            output.warn(f"{problem.title}: {problem.detail}. `deepseek-tui presets check {problem.name}` tells more.")
     usable = card_usable() if here and machine.gpus else True
     plans = [plan_preset(entry, machine, context=arguments.context, here=here, card_usable=usable) for entry in entries]
     costs = answer_costs() if here else {}

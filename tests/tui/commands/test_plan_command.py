@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests import fake_driver
+from tests.backends.fake_hub import FakeHub, go_online
 from tests.gguf_files import QWEN_14B, sparse_model
 
 if TYPE_CHECKING:
@@ -147,6 +148,33 @@ def test_a_file_that_is_here_is_read_instead_of_the_rules(run: Run, home: Path, 
     plan = plan_of(run("plan", "mine", "--machine", MACHINE, "--json").json, "mine")
     assert "damaged" in plan["problem"]
     assert "gpu_layers" not in plan
+
+
+def test_a_preset_file_that_is_broken_is_named_and_the_others_are_planned(run: Run, home: Path) -> None:
+    folder = home / "config" / "presets"
+    folder.mkdir(parents=True)
+    (folder / "broken.toml").write_text("title = ")
+    ran = run("plan", "--machine", MACHINE, "--brief")
+    assert ran.status == 0
+    assert "presets check broken" in ran.err
+    assert "48/48" in ran.out
+
+
+def test_headers_are_fetched_on_demand_alone_and_a_failure_leaves_the_rules(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    name = "DeepSeek-R1-Distill-Qwen-14B"
+    model = sparse_model(tmp_path / f"{name}-Q3_K_S.gguf", QWEN_14B, "Q3_K_S", small_vocabulary=True)
+    with FakeHub() as hub:
+        hub.add(model, f"bartowski/{name}-GGUF")
+        go_online(monkeypatch, hub.root)
+        without = plan_of(run("plan", "14b", "--machine", MACHINE, "--json").json, ARTICLE[1])
+        assert without["shape"]["origin"] == "rules"
+        assert hub.asked == []
+        ran = run("plan", "14b", "8b", "--machine", MACHINE, "--json", "--fetch-headers")
+        assert plan_of(ran.json, ARTICLE[1])["shape"]["origin"] == "header"
+        assert plan_of(ran.json, ARTICLE[0])["shape"]["origin"] == "rules"
+        assert "8b-q4_k_m: " in ran.err
 
 
 def test_nothing_is_invented_about_a_model_that_nobody_knows(run: Run, home: Path) -> None:
