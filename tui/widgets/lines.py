@@ -1,8 +1,9 @@
-"""The one-line widgets around the conversation: title, progress, status and keys. Each shows plain text."""
+"""Text in lines: the one-line widgets around the conversation, and a body of which only what changes is painted."""
 
 from __future__ import annotations
 
 from textual.content import Content
+from textual.geometry import Region
 from textual.widget import Widget
 
 
@@ -30,6 +31,37 @@ class Line(Widget):
 
     def render(self) -> Content:
         return self._content
+
+
+class Lines(Widget):
+    """Text of which only the lines that differ are painted again, each of one row."""
+
+    DEFAULT_CSS = """
+    Lines { height: auto; text-wrap: nowrap; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: list[Content] = []
+
+    def show(self, shown: Content) -> None:
+        """Show `shown` in place of what there was."""
+        before, self._lines = self._lines, shown.split("\n", allow_blank=True)
+        if len(before) != len(self._lines):
+            self.refresh(layout=True)
+            return
+        pairs = enumerate(zip(before, self._lines, strict=True))
+        changed = [Region(0, y, self.size.width, 1) for y, (old, new) in pairs if not old.is_same(new)]
+        if changed:
+            self.refresh(*changed)
+
+    def render(self) -> Content:
+        return Content("\n").join(self._lines)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Return `text` in lines of at most `width` cells, one at least."""
+    return [line.plain.rstrip() for line in Content(text).wrap(width)] or [""]
 
 
 def edges(left: str, middle: str, right: str, width: int) -> str:

@@ -32,11 +32,10 @@ from tui.chat.usage import usage
 from tui.screens.chat.start import Wish
 from tui.screens.figures import FiguresScreen
 from tui.screens.figures.content import View
-from tui.screens.figures.screen import Lines
 from tui.screens.usage import UsageScreen
 from tui.screens.usage.content import content
 from tui.screens.usage.reading import Found, Month, read
-from tui.widgets.lines import Line
+from tui.widgets.lines import Line, Lines
 from tui.widgets.transcript import Transcript
 
 LOADING = Energy(420.5, "measured", None, (DeviceEnergy("GPU 0 RTX 3070", "NVML energy counter", True, load_j=420.5),))

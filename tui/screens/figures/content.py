@@ -13,6 +13,7 @@ from tui.chat.course import Point
 from tui.chat.seen import Seen
 from tui.screens.figures.more import Published, card_figures, cost_figures, course_lines, energy_figures
 from tui.screens.figures.told import Surety, Told, footer_figures
+from tui.widgets.lines import wrapped
 
 NAME = 12
 _STYLES: dict[Surety, str] = {
@@ -78,7 +79,7 @@ def _figure(told: Told, width: int) -> Iterable[Content]:
     name, value = clean_line(told.name), clean_line(told.value)
     surety = told.surety
     room = max(8, width - NAME - len(surety) - 4)
-    first, *more = _wrapped(value, room)
+    first, *more = wrapped(value, room)
     if cell_len(name) > NAME:
         yield Content.styled(f"  {_fitted(name, width - 2)}", "bold")
         name = ""
@@ -89,7 +90,7 @@ def _figure(told: Told, width: int) -> Iterable[Content]:
         yield Content(f"{indent}{line}")
     source = f"{'Why' if told.surety == 'unavailable' else 'From'}: {told.source.removesuffix('.')}."
     for text in (told.what, source, *told.notes):
-        for line in _wrapped(clean_line(text), max(8, width - NAME - 2)):
+        for line in wrapped(clean_line(text), max(8, width - NAME - 2)):
             yield Content.styled(f"{indent}{line}", "dim")
 
 
@@ -99,15 +100,10 @@ def _course(points: Sequence[Point], width: int) -> Iterable[Content]:
         yield Content.assemble((f"  {row.name:<{NAME}}", "bold"), row.span)
         if row.picture:
             yield Content.styled(f"{indent}{row.picture}", "$text-accent")
-            for line in _wrapped(f"From: {row.source}.", room):
+            for line in wrapped(f"From: {row.source}.", room):
                 yield Content.styled(f"{indent}{line}", "dim")
-    for line in _wrapped("Oldest left, from zero up; · is a gap: nothing was measured.", room):
+    for line in wrapped("Oldest left, from zero up; · is a gap: nothing was measured.", room):
         yield Content.styled(f"{indent}{line}", "dim")
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    """Return `text` in lines of at most `width` cells."""
-    return [line.plain.rstrip() for line in Content(text).wrap(width)] or [""]
 
 
 def _fitted(text: str, width: int) -> str:

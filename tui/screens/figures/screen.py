@@ -8,12 +8,10 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.content import Content
-from textual.geometry import Region
 from textual.screen import ModalScreen
-from textual.widget import Widget
 
 from tui.screens.figures.content import View, content
+from tui.widgets.lines import Lines
 
 REFRESH_S = 1.0
 RESTING_EVERY = 5
@@ -22,32 +20,6 @@ SETTLING = 3
 """So many looks at rest are each shown still: the driver's last word comes a moment later."""
 _BORDER_AND_PADDING = 4
 _SCROLLBAR = 1
-
-
-class Lines(Widget):
-    """Text of which only the lines that differ are painted again, each of one row."""
-
-    DEFAULT_CSS = """
-    Lines { height: auto; text-wrap: nowrap; }
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._lines: list[Content] = []
-
-    def show(self, shown: Content) -> None:
-        """Show `shown` in place of what there was."""
-        before, self._lines = self._lines, shown.split("\n", allow_blank=True)
-        if len(before) != len(self._lines):
-            self.refresh(layout=True)
-            return
-        pairs = enumerate(zip(before, self._lines, strict=True))
-        changed = [Region(0, y, self.size.width, 1) for y, (old, new) in pairs if not old.is_same(new)]
-        if changed:
-            self.refresh(*changed)
-
-    def render(self) -> Content:
-        return Content("\n").join(self._lines)
 
 
 class FiguresScreen(ModalScreen[None]):
