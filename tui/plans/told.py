@@ -160,8 +160,8 @@ def seconds(plan: PresetPlan) -> str:
         _reading("memory", read.memory, figures, "ram"),
         _reading("the disk", read.disk, figures, "ssd"),
     )
-    total, reads = 1000 / found.tokens_per_second, "; ".join(part for part in parts if part)
-    return f"A token reads {reads}: {total:.3g} ms, {predicted(found.tokens_per_second)} tokens/s."
+    total, reads = 1 / found.tokens_per_second, "; ".join(part for part in parts if part)
+    return f"A token reads {reads}: {_ms(total)}, {predicted(found.tokens_per_second)} tokens/s."
 
 
 def alternatives(plan: PresetPlan) -> Iterator[str]:
@@ -262,7 +262,7 @@ def _gb_per_s(rate: float) -> str:
 
 
 def _ms(seconds: float) -> str:
-    return f"{seconds * 1000:.3g} ms"
+    return f"{seconds * 1000:.3g} ms" if seconds < 0.9995 else f"{seconds:.3g} s"
 
 
 def _missing(found: Fit) -> str:
