@@ -12,6 +12,7 @@ from typing import Any
 from backends.base import Cancel, Cancelled
 from backends.errors import BackendError, BadModelFile, ModelNotFound, OutOfMemory
 from backends.events import LoadProgress, LoadStage
+from backends.gguf.shape import Shape
 from backends.llama_cpp.binding import GpuDevice, log
 from backends.llama_cpp.options import LlamaCppOptions
 from backends.llama_cpp.shortage import find_shortage
@@ -127,22 +128,40 @@ def path_bytes(path: Path) -> bytes:
 
 
 @contextmanager
-def without_weights(lib: Any, path: Path, gpu: GpuDevice | None, gpu_layers: int) -> Iterator[int]:
-    """Give the engine's handle of a model of which only the header was read. Raises as a failed load does."""
+def without_weights(
+    lib: Any, path: Path, gpu: GpuDevice | None, gpu_layers: int, shape: Shape | None = None
+) -> Iterator[int]:
+    """Give the engine's handle of a model of which only the header was read. Raises as a failed load does.
+
+    With its `shape` the vocabulary is left out too, most of the time: 60 instead of 250 ms for 150,000 tokens.
+    """
     params = lib.llama_model_default_params()
     params.no_alloc = True
     params.load_mode = lib.LLAMA_LOAD_MODE_NONE  # The engine aborts with any other.
     params.n_gpu_layers = gpu_layers
     devices = use_card(lib, params, gpu)
+    instead = _dummy_vocabulary(lib, shape) if shape is not None else None
+    if instead is not None:
+        params.kv_overrides = instead
     log.clear()
     model = lib.llama_model_load_from_file(path_bytes(path), params)
-    del devices
+    del devices, instead
     if model is None:
         raise load_error(path)
     try:
         yield model
     finally:
         lib.llama_model_free(model)
+
+
+def _dummy_vocabulary(lib: Any, shape: Shape) -> Any:
+    """Return what tells the engine that the file has so many tokens, and not which."""
+    kind, count = lib.llama_model_kv_override(), lib.llama_model_kv_override()
+    kind.tag, kind.key, kind.value.val_str = lib.LLAMA_KV_OVERRIDE_TYPE_STR, b"tokenizer.ggml.model", b"none"
+    count.tag, count.value.val_i64 = lib.LLAMA_KV_OVERRIDE_TYPE_INT, shape.vocabulary
+    count.key = f"{shape.architecture}.vocab_size".encode()[:127]
+    # The list ends with an empty key.
+    return (lib.llama_model_kv_override * 3)(kind, count)
 
 
 def load_error(path: Path) -> BackendError:

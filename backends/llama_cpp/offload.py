@@ -153,7 +153,7 @@ def shape_of_file(path: Path) -> Shape | None:
 
 
 def shape_by_engine(lib: Any, path: Path) -> Shape:
-    """Let the engine read a model's numbers without weights (20 to 200 ms). Raises as a failed load does."""
+    """Let the engine read a model's numbers without weights (50 to 250 ms). Raises as a failed load does."""
     with without_weights(lib, path, None, 0) as model:
         return shape_of_model(lib, model, path)
 

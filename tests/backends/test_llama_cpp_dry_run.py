@@ -19,6 +19,7 @@ from backends.llama_cpp import LlamaCppOptions, binding, dry_run, loading, offlo
 from backends.llama_cpp.binding import GpuDevice
 from backends.llama_cpp.context import setup_of
 from backends.llama_cpp.logs import buffers
+from backends.llama_cpp.model import without_weights
 from backends.llama_cpp.options import KvCache
 from backends.planning.memory import compute_bytes, engine_layers, kv_bytes, place
 from backends.planning.result import MARGIN_BYTES
@@ -57,9 +58,9 @@ def count_runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     runs: list[int] = []
     true = dry_run._log_of
 
-    def counted(lib, path, options, gpu, layers) -> list[str]:
+    def counted(lib, path, options, gpu, layers, shape) -> list[str]:
         runs.append(layers)
-        return true(lib, path, options, gpu, layers)
+        return true(lib, path, options, gpu, layers, shape)
 
     monkeypatch.setattr(dry_run, "_log_of", counted)
     return runs
@@ -68,7 +69,7 @@ def count_runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize("options", SETUPS)
 def test_what_is_counted_is_what_the_true_load_takes(small: Path, options: dict[str, object]) -> None:
     lib, asked = binding.library(), wished(**options)
-    counted = dry_run.dry_run(lib, small, asked, None, 0)
+    counted = dry_run.dry_run(lib, small, asked, None, 0, read_shape(small))
     opened = loading.open_model(lib, small, asked, 0, lambda _progress: None, Cancel())
     took = buffers(binding.log.lines())
     opened.free()
@@ -95,6 +96,16 @@ def test_count_and_formula_agree(stand_in: GpuDevice, tmp_path: Path, options: d
         both = dry_run.dry_run(lib, path, asked, stand_in, engine_layers(blocks))
         assert both is not None
         assert on_card == planned.weights + planned.kv + both.compute["CPU"] + scratch
+
+
+def test_a_count_needs_no_vocabulary(starter_gguf: Path, tmp_path: Path) -> None:
+    lib = binding.library()
+    for path in (starter_gguf, sparse_model(tmp_path / "model.gguf", QWEN_1_5B, "Q3_K_S")):
+        asked, shape = wished(context=8192, kv_cache="q8_0"), read_shape(path)
+        lines = dry_run._log_of(lib, path, asked, None, 0, shape)
+        assert dry_run.read_sizes(lines) == dry_run.read_sizes(dry_run._log_of(lib, path, asked, None, 0, None))
+        with without_weights(lib, path, None, 0, shape) as model:
+            assert lib.llama_vocab_type(lib.llama_model_get_vocab(model)) == lib.LLAMA_VOCAB_TYPE_NONE
 
 
 def test_a_count_is_remembered_until_the_file_or_the_options_change(
