@@ -93,7 +93,7 @@ class LlamaCppBackend(Backend):
             output_on_gpu=opened.engine_layers > 0,
             model_bytes=lib.llama_model_size(opened.handle),
             load_s=time.monotonic() - started,
-            device=opened.gpu.description if opened.gpu and opened.engine_layers else "CPU",
+            device=_device(opened),
             notes=tuple(notes),
             kv_bytes=opened.kv_bytes,
             compute_bytes=opened.compute_bytes,
@@ -165,3 +165,11 @@ class LlamaCppBackend(Backend):
         before, self._cpus_before = self._cpus_before, None
         if before:
             pin(before)
+
+
+def _device(model: OpenModel) -> str:
+    """Return what computes the layers: of several cards of one name, which one."""
+    if model.gpu is None or not model.engine_layers:
+        return "CPU"
+    alone = binding.gpu_descriptions().count(model.gpu.description) < 2
+    return model.gpu.description if alone else f"{model.gpu.description} ({model.gpu.name})"

@@ -66,6 +66,18 @@ def test_a_model_is_loaded_as_planned(stand_in: GpuDevice, starter_gguf: Path, m
     assert loaded.notes == ()
 
 
+def test_of_two_cards_of_one_name_it_is_told_which(
+    stand_in: GpuDevice, starter_gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin = msgspec.structs.replace(stand_in, free_bytes=100 * MIB, name="CPU1")
+    monkeypatch.setattr(binding, "gpus", lambda: (twin, stand_in))
+    monkeypatch.setattr(binding, "gpu_descriptions", lambda: (stand_in.description,) * 2)
+    backend, reports = LlamaCppBackend(), list[LoadProgress]()
+    loaded = backend.load(str(starter_gguf), LlamaCppOptions(context=512, threads=1), reports.append, Cancel())
+    backend.unload()
+    assert (loaded.gpu_layers, loaded.device) == (30, f"{stand_in.description} (CPU)")
+
+
 def test_a_shortage_in_the_middle_of_an_answer_is_learned_from(
     stand_in: GpuDevice, starter_gguf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,3 +142,21 @@ def test_the_first_look_at_a_card_measures_what_the_engines_context_takes(
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == [str(200 * MIB), "30"]
     assert learned.overhead_bytes(stand_in.description) == 200 * MIB
+
+
+_LOOKING = """
+from backends.llama_cpp.offload import find_card
+from backends.planning import learned
+card = find_card()
+print(card.free_bytes, card.total_bytes, learned.overhead_bytes(card.description))
+"""
+
+
+@pytest.mark.gpu
+def test_what_a_true_card_gives_up_for_the_engines_context_is_measured() -> None:
+    command = [sys.executable, "-c", _LOOKING]
+    run = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    free, total, taken = map(int, run.stdout.split())
+    assert 0 < free <= total
+    assert 50 * MIB <= taken <= 1536 * MIB
