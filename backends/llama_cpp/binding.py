@@ -111,6 +111,16 @@ def memory_now(gpu: GpuDevice) -> GpuDevice:
     return _with_memory(gpu.handle) if gpu.handle else gpu
 
 
+def cpu_buffers() -> int | None:
+    """Return the engine's handle of main memory as a place for weights, None for a build that does not tell."""
+    try:
+        kind = _ggml("ggml-base").ggml_backend_cpu_buffer_type
+    except (OSError, AttributeError):
+        return None
+    kind.restype, kind.argtypes = ctypes.c_void_p, []
+    return int(kind())
+
+
 def blind() -> bool:
     """Say whether this build leaves an NVIDIA card idle."""
     return not library().llama_supports_gpu_offload() and nvidia_driver_present()

@@ -17,7 +17,7 @@ from backends.gguf.shape import Shape
 from backends.llama_cpp.binding import GpuDevice, log, version
 from backends.llama_cpp.context import create_context
 from backends.llama_cpp.logs import buffers
-from backends.llama_cpp.model import without_weights
+from backends.llama_cpp.model import NONE_HELD, Held, without_weights
 from backends.llama_cpp.options import LlamaCppOptions
 from backends.llama_cpp.thread_counts import ThreadCounts
 from backends.planning.memory import Setup, engine_layers, kv_bytes, place
@@ -39,20 +39,37 @@ class Sizes(msgspec.Struct, frozen=True):
 
 
 def card_bytes(
-    lib: Any, path: Path, options: LlamaCppOptions, gpu: GpuDevice, shape: Shape, setup: Setup, blocks: int
+    lib: Any,
+    path: Path,
+    options: LlamaCppOptions,
+    gpu: GpuDevice,
+    shape: Shape,
+    setup: Setup,
+    blocks: int,
+    held: tuple[str, ...] = (),
 ) -> int | None:
-    """Return what `blocks` blocks and the output layer take on the card by the engine's count, None if it has none."""
-    found = dry_run(lib, path, options, gpu, engine_layers(blocks), shape)
+    """Return what `blocks` blocks and the output layer take on the card by the engine's count, None if it has none.
+
+    Of the lowest of them the matrices `held` stay with the CPU.
+    """
+    back = Held(shape.layers - blocks, held) if held else NONE_HELD
+    found = dry_run(lib, path, options, gpu, engine_layers(blocks), shape, back)
     if found is None or gpu.name not in found.compute:
         return None
-    planned = place(shape, setup, engine_layers(blocks)).card
+    planned = place(shape, setup, engine_layers(blocks), 0, held).card
     # Not in any buffer of the log: where kernels unpack a quantised cache. With all blocks there it is alone.
     scratch = place(shape, setup, engine_layers(shape.layers)).card.overhead
     return planned.weights + _kv_on_card(found, shape, setup, blocks) + found.compute[gpu.name] + scratch
 
 
 def dry_run(
-    lib: Any, path: Path, options: LlamaCppOptions, gpu: GpuDevice | None, layers: int, shape: Shape | None = None
+    lib: Any,
+    path: Path,
+    options: LlamaCppOptions,
+    gpu: GpuDevice | None,
+    layers: int,
+    shape: Shape | None = None,
+    held: Held = NONE_HELD,
 ) -> Sizes | None:
     """Return what a load with so many of the engine's layers on the card would take; None where that fails.
 
@@ -61,14 +78,14 @@ def dry_run(
     """
     facts = (layers, options.context, options.kv_cache, options.flash_attention, options.batch, options.ubatch)
     card = (gpu.name, gpu.description) if gpu is not None else ()
-    key = remembered.key_of_model(path, version(), *facts, *card)
+    key = remembered.key_of_model(path, version(), *facts, *card, *held.names)
     known = remembered.read(_KIND, key)
     if known is not None:
         return _remembered(known)
     remembered.write(_KIND, key, _BEGUN)
     echo, log.echo = log.echo, False
     try:
-        found = read_sizes(_log_of(lib, path, options, gpu, layers, shape))
+        found = read_sizes(_log_of(lib, path, options, gpu, layers, shape, held))
     except Exception:  # noqa: BLE001 - whatever goes wrong, there is the formula
         found = None  # and tried again the next time
     finally:
@@ -86,10 +103,16 @@ def read_sizes(lines: Iterable[str]) -> Sizes:
 
 
 def _log_of(
-    lib: Any, path: Path, options: LlamaCppOptions, gpu: GpuDevice | None, layers: int, shape: Shape | None
+    lib: Any,
+    path: Path,
+    options: LlamaCppOptions,
+    gpu: GpuDevice | None,
+    layers: int,
+    shape: Shape | None,
+    held: Held = NONE_HELD,
 ) -> list[str]:
     """Make model and context without memory and free both; return the context's log. Raises BackendError."""
-    with without_weights(lib, path, gpu, layers, shape) as model:
+    with without_weights(lib, path, gpu, layers, shape, held) as model:
         context = create_context(lib, model, options, ThreadCounts(1, 1))
         lines = log.lines()
         lib.llama_free(context)

@@ -89,7 +89,7 @@ class LlamaCppBackend(Backend):
             context=opened.decoder.capacity,
             trained_context=opened.trained_context or None,
             layers=opened.shape.layers,
-            gpu_layers=max(0, opened.engine_layers - 1),
+            gpu_layers=max(0, opened.engine_layers - 1 - bool(opened.held)),
             output_on_gpu=opened.engine_layers > 0,
             model_bytes=lib.llama_model_size(opened.handle),
             load_s=time.monotonic() - started,

@@ -15,11 +15,11 @@ from backends.errors import BadModelFile, OutOfMemory
 from backends.events import LoadProgress
 from backends.gguf.shape import Shape
 from backends.llama_cpp import dry_run, offload, thread_counts
-from backends.llama_cpp.binding import BLIND, GPU_BUILD_HINT, GpuDevice, blind, log, memory_now
+from backends.llama_cpp.binding import BLIND, GPU_BUILD_HINT, GpuDevice, blind, cpu_buffers, log, memory_now
 from backends.llama_cpp.context import check_host_memory, create_context, setup_of, streamed_bytes
 from backends.llama_cpp.decode import OK, Decoder
 from backends.llama_cpp.logs import buffers
-from backends.llama_cpp.model import HostOutOfMemory, load_model, own_template
+from backends.llama_cpp.model import NONE_HELD, Held, HostOutOfMemory, load_model, own_template
 from backends.llama_cpp.options import LlamaCppOptions
 from backends.llama_cpp.tokens import Vocabulary
 from backends.planning import learned
@@ -34,8 +34,9 @@ Report = Callable[[LoadProgress], None]
 class OpenModel(msgspec.Struct, frozen=True):
     """A model ready for requests. `engine_layers` counts as the engine does: the output layer, then blocks.
 
-    `gpu` is the card that takes part, if only in long prompts. `streamed_bytes` are the weights that each token reads
-    from the disk; `kv_bytes` and `compute_bytes` what the engine took, everywhere together, None if it did not tell.
+    `gpu` is the card that takes part, if only in long prompts; of the lowest block there the matrices `held` are in
+    main memory. `streamed_bytes` are the weights that each token reads from the disk; `kv_bytes` and `compute_bytes`
+    what the engine took, everywhere together, None if it did not tell.
     """
 
     lib: Any
@@ -49,6 +50,7 @@ class OpenModel(msgspec.Struct, frozen=True):
     trained_context: int
     engine_layers: int
     gpu: GpuDevice | None = None
+    held: tuple[str, ...] = ()
     streamed_bytes: int = 0
     kv_bytes: int | None = None
     compute_bytes: int | None = None
@@ -110,17 +112,25 @@ def _open_on_card(
         notes.append("The table of weights in this file cannot be read here: what its layers take is estimated.")
     known, setup, asked = shape, setup_of(options), options.gpu_layers
 
-    def count(blocks: int) -> int | None:
-        return dry_run.card_bytes(lib, path, options, gpu, known, setup, blocks) if not cancel.is_set() else None
+    def count(blocks: int, held: tuple[str, ...]) -> int | None:
+        if cancel.is_set():
+            return None
+        return dry_run.card_bytes(lib, path, options, gpu, known, setup, blocks, held)
 
     margin = learned.margin_bytes(gpu.description)
     # Who asks for a number gets it, if it can be had at all; the plan is for when it cannot.
-    planned = offload.plan(shape, setup, gpu.free_bytes, margin, count if asked == "auto" else None)
+    planned = (
+        offload.plan(shape, setup, gpu.free_bytes, margin, count, parts=cpu_buffers() is not None)
+        if asked == "auto"
+        else offload.plan(shape, setup, gpu.free_bytes, margin)
+    )
+    part = planned.held
     wanted = planned.blocks if asked == "auto" else shape.layers if asked < 0 else min(asked - 1, shape.layers)
 
     def attempt(blocks: int) -> OpenModel:
-        layers = engine_layers(blocks)
-        return open_model(lib, path, options, layers, report, cancel, gpu=gpu, shape=known)
+        held = part if blocks == wanted else ()
+        layers = engine_layers(blocks + bool(held))
+        return open_model(lib, path, options, layers, report, cancel, gpu=gpu, shape=known, held=held)
 
     def retreat(note: str) -> None:
         notes.append(note)
@@ -149,19 +159,21 @@ def open_model(
     *,
     gpu: GpuDevice | None = None,
     shape: Shape | None = None,
+    held: tuple[str, ...] = (),
 ) -> OpenModel:
     """Open the file with this many of the engine's layers on `gpu`; negative means all. Without a card none is touched.
 
-    `shape` None is asked of the engine. Raises what `load_model` and `create_context` raise, and has then freed
-    everything.
+    `shape` None is asked of the engine; only with one can matrices of the lowest block there be `held` back. Raises
+    what `load_model` and `create_context` raise, and has then freed everything.
     """
-    streamed = 0
+    streamed, back = 0, NONE_HELD
     if shape is not None:
         blocks = shape.layers if engine_layers < 0 else max(0, engine_layers - 1)
-        streamed = streamed_bytes(shape, options, blocks, on_card=engine_layers != 0)
+        streamed = streamed_bytes(shape, options, blocks - bool(held), on_card=engine_layers != 0)
+        back = Held(shape.layers - blocks, held) if held else NONE_HELD
     # What memory does not hold must stay a part of the file: copies would be swapped, which writes to the disk.
     kept = msgspec.structs.replace(options, mlock=options.mlock and not streamed)
-    handle = load_model(lib, path, kept, engine_layers, report, cancel, gpu, repack=not streamed)
+    handle = load_model(lib, path, kept, engine_layers, report, cancel, gpu, repack=not streamed, held=back)
     _return_free_memory()
     decoder: Decoder | None = None
     try:
@@ -190,6 +202,7 @@ def open_model(
             trained_context=lib.llama_model_n_ctx_train(handle),
             engine_layers=layers,
             gpu=gpu,
+            held=held,
             streamed_bytes=streamed,
             kv_bytes=_sum_of(took, " KV"),
             compute_bytes=_sum_of(took, " compute", " output"),

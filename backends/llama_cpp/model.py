@@ -9,17 +9,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from backends.base import Cancel, Cancelled
 from backends.errors import BackendError, BadModelFile, ModelNotFound, OutOfMemory
 from backends.events import LoadProgress, LoadStage
 from backends.gguf.shape import Shape
-from backends.llama_cpp.binding import GpuDevice, log
+from backends.llama_cpp.binding import GpuDevice, cpu_buffers, log
 from backends.llama_cpp.options import LlamaCppOptions
 from backends.llama_cpp.shortage import find_shortage
 
 _MAGIC = b"GGUF"
 _REPORT_EVERY_S = 0.05
 _FETCH_AGAIN = "Fetch the file again and compare its size with the publisher's."
+
+
+class Held(msgspec.Struct, frozen=True):
+    """Matrices of one block, counted from the model's beginning, that stay in main memory though it is on a card.
+
+    They are named as in `gguf.shape.FEED_FORWARD`.
+    """
+
+    block: int
+    names: tuple[str, ...]
+
+
+NONE_HELD = Held(0, ())
 
 
 def check_file(path: Path) -> None:
@@ -62,11 +77,12 @@ def load_model(
     gpu: GpuDevice | None = None,
     *,
     repack: bool = True,
+    held: Held = NONE_HELD,
 ) -> int:
     """Load the file and return the engine's handle of the model; `gpu_layers` counts as the engine does.
 
     No other card than `gpu` has a part in it. `repack` lets the engine copy weights into an order that its CPU kernels
-    like better: faster, but no longer mapped from the file.
+    like better: faster, but no longer mapped from the file. What is `held` stays off the card.
 
     Raises Cancelled, OutOfMemory, BadModelFile, or whatever `report` raises.
     """
@@ -89,7 +105,7 @@ def load_model(
     params.n_gpu_layers = gpu_layers
     params.load_mode = _load_mode(lib, options)
     params.use_extra_bufts = repack
-    devices = use_card(lib, params, gpu)
+    devices, overrides = use_card(lib, params, gpu), hold_back(params, held)
     # Keep the callback in a variable: the engine only borrows it.
     callback = lib.llama_progress_callback(progress)
     params.progress_callback = callback
@@ -97,7 +113,7 @@ def load_model(
         raise Cancelled
     log.clear()
     model = lib.llama_model_load_from_file(path_bytes(path), params)
-    del devices
+    del devices, overrides
     if model is not None and not raised and not cancel.is_set():
         return int(model)
     if model is not None:
@@ -122,6 +138,18 @@ def use_card(lib: Any, params: Any, gpu: GpuDevice | None) -> object:
     return devices
 
 
+def hold_back(params: Any, held: Held) -> object:
+    """Let `params` of a model keep these matrices in main memory. The result has to live until the model is loaded."""
+    place = cpu_buffers() if held.names else None
+    if place is None:
+        return None
+    pattern = ctypes.c_char_p(rf"^blk\.{held.block}\.({'|'.join(held.names)})\.weight$".encode())
+    # llama_model_tensor_buft_override, a pattern and a place, and as many nulls for the end of the list.
+    overrides = (ctypes.c_void_p * 4)(ctypes.cast(pattern, ctypes.c_void_p), place)
+    params.tensor_buft_overrides = ctypes.addressof(overrides)
+    return overrides, pattern
+
+
 def path_bytes(path: Path) -> bytes:
     """Return a path as the engine takes it."""
     return str(path).encode("utf-8", "surrogateescape")
@@ -129,7 +157,7 @@ def path_bytes(path: Path) -> bytes:
 
 @contextmanager
 def without_weights(
-    lib: Any, path: Path, gpu: GpuDevice | None, gpu_layers: int, shape: Shape | None = None
+    lib: Any, path: Path, gpu: GpuDevice | None, gpu_layers: int, shape: Shape | None = None, held: Held = NONE_HELD
 ) -> Iterator[int]:
     """Give the engine's handle of a model of which only the header was read. Raises as a failed load does.
 
@@ -139,13 +167,13 @@ def without_weights(
     params.no_alloc = True
     params.load_mode = lib.LLAMA_LOAD_MODE_NONE  # The engine aborts with any other.
     params.n_gpu_layers = gpu_layers
-    devices = use_card(lib, params, gpu)
+    devices, overrides = use_card(lib, params, gpu), hold_back(params, held)
     instead = _dummy_vocabulary(lib, shape) if shape is not None else None
     if instead is not None:
         params.kv_overrides = instead
     log.clear()
     model = lib.llama_model_load_from_file(path_bytes(path), params)
-    del devices, instead
+    del devices, overrides, instead
     if model is None:
         raise load_error(path)
     try:

@@ -17,9 +17,10 @@ from backends.llama_cpp import binding
 from backends.llama_cpp.binding import GpuDevice
 from backends.llama_cpp.model import HostOutOfMemory, metadata, without_weights
 from backends.planning import learned
-from backends.planning.choice import most_blocks
+from backends.planning.choice import Ground, most_blocks, way
 from backends.planning.memory import Setup, engine_layers, place
 from backends.planning.result import Wishes
+from backends.planning.speed import Rates
 
 RETREAT = 2
 
@@ -31,12 +32,14 @@ _OUTPUT_BYTES_PER_WEIGHT = 210 / 256
 
 _T = TypeVar("_T")
 
+Count = Callable[[int, tuple[str, ...]], int | None]
+
 
 class Offload(msgspec.Struct, frozen=True):
     """How much of a model goes to a card with `free_bytes`, of which `margin_bytes` are to stay free.
 
-    `blocks` is how many fit by all that is known. `off_bytes` is how much more than the formula the engine takes by its
-    own count, None where it was not asked.
+    `blocks` is how many fit by all that is known; with `held`, one more fits without these matrices. `off_bytes` is how
+    much more than the formula the engine takes by its own count, None where it was not asked.
     """
 
     shape: Shape
@@ -45,23 +48,29 @@ class Offload(msgspec.Struct, frozen=True):
     margin_bytes: int
     blocks: int = 0
     off_bytes: int | None = None
+    held: tuple[str, ...] = ()
 
     def with_free(self, free_bytes: int) -> Offload:
         """Return the same plan for another amount of free memory."""
         budget, wishes = free_bytes - (self.off_bytes or 0), Wishes(margin_bytes=self.margin_bytes)
         blocks = most_blocks(self.shape, self.setup, wishes, budget)
-        return msgspec.structs.replace(self, free_bytes=free_bytes, blocks=blocks)
+        return msgspec.structs.replace(self, free_bytes=free_bytes, blocks=blocks, held=())
 
-    def bytes_of(self, blocks: int) -> int:
-        """Return what so many blocks take, the output layer and buffers included."""
-        return place(self.shape, self.setup, engine_layers(blocks)).card.total + (self.off_bytes or 0)
+    def bytes_of(self, blocks: int, held: tuple[str, ...] = ()) -> int:
+        """Return what so many blocks take, the last of them without `held`; the output layer and buffers included."""
+        card = place(self.shape, self.setup, engine_layers(blocks), 0, held).card
+        return card.total + (self.off_bytes or 0)
 
     def sentence(self, blocks: int) -> str:
         """Say for the user what loading so many blocks takes."""
         total, free = self.shape.layers, f"{self.free_bytes / 1e9:.1f} GB"
         if blocks == 0:
             return f"No layer goes to the card: {free} are free there."
-        return f"{blocks} of {total} layers go to the card: {self.bytes_of(blocks) / 1e9:.1f} of {free} that are free."
+        if self.held and blocks == self.blocks:
+            layers, size = f"{blocks} of {total} layers and a part of one more", self.bytes_of(blocks + 1, self.held)
+        else:
+            layers, size = f"{blocks} of {total} layers", self.bytes_of(blocks)
+        return f"{layers} go to the card: {size / 1e9:.1f} of {free} that are free."
 
 
 def find_card() -> GpuDevice | None:
@@ -82,17 +91,18 @@ def find_card() -> GpuDevice | None:
 
 
 def plan(
-    shape: Shape, setup: Setup, free: int, margin: int, count: Callable[[int], int | None] | None = None
+    shape: Shape, setup: Setup, free: int, margin: int, count: Count | None = None, *, parts: bool = False
 ) -> Offload:
-    """Return how many blocks fit into `free` bytes of a card beside the margin.
+    """Return how many blocks fit into `free` bytes of a card beside the margin, with `parts` also that of one more.
 
-    `count` is the engine's own count of what so many blocks take there, None if it has none. It has the last word.
+    `count` is the engine's own count of what so many blocks, less what is held of the lowest, take there; None if it
+    has none. It has the last word.
     """
     planned = Offload(shape, setup, free, margin)
     wishes = Wishes(margin_bytes=margin)
     blocks, counted = most_blocks(shape, setup, wishes, free), dict[int, int]()
     while count is not None and blocks and blocks not in counted and len(counted) < _DRY_RUNS:
-        taken = count(blocks)
+        taken = count(blocks, ())
         if taken is None:
             break
         counted[blocks] = taken - planned.bytes_of(blocks)
@@ -102,7 +112,16 @@ def plan(
         blocks = max(fitting)
     # Where the engine counted none that fits, what it takes more is known from the last that it did count.
     off = counted.get(blocks, next(reversed(counted.values()), None))
-    return msgspec.structs.replace(planned, blocks=blocks, off_bytes=off)
+    planned = msgspec.structs.replace(planned, blocks=blocks, off_bytes=off)
+    if not parts or not blocks:
+        return planned
+    # Without bandwidths the way is chosen by what the CPU has to read, which is what counts.
+    stand = Ground(0, free - (off or 0), True, None, Rates())
+    held = way(shape, setup, wishes, stand).held
+    taken = count(blocks + 1, held) if held and count is not None else None
+    if taken is not None and taken > free - margin:
+        held = ()
+    return msgspec.structs.replace(planned, held=held)
 
 
 def load_with_retreat(

@@ -52,7 +52,8 @@ def tune_when_idle(model: OpenModel, cancel: Cancel, budget_s: float = BUDGET_S)
     """
     options, decoder, lib = model.options, model.decoder, model.lib
     candidates = thread_candidates(usable_cores(), usable_cpus())
-    if options.threads != "auto" or len(candidates) < 2 or model.engine_layers > model.shape.layers:
+    whole_on_card = model.engine_layers > model.shape.layers and not model.held
+    if options.threads != "auto" or len(candidates) < 2 or whole_on_card:
         return True
     # Such models cannot drop single tokens.
     if lib.llama_model_is_recurrent(model.handle) or lib.llama_model_is_hybrid(model.handle):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from backends.base import Cancel, ChatRequest, Message
 from backends.errors import OutOfMemory
 from backends.events import LoadProgress
 from backends.gguf.files import read_shape
-from backends.llama_cpp import LlamaCppBackend, LlamaCppOptions, binding, engine, offload
+from backends.llama_cpp import LlamaCppBackend, LlamaCppOptions, binding, engine, loading, offload
 from backends.llama_cpp.binding import GpuDevice
 from backends.llama_cpp.model import load_model
 from backends.planning import learned
@@ -62,8 +63,25 @@ def test_a_model_is_loaded_as_planned(stand_in: GpuDevice, starter_gguf: Path, m
     assert loaded.gpu_layers is not None
     assert 0 < loaded.gpu_layers < 20
     assert (loaded.output_on_gpu, loaded.device) == (True, stand_in.description)
-    assert reports[0].note.startswith(f"{loaded.gpu_layers} of 30 layers go to the card")
+    assert reports[0].note.startswith(f"{loaded.gpu_layers} of 30 layers and a part of one more go to")
     assert loaded.notes == ()
+
+
+def test_a_part_of_a_layer_stays_in_main_memory(
+    stand_in: GpuDevice, starter_gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(binding.log, "write", lambda _level, text: said.append(text.decode("utf-8", "replace")))
+    report, asked = (lambda _progress: None), LlamaCppOptions(context=512, threads=1)
+    for held in (("ffn_up", "ffn_down"), ()):
+        said.clear()
+        opened = loading.open_model(
+            binding.library(), starter_gguf, asked, 12, report, Cancel(), gpu=stand_in, shape=read_shape(starter_gguf),
+            held=held,
+        )  # fmt: skip
+        opened.free()
+        kept = {found[1] for line in said if (found := re.search(r"tensor (\S+) .*overrid", line))}
+        assert kept == {f"blk.19.{name}.weight" for name in held}
 
 
 def test_of_two_cards_of_one_name_it_is_told_which(

@@ -19,7 +19,7 @@ from backends.llama_cpp import LlamaCppOptions, binding, dry_run, loading, offlo
 from backends.llama_cpp.binding import GpuDevice
 from backends.llama_cpp.context import setup_of
 from backends.llama_cpp.logs import buffers
-from backends.llama_cpp.model import without_weights
+from backends.llama_cpp.model import Held, without_weights
 from backends.llama_cpp.options import KvCache
 from backends.planning.memory import compute_bytes, engine_layers, kv_bytes, place
 from backends.planning.result import MARGIN_BYTES
@@ -58,9 +58,9 @@ def count_runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     runs: list[int] = []
     true = dry_run._log_of
 
-    def counted(lib, path, options, gpu, layers, shape) -> list[str]:
+    def counted(lib, path, options, gpu, layers, shape, held) -> list[str]:
         runs.append(layers)
-        return true(lib, path, options, gpu, layers, shape)
+        return true(lib, path, options, gpu, layers, shape, held)
 
     monkeypatch.setattr(dry_run, "_log_of", counted)
     return runs
@@ -96,6 +96,8 @@ def test_count_and_formula_agree(stand_in: GpuDevice, tmp_path: Path, options: d
         both = dry_run.dry_run(lib, path, asked, stand_in, engine_layers(blocks))
         assert both is not None
         assert on_card == planned.weights + planned.kv + both.compute["CPU"] + scratch
+        less = dry_run.card_bytes(lib, path, asked, stand_in, shape, setup, blocks, ("ffn_gate", "ffn_up"))
+        assert on_card - less == sum(shape.blocks[28 - blocks].feed_forward[:2])
 
 
 def test_a_count_needs_no_vocabulary(starter_gguf: Path, tmp_path: Path) -> None:
@@ -119,14 +121,15 @@ def test_a_count_is_remembered_until_the_file_or_the_options_change(
     for change in ({"context": 512}, {"kv_cache": "q8_0"}, {"flash_attention": "off"}, {"ubatch": 64}, {"batch": 64}):
         dry_run.dry_run(lib, small, wished(**change), stand_in, 4)
     dry_run.dry_run(lib, small, wished(), msgspec.structs.replace(stand_in, description="another"), 4)
-    assert runs == [4, 5, 4, 4, 4, 4, 4, 4]
+    dry_run.dry_run(lib, small, wished(), stand_in, 4, None, Held(3, ("ffn_up",)))
+    assert runs == [4, 5, 4, 4, 4, 4, 4, 4, 4]
     sparse_model(small, dataclasses.replace(SMALL, layers=7))
     dry_run.dry_run(lib, small, wished(), stand_in, 4)
     monkeypatch.setattr(dry_run, "version", lambda: "0.9.9")
     dry_run.dry_run(lib, small, wished(), stand_in, 4)
-    assert len(runs) == 10
+    assert len(runs) == 11
     dry_run.dry_run(lib, small, wished(threads=2, mmap=False, saved_chats_gib=0), stand_in, 4)
-    assert len(runs) == 10
+    assert len(runs) == 11
 
 
 def test_trouble_is_no_trouble(stand_in: GpuDevice, small: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:

@@ -17,11 +17,15 @@ from backends.errors import BadModelFile, OutOfMemory
 from backends.events import LoadProgress
 from backends.gguf.files import read_shape
 from backends.gguf.shape import Shape
+from backends.hardware.machine import Card as MachinesCard
+from backends.hardware.machine import Machine
 from backends.llama_cpp import LlamaCppOptions, binding, loading, offload
 from backends.llama_cpp.binding import GpuDevice
 from backends.llama_cpp.model import HostOutOfMemory
 from backends.planning import learned
+from backends.planning.fit import fit
 from backends.planning.memory import Setup, engine_layers, kv_bytes, place
+from backends.planning.result import Wishes
 from tests.gguf_files import QWEN_14B, sparse_model
 
 MIB, GIB = 1024**2, 1024**3
@@ -67,7 +71,7 @@ def test_what_is_put_on_the_card_fits_and_one_more_layer_would_not(
 def test_the_engines_own_count_has_the_last_word(shape: Shape, off: int) -> None:
     asked: list[int] = []
 
-    def count(blocks: int) -> int:
+    def count(blocks: int, held: tuple[str, ...] = ()) -> int:
         asked.append(blocks)
         return taken(shape, blocks) + off
 
@@ -77,25 +81,49 @@ def test_the_engines_own_count_has_the_last_word(shape: Shape, off: int) -> None
     assert len(asked) - 3 <= 2
 
 
+@pytest.mark.parametrize("free", [1.5, 3.0, 5.0, 6.1, 7.0, 7.6, 8.5])
+def test_what_is_loaded_is_what_was_planned_before(shape: Shape, free: float) -> None:
+    size = int(free * GIB)
+    machine = Machine(gpus=(MachinesCard(CARD.description, 24 * GIB, size),))
+    before = fit(shape, machine, Wishes(context=8192, kv_cache="q8_0"))
+    planned = offload.plan(shape, AT_8K, size, MARGIN, parts=True)
+    assert (planned.blocks, planned.held) == (before.gpu_layers, before.held_back)
+    assert planned.bytes_of(planned.blocks + bool(planned.held), planned.held) == before.bytes.vram.total
+
+
+@pytest.mark.parametrize(("more", "kept"), [(0, True), (100 * MIB, False), (None, True)])
+def test_a_part_of_one_more_layer_is_left_out_where_the_engine_counts_too_much(
+    shape: Shape, more: int | None, kept: bool
+) -> None:
+    def count(blocks: int, held: tuple[str, ...]) -> int | None:
+        size = place(shape, AT_8K, engine_layers(blocks), 0, held).card.total
+        return size if not held else None if more is None else size + more
+
+    planned = offload.plan(shape, AT_8K, CARD.free_bytes, MARGIN, count, parts=True)
+    assert bool(planned.held) is kept
+
+
 def test_of_several_counts_the_most_that_fit_are_taken(shape: Shape) -> None:
     budget = CARD.free_bytes - MARGIN
     first = offload.plan(shape, AT_8K, CARD.free_bytes, MARGIN).blocks
     # What is counted for these makes those seem right; two more than the second do not fit, and three asked is enough.
     leads = {first: first - 2, first - 2: first - 1, first - 1: first - 3}
     counted = {blocks: taken(shape, blocks) + budget - taken(shape, seems) for blocks, seems in leads.items()}
-    assert offload.plan(shape, AT_8K, CARD.free_bytes, MARGIN, counted.__getitem__).blocks == first - 2
+    assert (
+        offload.plan(shape, AT_8K, CARD.free_bytes, MARGIN, lambda blocks, _held: counted[blocks]).blocks == first - 2
+    )
 
 
 def test_without_a_count_the_formula_decides(shape: Shape) -> None:
     by_formula = offload.plan(shape, AT_8K, CARD.free_bytes, MARGIN)
-    assert offload.plan(shape, AT_8K, CARD.free_bytes, MARGIN, lambda _blocks: None) == by_formula
+    assert offload.plan(shape, AT_8K, CARD.free_bytes, MARGIN, lambda _blocks, _held: None) == by_formula
 
 
 @given(st.lists(st.integers(-2 * GIB, 8 * GIB), min_size=49, max_size=49), st.integers(0, 16 * GIB))
 def test_counts_that_make_no_sense_cost_three_questions_at_most(shape: Shape, offs: list[int], free: int) -> None:
     asked: list[int] = []
 
-    def count(blocks: int) -> int:
+    def count(blocks: int, held: tuple[str, ...] = ()) -> int:
         asked.append(blocks)
         return taken(shape, blocks) + offs[blocks]
 
@@ -149,17 +177,21 @@ class Card:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, model: Path, holds: int) -> None:
         self.model = model
         self.holds = holds
+        self.held: tuple[str, ...] = ()
         self.asked: list[int | None] = []
         self.notes: list[str] = []
         self.reports: list[LoadProgress] = []
         monkeypatch.setattr(loading, "open_model", self._open)
 
-    def _open(self, _lib, _path, _options, engine_layers, _report, _cancel, *, gpu=None, shape=None) -> SimpleNamespace:
-        blocks = None if gpu is None else max(0, engine_layers - 1)
+    def _open(
+        self, _lib, _path, _options, engine_layers, _report, _cancel, *, gpu=None, shape=None, held=()
+    ) -> SimpleNamespace:
+        blocks = None if gpu is None else max(0, engine_layers - 1 - bool(held))
+        self.held = held
         self.asked.append(blocks)
         if blocks is not None and blocks > self.holds:
             raise OutOfMemory("There is too little memory for this model")
-        return SimpleNamespace(engine_layers=engine_layers, streamed_bytes=0)
+        return SimpleNamespace(engine_layers=engine_layers - bool(held), streamed_bytes=0)
 
     def load(self, gpu: GpuDevice = CARD, **options: object) -> int:
         """Load, and return how many blocks are on the card then."""
@@ -189,13 +221,16 @@ def test_what_was_decided_is_said_before_loading(card: Card, most: int) -> None:
     assert card.load() == most
     (said,) = card.reports
     assert (said.stage, said.fraction) == ("offloading", None)
-    assert said.note == f"{most} of 48 layers go to the card: 7.8 of 8.2 GB that are free."
+    assert said.note == f"{most} of 48 layers and a part of one more go to the card: 7.9 of 8.2 GB that are free."
     assert card.notes == []
+    card.load(gpu_layers=39)
+    assert card.reports[0].note == f"{most} of 48 layers go to the card: 7.8 of 8.2 GB that are free."
 
 
 def test_layers_that_do_not_fit_on_a_card_are_taken_back_two_by_two(card: Card, most: int) -> None:
     assert card.load() == most - 4
     assert card.asked == [most, most - 2, most - 4]
+    assert card.held == ()
     steps = [f"{blocks} layers did not fit on the GPU; trying {blocks - 2}." for blocks in (most, most - 2)]
     assert card.notes == [*steps, f"It runs with {most - 4} of 48 layers on the GPU."]
     assert [report.note for report in card.reports[1:]] == steps
@@ -246,6 +281,10 @@ def test_another_card_knows_nothing_of_what_did_not_fit(card: Card, most: int) -
 
 def test_who_asks_for_a_number_of_layers_gets_it_if_it_can_be_had(card: Card, most: int) -> None:
     card.holds = 48
+    assert card.load() == most
+    assert card.held
+    assert card.load(gpu_layers=most + 1) == most
+    assert card.held == ()
     assert card.load(gpu_layers=49) == card.load(gpu_layers=-1) == 48
     assert card.load(gpu_layers=11) == 10
     assert card.reports[0].note.startswith("10 of 48 layers go to the card: ")

@@ -201,6 +201,11 @@ def test_nothing_is_measured_where_nothing_is_to_be_gained(opened: OpenModel, mo
     monkeypatch.setattr(tuning, "tune", None)
     on_card = msgspec.structs.replace(opened, engine_layers=opened.shape.layers + 1)
     assert tune_when_idle(on_card, Cancel()) is True
+    with monkeypatch.context() as patch:
+        patch.setattr(tuning, "usable_cores", lambda: 2)
+        # A part of a layer is left to the processor, so it would be measured.
+        with pytest.raises(TypeError):
+            tune_when_idle(msgspec.structs.replace(on_card, held=("ffn_up",)), Cancel())
     chosen = msgspec.structs.replace(opened, options=msgspec.structs.replace(AUTO, threads=1))
     assert tune_when_idle(chosen, Cancel()) is True
     monkeypatch.setattr(tuning, "usable_cores", lambda: 1)
