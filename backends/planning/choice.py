@@ -22,8 +22,8 @@ from backends.planning.memory import (
 from backends.planning.result import Wishes
 from backends.planning.speed import Rates, tokens_per_second, traffic
 
-_WORTH = 1.02
-"""A part of a block brings some more work between card and CPU: what it gains has to be more than that."""
+_LEAST_GAIN = 0.03
+"""A part of a block brings some more work between card and CPU: it has to take so much of what the CPU reads away."""
 
 
 class Ground(msgspec.Struct, frozen=True):
@@ -96,22 +96,28 @@ def most_blocks(shape: Shape, setup: Setup, wishes: Wishes, free: int) -> int:
 
 
 def way(shape: Shape, setup: Setup, wishes: Wishes, stand: Ground, blocks: int | None = None) -> Way:
-    """Work out one setup with `blocks` on the card, or with as many as fit and a part of one more if that is faster."""
+    """Work out one setup with `blocks` on the card, or with as many as fit and what is worth it of one more."""
     if stand.card is None:
         return _way(shape, setup, wishes, stand, 0)
     if blocks is not None:
         return _way(shape, setup, wishes, stand, min(blocks, shape.layers))
     most = most_blocks(shape, setup, wishes, stand.card_free)
-    whole = _way(shape, setup, wishes, stand, most)
-    held = held_back(shape, setup, wishes, stand.card_free, most)
+    held = part_of_next(shape, setup, wishes, stand.card_free, most)
+    return _way(shape, setup, wishes, stand, most + bool(held), held)
+
+
+def part_of_next(shape: Shape, setup: Setup, wishes: Wishes, free: int, blocks: int) -> tuple[str, ...]:
+    """Return what to hold back of one more block than the `blocks` that fit on a card, () to leave all of it off.
+
+    Only bytes decide, so that the plan and the engine's host agree whatever either knows of speeds. Where no whole
+    block fits, nothing goes to the card.
+    """
+    held = held_back(shape, setup, wishes, free, blocks) if blocks > 0 else ()
     if not held:
-        return whole
-    split = _way(shape, setup, wishes, stand, most + 1, held)
-    before, after = whole.tokens_per_second, split.tokens_per_second
-    if before is None or after is None:
-        # How fast is unknown: what the CPU reads of one token tells the same.
-        before, after = 1 / max(1, whole.placement.host.weights), 1 / max(1, split.placement.host.weights)
-    return split if after >= before * _WORTH else whole
+        return ()
+    before = traffic(shape, setup, engine_layers(blocks), depth=0).memory
+    after = traffic(shape, setup, engine_layers(blocks + 1), depth=0, held=held).memory
+    return held if after <= before * (1 - _LEAST_GAIN) else ()
 
 
 def held_back(shape: Shape, setup: Setup, wishes: Wishes, free: int, blocks: int) -> tuple[str, ...]:

@@ -18,8 +18,9 @@ from backends.hardware.disk import Disk
 from backends.hardware.machine import Card, Machine
 from backends.hardware.memory import Ram
 from backends.hardware.speed import Speed
+from backends.planning.choice import held_back, part_of_next
 from backends.planning.fit import fit
-from backends.planning.memory import kv_bytes
+from backends.planning.memory import Setup, engine_layers, kv_bytes, place
 from backends.planning.result import MARGIN_BYTES, Fit, Tier, Wishes
 from presets.reference import machine_named, machine_names
 from tests.gguf_files import LLAMA_8B, QWEN_14B, QWEN_32B, Model, sparse_model
@@ -86,9 +87,28 @@ def test_a_part_of_one_more_layer_fills_the_card_where_that_is_faster(shapes: Sh
 
 
 def test_a_part_that_gains_next_to_nothing_is_left_where_it_is(shapes: Shapes) -> None:
-    plan = fit(shapes(QWEN_32B, "Q3_K_S"), machine(bandwidth=Speed(10**12, "published")))
-    assert 0 < plan.gpu_layers < plan.layers
-    assert (plan.held_back, plan.engine_layers) == ((), plan.gpu_layers + 1)
+    shape = shapes(QWEN_32B, "Q3_K_S")
+    setup, wishes = Setup(8192, "q8_0"), Wishes()
+    free = place(shape, setup, engine_layers(20)).card.total + MARGIN_BYTES + shape.blocks[-21].bytes
+    assert held_back(shape, setup, wishes, free, 20)
+    assert part_of_next(shape, setup, wishes, free, 20) == ()
+    plan = fit(shape, machine(free=free), Wishes(kv_cache="q8_0"))
+    assert (plan.gpu_layers, plan.held_back, plan.engine_layers) == (20, (), 21)
+
+
+def test_whether_a_layer_is_split_does_not_depend_on_speeds(shapes: Shapes) -> None:
+    shape = shapes(QWEN_14B, "Q4_K_M")
+    speeds: tuple[Speed | None, ...] = (None, Speed(GB, "measured"), Speed(10**13, "measured"))
+    assert {fit(shape, machine(bandwidth=speed)).held_back for speed in speeds} == {("ffn_gate",)}
+    assert part_of_next(shape, Setup(8192, "q8_0"), Wishes(), FREE, 38) == ("ffn_gate",)
+
+
+def test_where_no_whole_layer_fits_none_is_split(shapes: Shapes) -> None:
+    shape, setup = shapes(QWEN_14B, "Q4_K_M"), Setup(8192, "f16")
+    free = place(shape, setup, engine_layers(1)).card.total + MARGIN_BYTES - MIB
+    assert held_back(shape, setup, Wishes(), free, 0)
+    plan = fit(shape, machine(free=free), Wishes(kv_cache="f16"))
+    assert (plan.gpu_layers, plan.held_back, plan.output_on_card) == (0, (), False)
 
 
 def test_layers_that_the_user_asked_for_are_never_split(shapes: Shapes) -> None:
