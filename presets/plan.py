@@ -142,6 +142,7 @@ def wishes_for(options: dict[str, Any], shape: Shape, machine: Machine, *, here:
         # The engine counts the output layer first, and negative is everything.
         layers = shape.layers if layers < 0 else max(0, layers - 1)
     card = _card(machine) if here else None
+    overhead = learned.overhead_bytes(card.name) if card is not None else None
     return Wishes(
         context=options["context"],
         kv_cache=options["kv_cache"],
@@ -149,8 +150,8 @@ def wishes_for(options: dict[str, Any], shape: Shape, machine: Machine, *, here:
         gpu_layers=layers,
         ubatch=min(options["batch"], options["ubatch"]),
         mmap=options["mmap"],
-        margin_bytes=learned.margin_bytes(card.name) if card is not None else MARGIN_BYTES,
-        card_overhead_bytes=learned.overhead_bytes(card.name) if card is not None else None,
+        margin_bytes=learned.margin_bytes(card.name, overhead) if card is not None else MARGIN_BYTES,
+        card_overhead_bytes=overhead,
         card_reached=reached.recall(card.name) if card is not None else None,
         memory_reached=reached.recall(reached.MEMORY) if here else None,
     )

@@ -22,6 +22,7 @@ from backends.llama_cpp.loading import OpenModel, open_on
 from backends.llama_cpp.model import HostOutOfMemory, check_file
 from backends.llama_cpp.offload import find_card
 from backends.llama_cpp.options import LlamaCppOptions
+from backends.llama_cpp.rates import note_rate
 from backends.llama_cpp.threads import parse_cpus, pin
 from backends.llama_cpp.tuning import tune_when_idle
 from backends.llama_cpp.warm import WarmChats
@@ -123,8 +124,10 @@ class LlamaCppBackend(Backend):
             ):
                 if isinstance(event, Text):
                     said.append(event.text)
-                elif isinstance(event, Done) and event.reason == "stop":
-                    chats.answered(request.messages, "".join(said))
+                elif isinstance(event, Done):
+                    if event.reason == "stop":
+                        chats.answered(request.messages, "".join(said))
+                    note_rate(model, event)
                 yield event
         except HostOutOfMemory:
             raise

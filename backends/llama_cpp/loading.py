@@ -117,7 +117,8 @@ def _open_on_card(
             return None
         return dry_run.card_bytes(lib, path, options, gpu, known, setup, blocks, held)
 
-    margin = learned.margin_bytes(gpu.description)
+    # The engine's context is on the card by now: of the margin that had to hold it, the rest is left.
+    margin = learned.margin_bytes(gpu.description, learned.overhead_bytes(gpu.description))
     # Who asks for a number gets it, if it can be had at all; the plan is for when it cannot.
     planned = (
         offload.plan(shape, setup, gpu.free_bytes, margin, count, parts=cpu_buffers() is not None)

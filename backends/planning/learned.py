@@ -14,6 +14,8 @@ from backends import remembered
 from backends.planning.result import MARGIN_BYTES
 
 STEP_BYTES = 128 * 1024**2
+LEAST_BYTES = 192 * 1024**2
+"""Stays free even where the driver's context is counted apart: what kernels take while they run, and lost room."""
 MOST_BYTES = 1024**3
 """The margin grows by steps up to here. Who needs more shares the card with somebody who comes and goes."""
 
@@ -43,9 +45,13 @@ class _Lesson(msgspec.Struct, frozen=True):
     engine: str = ""
 
 
-def margin_bytes(card: str) -> int:
-    """Return how much of the card with this name is to stay free."""
-    return MARGIN_BYTES + _recall(card).steps * STEP_BYTES
+def margin_bytes(card: str, counted: int | None = None) -> int:
+    """Return how much of the card with this name is to stay free.
+
+    `counted` is the driver's context where that is counted apart or on the card already; None leaves it to the margin.
+    """
+    base = MARGIN_BYTES if counted is None else max(LEAST_BYTES, MARGIN_BYTES - counted)
+    return base + _recall(card).steps * STEP_BYTES
 
 
 def raise_margin(card: str, missing_bytes: int) -> int:

@@ -125,3 +125,11 @@ def test_whatever_happens_the_margin_stays_within_its_bounds(events: list[tuple[
         assert MARGIN_BYTES <= after <= learned.MOST_BYTES
         assert after % learned.STEP_BYTES == 0
         assert (after >= before) if fault else (after in (before, before - learned.STEP_BYTES))
+
+
+def test_the_margin_shrinks_by_a_context_that_is_counted_apart_and_never_below_what_kernels_take() -> None:
+    assert learned.margin_bytes(CARD, 0) == 256 * MIB
+    assert learned.margin_bytes(CARD, 50 * MIB) == 206 * MIB
+    assert learned.margin_bytes(CARD, 107 * MIB) == learned.margin_bytes(CARD, 555 * MIB) == 192 * MIB
+    learned.raise_margin(CARD, 100 * MIB)
+    assert learned.margin_bytes(CARD, 107 * MIB) == 320 * MIB

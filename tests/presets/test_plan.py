@@ -117,7 +117,7 @@ def test_what_no_memory_can_hold_is_not_ready_and_says_what_is_short() -> None:
 def test_weights_that_stream_from_the_disk_are_said_with_what_a_token_reads() -> None:
     short = msgspec.structs.replace(MACHINE, ram=Ram(8 * GIB, 6 * GIB))
     look = planned_outlook(here(planned("32b-mixed-ssd", short)))
-    assert look.line == "31/64 · reads 6.8 GB a token"
+    assert look.line == "31/64 · reads 6.9 GB a token"
     assert look.ready
 
 
