@@ -151,7 +151,7 @@ def _inputs(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground) -> tu
     ]
     if stand.card is not None:
         card, overhead = machine.gpus[stand.card], wishes.card_overhead_bytes
-        learned: Origin = "assumed" if wishes.margin_bytes == MARGIN_BYTES else "measured"
+        learned: Origin = "measured" if wishes.margin_bytes > MARGIN_BYTES else "assumed"
         found += [
             Input("margin_bytes", wishes.margin_bytes, learned),
             Input("vram_free_bytes", card.free_bytes, "unknown" if card.free_bytes is None else looked),

@@ -42,7 +42,7 @@ def test_a_model_that_is_here_and_streams_from_the_disk_is_a_warning_with_what_a
     checks = list(fits(ground(machine=SHORT, catalog=load_catalog())))
     (warned,) = (check for check in checks if check.state == "warn")
     assert warned.harm == "memory-short"
-    assert "secret-32b: it needs 7.7 GB of main memory and 4.3 GB are available: each token reads" in warned.found
+    assert "secret-32b: it needs 7.8 GB of main memory and 4.3 GB are available: each token reads" in warned.found
     assert "deepseek-tui plan secret-32b" in warned.fix
     assert "secret" not in warned.public
 
@@ -51,7 +51,7 @@ def test_a_model_that_is_not_here_is_told_about_and_no_warning(ground: Made) -> 
     checks = list(fits(ground(machine=SHORT)))
     (told,) = (check for check in checks if "32b" in check.found)
     assert (told.state, told.harm) == ("ok", "none")
-    assert "not downloaded, and it needs 7.7 GB of main memory" in told.found
+    assert "not downloaded, and it needs 7.8 GB of main memory" in told.found
 
 
 def test_layers_that_were_asked_for_and_do_not_fit_the_card_are_a_warning(
