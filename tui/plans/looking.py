@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import asyncio
+import contextlib
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
+from backends.errors import Problem
 from backends.hardware.gpu import GpuReading
 from backends.hardware.machine import Card, Machine, snapshot
 from backends.hardware.memory import process_own
+from backends.hardware.nvidia import Nvidia, nvidia
+from backends.hardware.patience import Question, Unanswered
+from backends.hardware.processes import name_of
+from backends.hardware.sampler import HANGS_AFTER_S
+from backends.host import launch
 from presets.plan import PLANNED
-from presets.sources import models
+from presets.schema import PresetEntry, source_for
+from presets.sources import locate, models, parse
+
+RESERVED_BYTES = 400 * 1024**2
+"""What a driver keeps of a card for itself, assumed as for the reference machines: 7.6 of 8 GiB can be had there."""
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """A process of somebody else's on a card. `name` is "" where it is not seen, `held_bytes` None if nobody tells."""
+
+    pid: int
+    name: str = ""
+    held_bytes: int | None = None
 
 
 def this_machine(
@@ -29,6 +49,58 @@ def this_machine(
         memory = msgspec.structs.replace(memory, available_bytes=min(most, memory.available_bytes + held))
     cards = tuple(_alone(card, ours_bytes if number == 0 else None) for number, card in enumerate(found.gpus))
     return msgspec.structs.replace(found, gpus=cards, ram=memory)
+
+
+def without(machine: Machine, served_bytes: int) -> Machine:
+    """Return a machine as if what a server holds for us were gone from its first card."""
+    if not served_bytes or not machine.gpus or machine.gpus[0].free_bytes is None:
+        return machine
+    first, *more = machine.gpus
+    free = min(first.total_bytes, machine.gpus[0].free_bytes + served_bytes)
+    return msgspec.structs.replace(machine, gpus=(msgspec.structs.replace(first, free_bytes=free), *more))
+
+
+def host_pids() -> set[int]:
+    """Return the processes that hold our models, this window's and others'. Not to be called in an event loop."""
+    views = asyncio.run(launch.survey())
+    return {view.pid for view in views if view.pid is not None}
+
+
+def files_here(entries: Iterable[PresetEntry]) -> Iterator[Path]:
+    """Yield the models' files that lie on the disk which a plan is about."""
+    folder = models()
+    while not folder.exists():
+        folder = folder.parent
+    for entry in entries:
+        with contextlib.suppress(Problem, OSError):
+            path = locate(parse(source_for(entry.preset, entry.preset.backend, name=entry.name))).path
+            if path is not None and path.is_file() and path.stat().st_dev == folder.stat().st_dev:
+                yield path
+
+
+def holders(card: Card, place: int, ours: Collection[int], *, root: Path = Path("/")) -> tuple[Holder, ...]:
+    """Return who else is on a card, the `place`-th of the machine's, who holds most first; () where nobody tells."""
+    if not card.driver.startswith("nvidia"):
+        return ()
+    question: Question[Nvidia | None] = Question("who is on the cards", nvidia)
+    with contextlib.suppress(Unanswered):
+        told = question.answer(HANGS_AFTER_S)
+        found = next((one for one in told.cards if one.index == place), None) if told is not None else None
+        tenants = [one for one in found.tenants or () if one.pid not in ours] if found is not None else []
+        others = [Holder(one.pid, name_of(one.pid, root), one.held_bytes) for one in tenants]
+        return tuple(sorted(others, key=lambda one: (-(one.held_bytes or 0), one.pid)))
+    return ()
+
+
+def emptied(machine: Machine, place: int, others: Collection[Holder] = ()) -> Machine:
+    """Return a machine as if nobody were on its `place`-th card; of what is not told, the driver's share is assumed."""
+    card = machine.gpus[place]
+    if card.free_bytes is None:
+        return machine
+    told = card.free_bytes + sum(one.held_bytes or 0 for one in others)
+    free = min(card.total_bytes, max(told, card.total_bytes - RESERVED_BYTES))
+    cards = (*machine.gpus[:place], msgspec.structs.replace(card, free_bytes=free), *machine.gpus[place + 1 :])
+    return msgspec.structs.replace(machine, gpus=cards)
 
 
 def card_usable() -> bool:
