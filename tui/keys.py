@@ -42,17 +42,18 @@ KEYS = (
     Key("preset.backend", "ctrl+o", "next_backend", "Use the preset's next backend", "Presets", "^o", "backend"),
     Key("preset.free", "ctrl+x", "free", "Give the model's memory back", "Presets"),
     Key("program.palette", "ctrl+p", "app.command_palette", "Every command by name", "Program", "^p", "commands"),
+    Key("program.plan", "f8", "plan", "The plan: what this machine can run, and why", "Program", "F8", "plan"),
     Key("program.figures", "f9", "figures", "Every figure explained", "Program", "F9", "figures"),
     Key("program.help", "f1", "help", "This help", "Program", "F1", "help"),
     Key("program.quit", "ctrl+q", "leave", "Leave: the answer goes on. Twice: end it too", "Program", "^q", "quit"),
 )
 
 # The key line begins with these.
-_FIRST = ("program.help", "program.quit", "program.figures")
+_FIRST = ("program.help", "program.quit", "program.plan", "program.figures")
 # Where the window is narrow the key line leaves these out, in this order.
 _LEFT_OUT_FIRST = (
-    "preset.backend", "answer.thought", "program.palette", "answer.retry", "program.figures", "chat.new", "answer.stop",
-    "sidebar",
+    "program.palette", "preset.backend", "answer.thought", "answer.retry", "answer.stop", "program.figures",
+    "program.plan", "chat.new", "sidebar",
 )  # fmt: skip
 
 MESSAGE_KEYS = (

@@ -10,15 +10,19 @@ import pytest
 from textual.pilot import Pilot
 
 from backends.events import Done, Reasoning, Text, Timings, Usage
+from backends.hardware.machine import Machine
 from backends.hardware.sampler import GpuSampler
 from backends.host.wire import Record
+from presets.reference import machine_named
 from tui.app import DeepseekApp
 from tui.chat import machine
 from tui.chat.answer import Answer, fold
 from tui.chat.store import Store
 from tui.chat.stored import Asked, new_id
 from tui.commands import usage_table
+from tui.plans import looking
 from tui.screens.chat import ChatScreen
+from tui.screens.chat import screen as chat
 from tui.screens.chat.start import Wish
 from tui.screens.figures import told
 
@@ -58,6 +62,7 @@ def _one_moment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage_table, "shown_path", lambda _path: "~/.config/deepseek-tui/config.toml")
     monkeypatch.setattr(machine, "process_rss", lambda _pid: None)
     monkeypatch.setattr(machine, "process_reads", lambda _pid: None)
+    on_this_machine(monkeypatch, machine_named("rtx3070-8gb-32gb"))
     folder = home / "config" / "presets"
     folder.mkdir(parents=True)
     for slot, name, options in ((5, "demo", ""), (6, "slow", "load_s = 100000\n")):
@@ -65,6 +70,13 @@ def _one_moment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             f'title = "{name.title()}"\nslot = {slot}\nbackend = "echo"\nkeep_alive_s = 0.1\n[model]\nfamily = "echo"\n'
             f'quantization = "none"\n[backends.echo]\nsource = "server:{name}"\n{options}'
         )
+
+
+def on_this_machine(patch: pytest.MonkeyPatch, here: Machine, *, usable: bool = True) -> None:
+    """Let plans be made for a machine that is described, and no engine be asked."""
+    patch.setattr(looking, "this_machine", lambda *_args, **_keywords: here)
+    patch.setattr(looking, "card_usable", lambda: usable)
+    patch.setattr(looking, "host_pids", set)
 
 
 def said(*answers: tuple[str, list[object]]) -> None:
@@ -96,7 +108,10 @@ def picture(snap_compare, size: tuple[int, int], *steps: Steps | str, preset: st
                 await step(pilot)
         await pilot.pause()
 
-    assert snap_compare(DeepseekApp(Wish(preset=preset), theme), terminal_size=size, run_before=before)
+    with pytest.MonkeyPatch.context() as patch:
+        # What changes by itself every few seconds would be in some pictures and not in others.
+        patch.setattr(chat, "REFRESH_S", 3600.0)
+        assert snap_compare(DeepseekApp(Wish(preset=preset), theme), terminal_size=size, run_before=before)
 
 
 async def settled(pilot: Pilot[None]) -> None:
@@ -108,7 +123,8 @@ async def settled(pilot: Pilot[None]) -> None:
         session = getattr(screen, "_session", None)
         status = session.status if session is not None else None
         loaded = status is not None and (status.phase != "loading" or status.load is not None)
-        if session is not None and session.step is None and (loaded or session.busy):
+        planned = session is not None and screen._planning._planned is not None
+        if session is not None and session.step is None and (loaded or session.busy) and planned:
             await pilot.pause(0.1)
             return
     raise AssertionError("the screen did not come to rest")

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from presets.catalog import Catalog
 from presets.schema import PresetEntry
 from tui.chat.session import Session
 from tui.chat.target import Target, resolve
 from tui.screens.chat import lists
 from tui.widgets.sidebar import PresetLine
+
+if TYPE_CHECKING:
+    from presets.plan import PresetPlan
+    from tui.plans.brief import Held
 
 
 class Presets:
@@ -33,14 +40,18 @@ class Presets:
         """Return the name of the preset that has a key, "" if none has."""
         return next((entry.name for entry in self.entries if entry.preset.slot == slot), "")
 
-    def lines(self, session: Session) -> list[PresetLine]:
-        """Return them as the sidebar lists them."""
+    def lines(
+        self, session: Session, plans: Mapping[str, PresetPlan] | None = None, held: Held | None = None
+    ) -> list[PresetLine]:
+        """Return them as the sidebar lists them, with their plans as far as there are any."""
         chosen, loaded = session.target, session.loaded_target
         return lists.preset_lines(
             self._catalog,
             chosen.preset if chosen else "",
             chosen.spec.backend if chosen else "",
             loaded.preset if loaded else "",
+            plans,
+            held,
         )
 
     def entry(self, name: str) -> PresetEntry | None:

@@ -8,9 +8,10 @@ from functools import partial
 
 from textual.screen import Screen
 
+from backends.hardware.gpu import GpuReading
 from tui.chat.clean import clean_line
 from tui.chat.machine import Gauges
-from tui.chat.seen import Seen, see
+from tui.chat.seen import Figure, Seen, see
 from tui.chat.session import Session
 from tui.chat.tally import ChatBill, Tally
 from tui.screens.chat.choosing import Presets
@@ -54,6 +55,12 @@ class Explaining:
         self._gauges.take(session)
         return True
 
+    def cards(self) -> GpuReading | None:
+        """Return the latest reading of the cards, and ask the driver for the next; waits for nothing."""
+        sample = self._gauges.sampler.latest()
+        self._gauges.sampler.request()
+        return sample.reading if sample is not None else None
+
     def add_up(self, session: Session, then: Callable[[], None]) -> None:
         """Read the bill of the conversation anew."""
 
@@ -71,8 +78,8 @@ class Explaining:
         bill = self._bill.tally if session.conversation is not None else Tally()
         return see(session, self._gauges.machine, bill, in_messages=in_messages)
 
-    def open(self, session: Session | None) -> None:
-        """Open the view of every figure."""
+    def open(self, session: Session | None, predicted: Callable[[str], dict[Figure, str]]) -> None:
+        """Open the view of every figure; `predicted` gives what the plan of a preset says of some."""
         _read_rates(session)
 
         def look() -> View:
@@ -80,7 +87,8 @@ class Explaining:
                 self._gauges.take(session)
             seen = self.seen(session)
             resting = session is None or not (session.busy or session.loading)
-            return View(seen, tuple(self._gauges.lately()), self._published(seen.preset), resting)
+            lately, published = tuple(self._gauges.lately()), self._published(seen.preset)
+            return View(seen, lately, published, resting, predicted(seen.preset))
 
         self._screen.app.push_screen(FiguresScreen(look, partial(self.open_usage, session)))
 

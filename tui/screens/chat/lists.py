@@ -1,31 +1,47 @@
-"""What the sidebar lists: pure functions from the catalogue and the store to lines."""
+"""What the sidebar lists: pure functions from the catalogue, the plans and the store to lines."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from presets.catalog import Catalog
-from presets.plan import outlook
 from presets.schema import PresetEntry, source_for
 from presets.sources import locate, parse
 from tui.chat.stored import Conversation
 from tui.widgets.sidebar import ChatLine, PresetLine
 
+if TYPE_CHECKING:  # What plans is imported after the first frame.
+    from presets.plan import PresetPlan
+    from tui.plans.brief import Brief, Held
 
-def preset_lines(catalog: Catalog, chosen: str, backend: str, loaded: str) -> list[PresetLine]:
-    """Return the presets; `chosen` answers with `backend`, `loaded` is the one in memory. Broken files come last."""
+
+def preset_lines(
+    catalog: Catalog,
+    chosen: str,
+    backend: str,
+    loaded: str,
+    plans: Mapping[str, PresetPlan] | None = None,
+    held: Held | None = None,
+) -> list[PresetLine]:
+    """Return the presets; `chosen` answers with `backend`, `loaded` is the one in memory, as `held` says.
+
+    A preset without a plan yet shows where its model is. Broken files come last.
+    """
     lines = []
     for entry in catalog.entries:
         preset = entry.preset
         used = backend if entry.name == chosen and backend else preset.backend
-        look = outlook(entry, used, locate(parse(source_for(preset, used, name=entry.name))))
+        plan = (plans or {}).get(entry.name)
+        told = _brief(entry, used, plan, held if entry.name == loaded else None)
         if entry.name == loaded:
             mark = "loaded"
         elif entry.name == chosen:
             mark = "chosen"
         else:
-            mark = "" if look.ready else "problem"
-        lines.append(PresetLine(entry.name, preset.slot or 0, preset.title, look.line, _speed(entry), mark))
+            mark = "problem" if told.problem else ""
+        lines.append(PresetLine(entry.name, preset.slot or 0, preset.title, told.detail, told.speed, mark))
     lines += [
         PresetLine(problem.name, 0, problem.name, "cannot be used", "", "problem") for problem in catalog.problems
     ]
@@ -39,6 +55,16 @@ def chat_lines(conversations: list[Conversation], shown: str | None) -> list[Cha
         lines.append(ChatLine("", day))
         lines += [ChatLine(conversation.id, conversation.title, conversation.id == shown) for conversation in group]
     return lines
+
+
+def _brief(entry: PresetEntry, backend: str, plan: PresetPlan | None, held: Held | None) -> Brief:
+    from presets.plan import outlook
+    from tui.plans.brief import Brief, brief
+
+    if plan is not None and plan.backend == backend:
+        return brief(plan, held)
+    look = outlook(entry, backend, locate(parse(source_for(entry.preset, backend, name=entry.name))))
+    return Brief(look.line, _speed(entry), problem=not look.ready)
 
 
 def _speed(entry: PresetEntry) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from backends.errors import Problem
 from tui.chat.switching import Refusal
 from tui.units import clock
 from tui.widgets.transcript.model import Entry
+
+if TYPE_CHECKING:
+    from tui.plans.preflight import Preflight
 
 
 def problem_entry(number: int, problem: Problem) -> Entry:
@@ -30,6 +34,11 @@ def welcome_entry(*, starter: bool) -> Entry:
 def notes_entry(title: str, notes: tuple[str, ...]) -> Entry:
     """Return what the engine says about a model it has loaded: a context it rounded, a card it cannot use."""
     return Entry("notes", "notice", f"{title}: worth knowing", clock(time.time()), "\n".join(notes))
+
+
+def preflight_entry(title: str, found: Preflight) -> Entry:
+    """Return what is to be known before a model is loaded."""
+    return Entry("preflight", "notice", f"{title}: before it loads", clock(time.time()), "\n".join(found.sentences))
 
 
 def engine_entry(note: str) -> Entry:

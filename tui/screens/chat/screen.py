@@ -27,6 +27,7 @@ from tui.screens.chat.choices import Choices
 from tui.screens.chat.choosing import Presets
 from tui.screens.chat.explaining import SETTLE_S, Explaining
 from tui.screens.chat.mending import Mending
+from tui.screens.chat.planning import Planning
 from tui.screens.chat.shown import Shown
 from tui.screens.chat.switching import switch
 from tui.screens.help import HelpScreen
@@ -39,7 +40,6 @@ TICK_S = 0.1
 LINES_EVERY = 5
 REFRESH_S = 2.0
 LEAVE_S = 0.8
-SIDEBAR_WIDTH = 28
 
 
 class ChatScreen(Screen[None]):
@@ -72,6 +72,7 @@ class ChatScreen(Screen[None]):
         self._send_when_ready = False
         self._explaining = Explaining(self, lambda: self._presets)
         self._around = Around(self, self._show_lines)
+        self._planning = Planning(self, self._explaining, lambda: self._presets, self._choose, self._say)
 
     # What there is.
 
@@ -100,10 +101,7 @@ class ChatScreen(Screen[None]):
         self._mending = Mending(self, self._say, self._shown.problem)
         self._ticking = self.set_interval(TICK_S, self._tick, pause=True)
         self._show_lines()
-        self.call_after_refresh(self._begin)
-
-    def _begin(self) -> None:
-        self.run_worker(self._start(), group="start", exclusive=True)
+        self.call_after_refresh(lambda: self.run_worker(self._start(), group="start", exclusive=True))
 
     async def _start(self) -> None:
         """Open the store and the catalogue, show the chat, and load the model."""
@@ -115,6 +113,7 @@ class ChatScreen(Screen[None]):
             self._shown.notice(notices.welcome_entry(starter=starter))
         for problem in (*begun.problems, *begun.catalog.problems):
             self._shown.problem(problem)
+        self._planning.start(begun.session, self._shown)
         if begun.session is not None:
             await self._refresh_lists()
             if begun.chat is not None:
@@ -123,6 +122,7 @@ class ChatScreen(Screen[None]):
                 begun.session.choose(begun.target, evict="none")
             self.set_interval(REFRESH_S, self._look_around)
         self._begun = True
+        self._planning.look()
         self._show_lines()
         if self._send_when_ready:
             composer = self.query_one(Composer)
@@ -141,6 +141,7 @@ class ChatScreen(Screen[None]):
         session = self._session
         if session is None:
             return
+        self._planning.take(session)
         match event.change:
             case "branch":
                 self._show_branch(session)
@@ -152,7 +153,7 @@ class ChatScreen(Screen[None]):
                 self.run_worker(self._mending.after(session), group="mending")
             case "model":
                 self._explaining.take(session)
-                self._show_presets(session)
+                self._planning.show()
                 self._show_branch(session)
                 self._tell_notes(session)
             case "note" if session.note:
@@ -192,11 +193,13 @@ class ChatScreen(Screen[None]):
     def _settle(self, session: Session) -> None:
         """Show what is true once nothing happens any more; the driver's last word comes a moment later."""
         self._explaining.take(session)
+        self._planning.show()
         self._show_lines()
 
     async def _look_around(self) -> None:
         """Take in what other screens and `ask`s have written."""
         if self._session is not None:
+            self._planning.look()
             try:
                 if await self._session.refresh():
                     await self._refresh_lists()
@@ -218,6 +221,10 @@ class ChatScreen(Screen[None]):
     # The lines and lists.
 
     @on(ScreenResume)
+    def _show_presets(self) -> None:
+        self._planning.show()
+
+    @on(ScreenResume)
     @on(Resize)
     @on(DescendantFocus)
     def _show_lines(self) -> None:
@@ -225,14 +232,11 @@ class ChatScreen(Screen[None]):
             seen = self._explaining.seen(self._session)
             self._around.show(self._session, seen, below=self._below, leaving=self._leaving)
 
-    def _show_presets(self, session: Session) -> None:
-        self.query_one(PresetList).show(self._presets.lines(session), SIDEBAR_WIDTH)
-
     async def _refresh_lists(self) -> None:
         session = self._session
         if session is None:
             return
-        self._show_presets(session)
+        self._planning.show()
         conversations = await asyncio.to_thread(session.store.conversations)
         shown = session.conversation.id if session.conversation else None
         self.query_one(ChatList).show(lists.chat_lines(conversations, shown))
@@ -260,11 +264,8 @@ class ChatScreen(Screen[None]):
 
     def on_composer_scroll(self, event: Composer.Scroll) -> None:
         transcript = self.query_one(Transcript)
-        {
-            "pageup": transcript.action_page_up,
-            "pagedown": transcript.action_page_down,
-            "end": transcript.action_end,
-        }[event.key]()
+        up, down, end = transcript.action_page_up, transcript.action_page_down, transcript.action_end
+        {"pageup": up, "pagedown": down, "end": end}[event.key]()
 
     def on_composer_recall(self, _event: Composer.Recall) -> None:
         if self._session is not None:
@@ -291,13 +292,10 @@ class ChatScreen(Screen[None]):
             self._say(f"No preset has the key F{slot + 1}")
 
     def action_next_backend(self) -> None:
-        if self._session is not None and self._session.target is not None:
-            self.run_worker(self._switch(self._session, self._session.target.preset), group="switch", exclusive=True)
-
-    async def _switch(self, session: Session, preset: str) -> None:
-        entry = self._presets.entry(preset)
-        if entry is not None:
-            await switch(session, entry, self._presets.keep_alive_s, self._mending, self._shown, self._say)
+        session = self._session
+        if session is not None and session.target and (entry := self._presets.entry(session.target.preset)):
+            work = switch(session, entry, self._presets.keep_alive_s, self._mending, self._shown, self._say)
+            self.run_worker(work, group="switch", exclusive=True)
 
     def _choose(self, name: str) -> None:
         session = self._session
@@ -353,7 +351,10 @@ class ChatScreen(Screen[None]):
         self.app.push_screen(HelpScreen())
 
     def action_figures(self) -> None:
-        self._explaining.open(self._session)
+        self._explaining.open(self._session, self._planning.predicted)
+
+    def action_plan(self) -> None:
+        self._planning.open()
 
     def action_usage(self) -> None:
         self._explaining.open_usage(self._session)
@@ -375,6 +376,7 @@ class ChatScreen(Screen[None]):
 
     async def _leave(self) -> None:
         self._explaining.stop()
+        self._planning.stop()
         goes_on = self._session is not None and self._session.answer is not None
         if self._session is not None:
             await self._session.leave()

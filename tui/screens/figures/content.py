@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from rich.cells import cell_len, set_cell_size
@@ -10,7 +10,7 @@ from textual.content import Content
 
 from tui.chat.clean import clean_line
 from tui.chat.course import Point
-from tui.chat.seen import Seen
+from tui.chat.seen import Figure, Seen
 from tui.screens.figures.more import Published, card_figures, cost_figures, course_lines, energy_figures
 from tui.screens.figures.told import Surety, Told, footer_figures
 from tui.widgets.lines import wrapped
@@ -29,13 +29,14 @@ _STYLES: dict[Surety, str] = {
 class View(msgspec.Struct, frozen=True):
     """What the view explains: one moment, the minutes before it, and what was published of the preset.
 
-    `resting` says that nothing is being done.
+    `resting` says that nothing is being done, `predicted` what the plan says of a figure.
     """
 
     seen: Seen
     points: tuple[Point, ...] = ()
     published: Published = Published()
     resting: bool = True
+    predicted: Mapping[Figure, str] = {}
 
 
 class Section(msgspec.Struct, frozen=True):
@@ -47,9 +48,9 @@ class Section(msgspec.Struct, frozen=True):
 
 def sections(view: View) -> list[Section]:
     """Return everything that is told, in its order; a section without figures is left out."""
-    seen = view.seen
+    seen, footer = view.seen, footer_figures(view.seen)
     found = [
-        Section("On the footer", tuple(footer_figures(seen).values())),
+        Section("On the footer", tuple(_with_plan(told, view.predicted.get(f, "")) for f, told in footer.items())),
         Section("The card", tuple(card_figures(seen))),
         Section("Energy of this answer, by device", tuple(energy_figures(seen))),
         Section("Cost of this answer, in parts", tuple(cost_figures(seen, view.published))),
@@ -68,6 +69,10 @@ def content(view: View, width: int) -> Content:
         ]
     lines += [_title("The last minutes"), *_course(view.points, width)]
     return Content("\n").join(lines)
+
+
+def _with_plan(told: Told, predicted: str) -> Told:
+    return msgspec.structs.replace(told, notes=(*told.notes, predicted)) if predicted else told
 
 
 def _title(text: str) -> Content:

@@ -1,0 +1,267 @@
+"""The plans of the chat screen: kept current, in the sidebar, in a view of their own, and told before a model loads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from textual.screen import Screen
+
+from backends.host import launch
+from tui.chat.seen import Figure
+from tui.chat.session import Session
+from tui.plans.live import LivePlans, Planned, Situation, apart
+from tui.screens.chat import notices
+from tui.screens.chat.choosing import Presets
+from tui.screens.chat.explaining import Explaining
+from tui.screens.chat.shown import Shown
+from tui.widgets.sidebar import PresetList
+
+if TYPE_CHECKING:  # What plans is imported when there is something to plan: after the first frame.
+    from presets.plan import PresetPlan
+    from presets.schema import PresetEntry
+    from tui.plans.brief import Held
+    from tui.plans.preflight import Preflight
+    from tui.screens.plan import PlanScreen
+    from tui.screens.plan.screen import Now
+
+SIDEBAR_WIDTH = 28
+PATIENCE_S = 10.0
+"""So long the first plan is waited for, to say something about a load that has begun."""
+_POLL_S = 0.05
+REFUSED = "A model is loading or answering, and would take its share of what is measured: press m when it is done."
+
+
+class Planning:
+    """Plans for `screen` with the figures of `explaining`. `choose` chooses a preset, `say` tells in passing."""
+
+    def __init__(
+        self,
+        screen: Screen[None],
+        explaining: Explaining,
+        presets: Callable[[], Presets],
+        choose: Callable[[str], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._screen = screen
+        self._explaining = explaining
+        self._presets = presets
+        self._choose = choose
+        self._say = say
+        self._shown: Shown | None = None
+        self._session: Session | None = None
+        self._live: LivePlans | None = None
+        self._view: PlanScreen | None = None
+        self._loading = False
+
+    def start(self, session: Session | None, shown: Shown) -> None:
+        """Have everything ready for the first `look`. `shown` takes what is to be said before a load."""
+        loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+
+        def changed() -> None:
+            loop.call_soon_threadsafe(partial(self._screen.call_later, self._take_plans), context=context)
+
+        self._session, self._shown = session, shown
+        self._live = LivePlans(self._presets().entries, changed)
+
+    def stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def look(self) -> None:
+        """Have it looked whether the plans are still right, and show what is true."""
+        if self._live is not None:
+            self._live.tell(self._situation())
+        self.show()
+
+    def show(self) -> None:
+        """Show the presets in the sidebar; under another screen that is done when it closes."""
+        if self._session is not None and self._screen.is_active:
+            lines = self._presets().lines(self._session, self._plans, self._held)
+            self._screen.query_one(PresetList).show(lines, SIDEBAR_WIDTH)
+
+    def take(self, session: Session) -> None:
+        """Take in that something has changed: where a load has begun, say what is to be known of it."""
+        before, self._loading = self._loading, session.loading
+        if session.loading and not before and session.target is not None:
+            self._screen.run_worker(self._warn(session, session.target.preset), group="preflight", exclusive=True)
+
+    def predicted(self, name: str) -> dict[Figure, str]:
+        """Return what plans say of some figures, to stand beside what is measured: `name` is who gave the answer."""
+        from tui.plans import told
+        from tui.units import memory
+
+        loaded = self._session.loaded_target if self._session is not None else None
+        figures: dict[Figure, str] = {}
+        for figure, preset in (("speed", name), ("ours", loaded.preset if loaded is not None else "")):
+            plan = self._plans.get(preset)
+            if plan is None or plan.fit is None:
+                continue
+            found = plan.fit
+            layers = f"with {found.gpu_layers}/{found.layers} layers on the card: F8 says why."
+            if figure == "ours":
+                figures["ours"] = f"The plan predicts {memory(found.bytes.vram.total)} {layers}"
+            elif found.tokens_per_second is not None:
+                figures["speed"] = f"The plan predicts {told.predicted(found.tokens_per_second)} tok/s {layers}"
+        return figures
+
+    # The view.
+
+    def open(self) -> None:
+        """Open the plan view, at the preset that is chosen."""
+        from tui.screens.plan import PlanScreen
+
+        def closed(name: str | None) -> None:
+            self._view = None
+            if name is not None:
+                self._choose(name)
+
+        target = self._session.target if self._session is not None else None
+        self._view = PlanScreen(self._presets().entries, target.preset if target is not None else "", self)
+        self._screen.app.push_screen(self._view, closed)
+
+    def now(self) -> Now:
+        """Return what the view shows, and have it looked whether it is still right."""
+        from tui.chat.bill import Rates
+        from tui.screens.plan.screen import Now
+
+        session = self._session
+        if self._live is not None:
+            self._live.tell(self._situation())
+        rates = session.store.rates if session is not None else Rates()
+        held = self._held
+        loaded = session.loaded_target if session is not None and held is not None else None
+        name = loaded.preset if loaded is not None else ""
+        return Now(self._planned, name, held.loaded if held is not None else None, rates)
+
+    async def plan(self, name: str, context: int) -> PresetPlan | None:
+        """Plan a preset with another context."""
+        entry, planned = self._presets().entry(name), self._planned
+        if entry is None or planned is None:
+            return None
+        from presets.plan import plan_preset
+
+        chosen = dict(self._situation().backends).get(name)
+        machine, usable = planned.machine, planned.card_usable
+        return await apart(lambda: plan_preset(entry, machine, chosen, context=context, card_usable=usable))
+
+    async def costs(self) -> Mapping[str, dict[str, float]]:
+        """Return what answers cost here, by preset."""
+        from tui.plans.spent import answer_costs
+
+        return await apart(answer_costs)
+
+    async def measure(self, say: Callable[[str], None]) -> str:
+        """Measure what of this machine was never measured, unless a model works; return what is to be said then."""
+        from backends.hardware.calibration import calibrate, unmeasured
+        from tui.plans.looking import files_here
+
+        session, planned = self._session, self._planned
+        if planned is None:
+            return ""
+        if session is not None and (session.busy or session.loading):
+            return REFUSED
+        if any(view.busy for view in await launch.survey()):
+            return REFUSED
+        if not unmeasured(planned.machine):
+            return "This machine was measured already."
+        loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+        failures: list[str] = []
+
+        def hear(text: str) -> None:
+            if not text.endswith("…"):
+                failures.append(text)
+            loop.call_soon_threadsafe(say, text, context=context)
+
+        entries = self._presets().entries
+        await apart(lambda: calibrate(planned.machine, files_here(entries), hear))
+        if self._live is not None:
+            self._live.again()
+        return " ".join(failures) or "Measured."
+
+    # Before a load.
+
+    async def _warn(self, session: Session, name: str) -> None:
+        planned = await self._first_plan()
+        entry, target = self._presets().entry(name), session.target
+        if planned is None or entry is None or target is None or target.preset != name:
+            return
+        context = target.spec.options.get("context")
+        tokens = context if isinstance(context, int) else None
+        key = f"F{entry.preset.slot + 1}" if entry.preset.slot else ""
+        found = await apart(lambda: _preflight(planned, entry, target.spec.backend, tokens, key))
+        if found is not None and session.target == target and self._shown is not None:
+            self._shown.notice(notices.preflight_entry(target.title, found))
+            self._say(f"{target.title}: {found.short}")
+
+    async def _first_plan(self) -> Planned | None:
+        for _ in range(round(PATIENCE_S / _POLL_S)):
+            if self._planned is not None:
+                break
+            await asyncio.sleep(_POLL_S)
+        return self._planned
+
+    # What is known.
+
+    def _take_plans(self) -> None:
+        self.show()
+        if self._view is not None:
+            self._view.look()
+
+    @property
+    def _planned(self) -> Planned | None:
+        return self._live.planned if self._live is not None else None
+
+    @property
+    def _plans(self) -> Mapping[str, PresetPlan]:
+        return self._planned.plans if self._planned is not None else {}
+
+    @property
+    def _held(self) -> Held | None:
+        """What is in memory for this session, and what it takes of the cards."""
+        seen = self._explaining.seen(self._session)
+        if self._session is None or seen.loaded is None:
+            return None
+        from tui.plans.brief import Held
+
+        return Held(seen.loaded, seen.ours.used_bytes, seen.ours.how == "difference")
+
+    def _situation(self) -> Situation:
+        session, reading = self._session, self._explaining.cards()
+        if session is None:
+            return Situation(reading)
+        seen = self._explaining.seen(session)
+        loaded, target = seen.loaded, session.target
+        entry = self._presets().entry(target.preset) if target is not None else None
+        others: tuple[tuple[str, str], ...] = ()
+        if target is not None and entry is not None and target.spec.backend != entry.preset.backend:
+            others = ((entry.name, target.spec.backend),)
+        return Situation(
+            reading,
+            session.host_pid,
+            seen.ours.used_bytes,
+            loaded.vram_bytes or 0 if loaded is not None and loaded.place == "machine" else 0,
+            f"{target.preset} {loaded.gpu_layers} {loaded.context}"
+            if target is not None and loaded is not None
+            else "",
+            others,
+        )
+
+
+def _preflight(planned: Planned, entry: PresetEntry, backend: str, context: int | None, key: str) -> Preflight | None:
+    """Compare the plan with the one that the machine would allow if nobody else were on its card."""
+    from presets.plan import plan_preset
+    from tui.plans.looking import emptied, holders
+    from tui.plans.preflight import preflight
+
+    machine, usable = planned.machine, planned.card_usable
+    plan = plan_preset(entry, machine, backend, context=context, card_usable=usable)
+    place = plan.fit.card if plan.fit is not None else None
+    if place is None:
+        return preflight(plan)
+    others = holders(machine.gpus[place], place, planned.pids)
+    alone = plan_preset(entry, emptied(machine, place, others), backend, context=context, card_usable=usable)
+    return preflight(plan, alone, others, key)

@@ -1,0 +1,251 @@
+"""The plan of one preset as text of a given width."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+from rich.cells import cell_len
+from textual.content import Content
+
+from backends.base import Loaded
+from backends.hardware.calibration import unmeasured
+from backends.hardware.machine import Machine
+from backends.titles import backend_title
+from presets.plan import PLANNED, PresetPlan, size_text
+from tui.chat.bill import Rates
+from tui.chat.clean import clean_line
+from tui.commands import table
+from tui.plans import told
+from tui.screens.plan.bars import LOOKS, Bar, bars, cells
+from tui.units import DASH, count, memory
+from tui.widgets.lines import wrapped
+
+_INDENT = "  "
+_NAME = 5
+_LABEL = 8
+MEASURE = (
+    "m measures this machine once, 5 s: memory, and the disk if a model lies on it. Without it no speed is predicted."
+)
+
+
+class View(msgspec.Struct, frozen=True):
+    """One preset of several on a machine; `plan` is None while nothing is planned yet, or where that failed.
+
+    `title` and `key` are the preset's, `place` its place among `among`. `loaded` is its model if that is in memory.
+    `own_context` is the preset's where another is tried. `said` tells what is done at the moment. `costs` are the mean
+    money of an answer by preset.
+    """
+
+    title: str
+    machine: Machine | None = None
+    plan: PresetPlan | None = None
+    key: str = ""
+    place: int = 1
+    among: int = 1
+    loaded: Loaded | None = None
+    own_context: int | None = None
+    said: str = ""
+    rates: Rates = Rates()
+    costs: Mapping[str, dict[str, float]] = {}
+
+
+def content(view: View, width: int, *, ascii_only: bool = False) -> Content:
+    """Return the whole view in lines of at most `width` cells."""
+    width = max(1, width)
+    lines = list(_machine(view, width))
+    lines += [Content(""), *_head(view, width)]
+    plan, machine = view.plan, view.machine
+    if plan is not None and machine is not None:
+        lines += _warnings(plan, width)
+        lines += [Content(""), *_columns(plan, machine, view, width)]
+        if plan.fit is not None:
+            lines += [Content(""), *_places(plan, machine, width, ascii_only=ascii_only)]
+            lines += [Content(""), *_listed("Why", _reasons(plan), width)]
+            others = list(told.alternatives(plan)) or ["Nothing that is known of would be better."]
+            lines += [Content(""), *_listed("What could be otherwise", others, width)]
+            lines += [Content(""), *_rests(plan, machine, view, width)]
+    return Content("\n").join(lines)
+
+
+def _machine(view: View, width: int) -> Iterator[Content]:
+    machine = view.machine
+    if machine is None:
+        yield Content.styled("Looking at this machine …", "dim")
+        yield from _plain(view.said, width, "$text-warning")
+        return
+    yield _title(machine.title or "This machine", width)
+    rests = list(told.machine_rests(machine))
+    speeds = {"its memory", "its speed", "its reads"}
+    for rest, speed in zip(rests, [*rests[1:], None], strict=True):
+        if rest.name in speeds:
+            continue
+        parts = [rest.value or DASH]
+        if speed is not None and speed.name in speeds:
+            parts.append(f"{speed.value} {speed.origin}".removeprefix(f"{DASH} "))
+        yield from _named(rest.name, " · ".join(parts), width)
+    for note in machine.notes:
+        yield from _named("note", note, width)
+    if view.said:
+        yield from _plain(view.said, width, "$text-warning")
+    elif unmeasured(machine):
+        yield from _plain(MEASURE, width, "$text-warning")
+
+
+def _head(view: View, width: int) -> Iterator[Content]:
+    plan = view.plan
+    left = clean_line(view.title)
+    if plan is not None:
+        left += f" · {backend_title(plan.backend)}"
+    right = " ".join(part for part in (view.key, f"{view.place} of {view.among}") if part)
+    gap = width - cell_len(left) - cell_len(right)
+    yield _title(left + " " * gap + right if gap > 0 else left, width)
+    if plan is None:
+        if view.machine is not None:
+            yield from _plain("It cannot be planned just now.", width, "dim")
+        return
+    parts = [f"{plan.family} {plan.quantization}"]
+    if plan.size_bytes is not None:
+        parts.append(size_text(plan.size_bytes))
+    if plan.located.detail:
+        parts.append(plan.located.detail)
+    yield from _plain(" · ".join(parts), width, "dim")
+    loaded = view.loaded
+    if loaded is not None and loaded.layers is not None and loaded.gpu_layers is not None:
+        now = f"In memory now: {loaded.gpu_layers}/{loaded.layers} layers on the card, context {count(loaded.context)}."
+        yield from _plain(f"{now} The plan is for loading it anew.", width, "")
+    if view.own_context is not None and plan.fit is not None:
+        own = f"the preset has {count(view.own_context)}, and Enter loads it with that"
+        yield from _plain(f"Tried with a context of {count(plan.fit.context)}: {own}.", width, "$text-warning")
+
+
+def _warnings(plan: PresetPlan, width: int) -> Iterator[Content]:
+    if plan.located.present is False and plan.located.hint:
+        yield from _bullet("→", plan.located.hint, width, "dim")
+    if plan.problem:
+        # That a backend places a model itself is no fault.
+        sign, style = ("!", "$text-warning") if plan.backend == PLANNED else ("·", "")
+        yield from _bullet(sign, f"{plan.problem.removesuffix('.')}.", width, style)
+        if plan.hint and plan.hint != plan.located.hint:
+            yield from _bullet("→", plan.hint, width, "dim")
+    for warning in plan.warnings:
+        yield from _bullet("!", warning, width, "$text-warning")
+
+
+def _columns(plan: PresetPlan, machine: Machine, view: View, width: int) -> Iterator[Content]:
+    rows = [
+        (one.name, one.predicted, one.published, one.measured)
+        for one in told.columns(plan, machine, view.rates, view.costs)
+    ]
+    if plan.fit is None:
+        rows = [row for row in rows if any(cell != DASH for cell in row[1:])]
+    if not rows:
+        return
+    head = ("", "predicted", "published", "measured")
+    for number, line in enumerate(table.table(head, rows, max(1, width - len(_INDENT)))):
+        text = _INDENT + line
+        yield Content.styled(text, "bold") if number == 0 else Content(text)
+
+
+def _places(plan: PresetPlan, machine: Machine, width: int, *, ascii_only: bool) -> Iterator[Content]:
+    yield _title("Where the bytes go", width)
+    found = bars(plan, machine)
+    tails = [_tail(bar) for bar in found]
+    room = width - len(_INDENT) - _NAME - 2 - max(map(cell_len, tails), default=0) - 1
+    for bar, tail in zip(found, tails, strict=True):
+        if room >= _NAME:
+            yield _drawn(bar, tail, room, ascii_only=ascii_only)
+            if bar.room is not None and bar.whole > bar.room:
+                yield _end(bar, bar.room, room, ascii_only=ascii_only)
+        else:
+            yield from _plain(f"{_INDENT}{bar.name} {tail}", width, "")
+        yield from _legend(bar, width, ascii_only=ascii_only)
+    if plan.fit is not None and plan.fit.card is None:
+        yield from _plain(f"{_INDENT}VRAM has no part in it: the CPU computes everything.", width, "dim")
+    if plan.fit is not None and not plan.fit.bytes.ssd.total:
+        yield from _plain(f"{_INDENT}SSD has no part in it once the model is loaded.", width, "dim")
+
+
+def _tail(bar: Bar) -> str:
+    if bar.name == "SSD":
+        return f"{memory(bar.used)} of {memory(bar.whole)} a token"
+    return f"{memory(bar.used)} of {DASH if bar.room is None else memory(bar.room)}"
+
+
+def _drawn(bar: Bar, tail: str, room: int, *, ascii_only: bool) -> Content:
+    left, right = ("[", "]") if ascii_only else ("▕", "▏")
+    pieces = [
+        ((LOOKS[kind].ascii if ascii_only else LOOKS[kind].block) * number, LOOKS[kind].style)
+        for kind, number in cells(bar.parts, room)
+    ]
+    return Content.assemble((f"{_INDENT}{bar.name:<{_NAME}}", "bold"), left, *pieces, f"{right} {tail}")
+
+
+def _end(bar: Bar, there_is: int, room: int, *, ascii_only: bool) -> Content:
+    """Return a mark under a bar where the memory ends that it would need."""
+    place = len(_INDENT) + _NAME + 1 + round(there_is / bar.whole * room)
+    text = f"{memory(bar.whole - there_is)} too much from here on"
+    mark = "^" if ascii_only else "▲"
+    line = f"{mark} {text}".rjust(place + len(text) + 2) if place < room / 2 else f"{text} {mark}".rjust(place + 1)
+    return Content.styled(line, "$text-error")
+
+
+def _legend(bar: Bar, width: int, *, ascii_only: bool) -> Iterator[Content]:
+    """Yield the figures of a bar with their signs, in as few lines as they need."""
+    items = []
+    for kind, size in bar.parts:
+        if bar.name == "SSD" and kind == "free":
+            continue
+        look = LOOKS[kind]
+        sign = (look.ascii if ascii_only else look.block).strip()
+        items.append([(f"{sign} " if sign else "", look.style), (f"{look.name} {memory(size)}", "dim")])
+    indent = " " * (len(_INDENT) + _NAME + 1)
+    line: list[tuple[str, str]] = []
+    for item in items:
+        if line and sum(cell_len(text) for text, _ in [*line, *item]) + 3 > width - len(indent):
+            yield Content.assemble(indent, *line)
+            line = []
+        line += [("   ", ""), *item] if line else item
+    if line:
+        yield Content.assemble(indent, *line)
+
+
+def _reasons(plan: PresetPlan) -> list[str]:
+    found = plan.fit
+    return [] if found is None else [text for text in (*found.reasons, told.seconds(plan)) if text]
+
+
+def _rests(plan: PresetPlan, machine: Machine, view: View, width: int) -> Iterator[Content]:
+    yield _title("What the figures rest on", width)
+    for rest in told.rests(plan, machine, view.rates):
+        text = " ".join(part for part in (rest.value, rest.origin) if part)
+        yield from _bullet("·", f"{rest.name}: {text}", width, "dim")
+
+
+def _listed(title: str, sentences: Iterable[str], width: int) -> Iterator[Content]:
+    yield _title(title, width)
+    for sentence in sentences:
+        yield from _bullet("·", sentence, width, "")
+
+
+def _title(text: str, width: int) -> Content:
+    return Content.styled(table.fitted(clean_line(text), width), "bold $text-accent")
+
+
+def _named(name: str, text: str, width: int) -> Iterator[Content]:
+    first, *more = wrapped(clean_line(text), max(8, width - len(_INDENT) - _LABEL))
+    yield Content.assemble((f"{_INDENT}{name:<{_LABEL}}", "bold"), first)
+    for line in more:
+        yield Content(" " * (len(_INDENT) + _LABEL) + line)
+
+
+def _plain(text: str, width: int, style: str) -> Iterator[Content]:
+    if text:
+        yield from (Content.styled(line, style) for line in wrapped(clean_line(text), max(8, width)))
+
+
+def _bullet(sign: str, text: str, width: int, style: str) -> Iterator[Content]:
+    first, *more = wrapped(clean_line(text), max(8, width - len(_INDENT) - 2))
+    yield Content.styled(f"{_INDENT}{sign} {first}", style)
+    for line in more:
+        yield Content.styled(f"{_INDENT}  {line}", style)
