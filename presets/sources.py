@@ -1,10 +1,11 @@
 """Where a model comes from, and whether it is here. Nothing in this module uses the network.
 
-`hf:OWNER/REPO/FILE[@REVISION]`  a file of a Hugging Face repository
-`ollama:TAG`                     a model of the Ollama library, kept by its server
-`file:PATH`                      a file of this machine, or a model folder, from / or ~
-`package:MODULE/FILE`            a file inside an installed Python package, found without importing it
-`server:NAME`                    a model that a server has
+`hf:OWNER/REPO/FILE[@REVISION]`     a file of a Hugging Face repository, `#sha256=HEX` behind it pins what is in it
+`hf:OWNER/REPO[/FOLDER/][@REVISION]`  a model folder: the repository, or a folder in it
+`ollama:TAG`                        a model of the Ollama library, kept by its server
+`file:PATH`                         a file of this machine, or a model folder, from / or ~
+`package:MODULE/FILE`               a file inside an installed Python package, found without importing it
+`server:NAME`                       a model that a server has
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ _HF_NAME = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _HF_REVISION = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
 _OLLAMA_TAG = re.compile(r"(?!.*(\.\.|//))[A-Za-z0-9][A-Za-z0-9._/:-]{0,255}")
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_PIN = "#sha256="
 _FOLDER_MARK, _PARTS = "config.json", "*.safetensors"
-_FORMS = "hf:OWNER/REPO/FILE, file:PATH, package:MODULE/FILE, ollama:TAG or server:NAME"
+_FORMS = "hf:OWNER/REPO/FILE, hf:OWNER/REPO, file:PATH, package:MODULE/FILE, ollama:TAG or server:NAME"
 
 
 class SourceError(Problem):
@@ -36,12 +39,20 @@ class SourceError(Problem):
 
 
 class HuggingFace(msgspec.Struct, frozen=True, tag="hf"):
-    """A file of a repository; `file` may lie in folders. `revision` is a branch, tag or commit, "" the newest."""
+    """A file of a repository; `file` may lie in folders. "" or one with / at its end is a folder that holds a model.
+
+    `revision` is a branch, tag or commit, "" the newest. `sha256` is what the file's content has to be, "" anything.
+    """
 
     owner: str
     repo: str
     file: str
     revision: str = ""
+    sha256: str = ""
+
+    @property
+    def is_folder(self) -> bool:
+        return not self.file or self.file.endswith("/")
 
 
 class Ollama(msgspec.Struct, frozen=True, tag="ollama"):
@@ -147,6 +158,19 @@ def models() -> Path:
     return paths.data() / "models"
 
 
+def fetched_to(source: HuggingFace) -> Path:
+    """Return our folder for the repository at this revision: what is fetched of it lies there as it does there."""
+    repo = f"{source.repo}@{source.revision.replace('/', '--')}" if source.revision else source.repo
+    return models() / source.owner / repo
+
+
+def written(source: HuggingFace) -> str:
+    """Return a source as a preset writes it."""
+    revision = f"@{source.revision}" if source.revision else ""
+    pin = f"{_PIN}{source.sha256}" if source.sha256 else ""
+    return f"hf:{source.owner}/{source.repo}{'/' if source.file else ''}{source.file}{revision}{pin}"
+
+
 def _error(text: str, note: str, hint: str = f"A source is {_FORMS}.") -> SourceError:
     return SourceError("Not a source", f"{printable(text)!r}: {note}", hint)
 
@@ -160,16 +184,24 @@ def _inner_path(text: str, file: str) -> str:
 
 
 def _hugging_face(text: str, rest: str) -> HuggingFace:
-    parts = rest.split("/", 2)
-    if len(parts) < 3:
+    place, pinned, sha256 = rest.partition(_PIN)
+    path, at, revision = place.partition("@")
+    owner, _, tail = path.partition("/")
+    repo, slash, file = tail.partition("/")
+    if not owner or not repo or (slash and not file):
         raise _error(text, "owner, repository and file are needed", "Write it like hf:OWNER/REPO/FILE.gguf.")
-    owner, repo, tail = parts
-    file, _, revision = tail.partition("@")
     if not _HF_NAME.fullmatch(owner) or not _HF_NAME.fullmatch(repo):
         raise _error(text, "the owner or the repository cannot have such a name")
-    if "@" in tail and not _HF_REVISION.fullmatch(revision):
+    if at and not _HF_REVISION.fullmatch(revision):
         raise _error(text, "after @ a branch, tag or commit has to follow")
-    return HuggingFace(owner, repo, _inner_path(text, file), revision)
+    if pinned and not _SHA256.fullmatch(sha256):
+        raise _error(text, f"after {_PIN} 64 hexadecimal digits in small letters have to follow")
+    if slash:
+        _inner_path(text, file.removesuffix("/"))
+    source = HuggingFace(owner, repo, file, revision, sha256)
+    if pinned and source.is_folder:
+        raise _error(text, "a folder has no sha256 of its own", "Pin its commit: hf:OWNER/REPO@COMMIT.")
+    return source
 
 
 def _package(text: str, rest: str) -> PackageFile:
@@ -199,7 +231,11 @@ def _found(path: Path, detail: str, hint: str) -> Located:
 
 
 def _locate_hugging_face(source: HuggingFace) -> Located:
-    command = ["hf", "download", f"{source.owner}/{source.repo}", source.file]
+    command = ["hf", "download", f"{source.owner}/{source.repo}"]
+    if source.is_folder:
+        command += ["--include", f"{source.file}*"] if source.file else []
+    else:
+        command.append(source.file)
     if source.revision:
         command += ["--revision", source.revision]
     hint = f"Run: {shlex.join(command)}   (the command comes with: pip install huggingface_hub)"
@@ -215,8 +251,7 @@ def _locate_hugging_face(source: HuggingFace) -> Located:
 
 def _copies(source: HuggingFace) -> Iterator[Path]:
     """Yield where a copy may lie, the best first: our own folder, then the snapshots of the cache."""
-    repo = f"{source.repo}@{source.revision.replace('/', '--')}" if source.revision else source.repo
-    yield models() / source.owner / repo / source.file
+    yield fetched_to(source) / source.file
     cached = hub_cache() / f"models--{source.owner}--{source.repo}"
     revision = source.revision or "main"
     try:

@@ -20,13 +20,16 @@ from presets.sources import (
     Server,
     Source,
     SourceError,
+    fetched_to,
     hub_cache,
     locate,
     models,
     parse,
+    written,
 )
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+SHA256 = "0123456789abcdef" * 4
 
 
 @pytest.fixture
@@ -51,6 +54,12 @@ def put(path: Path, size: int = 3) -> Path:
         ("hf:me/some/a.gguf", HuggingFace("me", "some", "a.gguf")),
         ("hf:me/some.x-1/F16/a-00001.gguf@v1", HuggingFace("me", "some.x-1", "F16/a-00001.gguf", "v1")),
         ("hf:me/some/a.gguf@refs/pr/1", HuggingFace("me", "some", "a.gguf", "refs/pr/1")),
+        (f"hf:me/some/a.gguf#sha256={SHA256}", HuggingFace("me", "some", "a.gguf", "", SHA256)),
+        (f"hf:me/some/a.gguf@v1#sha256={SHA256}", HuggingFace("me", "some", "a.gguf", "v1", SHA256)),
+        ("hf:me/some/a#1.gguf", HuggingFace("me", "some", "a#1.gguf")),
+        ("hf:me/some", HuggingFace("me", "some", "")),
+        ("hf:me/some@3_5", HuggingFace("me", "some", "", "3_5")),
+        ("hf:me/some/4bit/@v1", HuggingFace("me", "some", "4bit/", "v1")),
         ("ollama:deepseek-r1:14b", Ollama("deepseek-r1:14b")),
         ("ollama:hf.co/me/some:Q4_K_M", Ollama("hf.co/me/some:Q4_K_M")),
         ("file:/models/a b.gguf", LocalFile("/models/a b.gguf")),
@@ -70,8 +79,19 @@ def test_a_source_is_what_it_says(text: str, source: Source) -> None:
         "gguf",
         "hf:",
         "ftp://x/y",
-        "hf:me/some",
+        "hf:me",
+        "hf:me/",
+        "hf:/some",
         "hf:me/some/",
+        "hf:me/some//",
+        "hf:me/some/@v1",
+        "hf:me/some/x/../",
+        f"hf:me/some#sha256={SHA256}",
+        f"hf:me/some/4bit/#sha256={SHA256}",
+        "hf:me/some/a.gguf#sha256=",
+        f"hf:me/some/a.gguf#sha256={SHA256[1:]}",
+        f"hf:me/some/a.gguf#sha256={SHA256.upper()}",
+        f"hf:me/some/a.gguf#sha256={SHA256}@v1",
         "hf:me/some/../../etc/passwd",
         "hf:me/../x/a.gguf",
         "hf:../some/a.gguf",
@@ -123,12 +143,37 @@ def test_any_text_is_a_source_or_a_source_error_and_every_source_can_be_looked_f
     assert located.present or located.detail
 
 
+@given(
+    st.builds(
+        HuggingFace,
+        st.just("me"),
+        st.just("some"),
+        st.sampled_from(["a.gguf", "sub/a-00001-of-00002.gguf", "", "4bit/", "a#b.gguf"]),
+        st.sampled_from(["", "v1", "refs/pr/1", COMMIT]),
+        st.sampled_from(["", SHA256]),
+    )
+)
+def test_a_source_is_written_as_it_is_read(source: HuggingFace) -> None:
+    if not (source.is_folder and source.sha256):
+        assert parse(written(source)) == source
+
+
 def test_a_file_that_is_not_downloaded_comes_with_the_command_that_gets_it(cache: Path) -> None:
-    located = locate(HuggingFace("me", "some", "a b.gguf", "v1"))
+    source = HuggingFace("me", "some", "a b.gguf", "v1", SHA256)
+    located = locate(source)
     assert (located.path, located.size, located.present) == (None, None, False)
     assert located.detail == "not downloaded"
     command = located.hint.removeprefix("Run: ").partition("   ")[0]
     assert shlex.split(command) == ["hf", "download", "me/some", "a b.gguf", "--revision", "v1"]
+
+
+def test_a_model_folder_of_a_repository_is_found_where_it_was_fetched_to(cache: Path) -> None:
+    for source in (HuggingFace("me", "some", "", "3_5"), HuggingFace("me", "some", "4bit/")):
+        assert locate(source).detail == "not downloaded"
+        folder = fetched_to(source) / source.file
+        put(folder / "config.json", 5)
+        put(folder / "a.safetensors", 7)
+        assert locate(source) == Located(folder, 7, True, model=str(folder))
 
 
 def test_a_file_in_the_cache_is_found_by_the_branchs_commit(cache: Path) -> None:
