@@ -33,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `keep_alive_s` is how long a model stays loaded after its last client, where its preset does not say. `origins` are
     the servers that conversations may be sent to, with their keys. `bill` is what electricity and hardware cost.
+    `model_folders` are further folders with models, from / or ~.
     """
 
     preset: str | None = None
@@ -40,6 +41,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     theme: str = ""
     origins: dict[str, Origin] = {}
     bill: Rates = Rates()
+    model_folders: tuple[str, ...] = ()
 
 
 class SettingsError(Problem):
@@ -81,6 +83,15 @@ def rates() -> Rates:
         return load_settings({}).bill
     except SettingsError:
         return Rates()
+
+
+def model_folders() -> tuple[Path, ...]:
+    """Return the user's further folders with models. As with `rates`, unreadable settings count as unset."""
+    try:
+        written = load_settings({}).model_folders
+    except SettingsError:
+        return ()
+    return tuple(Path(folder).expanduser() for folder in written)
 
 
 def save_settings(settings: Settings) -> None:
@@ -221,6 +232,8 @@ def _checked(place: str, table: dict[str, Any], text: str = "") -> Settings:
         raise SettingsError(place, what, key=error.key, line=line, hint=error.hint) from error
     for name in settings.origins:
         _check_origin(place, name, text)
+    for folder in settings.model_folders:
+        _check_folder(place, folder, text)
     # msgspec lets a TOML nan through every bound.
     figures: dict[tuple[str, ...], object] = {("keep_alive_s",): settings.keep_alive_s}
     figures |= {("bill", name): getattr(settings.bill, name) for name in settings.bill.__struct_fields__}
@@ -242,6 +255,18 @@ def _check_origin(place: str, name: str, text: str) -> None:
     if right != name:
         hint = f'Write it as [origins."{right}"].'
         raise SettingsError(place, f"{printable(name, 80)}: not an origin", key="origins", line=line, hint=hint)
+
+
+def _check_folder(place: str, folder: str, text: str) -> None:
+    """Raises SettingsError unless a folder of models begins at the root or at home, and can be a path."""
+    try:
+        good = folder.startswith(("/", "~")) and "\0" not in folder and Path(folder).expanduser().is_absolute()
+    except RuntimeError:  # nobody's home
+        good = False
+    if not good:
+        line = line_of(key_lines(text), ("model_folders",)) if text else None
+        hint = 'Write it like model_folders = ["/data/models", "~/models"].'
+        raise SettingsError(place, f"no folder: {printable(folder, 80)}", key="model_folders", line=line, hint=hint)
 
 
 def _from_text(variable: str, field: str, value: str) -> Any:

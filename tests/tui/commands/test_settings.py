@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tui.settings import Settings, SettingsError, load_settings, save_settings, settings_file
+from tui.settings import Settings, SettingsError, load_settings, model_folders, save_settings, settings_file
 
 
 def write(text: str) -> Path:
@@ -97,3 +97,16 @@ def test_settings_that_cannot_be_saved_are_told_and_leave_the_old_ones() -> None
     with pytest.raises(SettingsError):
         save_settings(Settings(theme="new"))
     assert load_settings({}).theme == "old"
+
+
+def test_folders_with_models_begin_at_the_root_or_at_home() -> None:
+    write('model_folders = ["/data/models", "~/models"]\n')
+    assert model_folders() == (Path("/data/models"), Path.home() / "models")
+    save_settings(load_settings({}))
+    assert settings_file().read_text() == 'model_folders = [\n    "/data/models",\n    "~/models",\n]\n'
+    for folder in ("models", "./models", "~nobody-of-this-name/models", "/a\\u0000b"):
+        write(f'theme = ""\nmodel_folders = ["/data", "{folder}"]\n')
+        with pytest.raises(SettingsError) as caught:
+            load_settings({})
+        assert (caught.value.key, caught.value.line) == ("model_folders", 2)
+        assert model_folders() == ()
