@@ -10,6 +10,8 @@ import re
 import tomllib
 from collections.abc import Callable
 
+import msgspec
+
 Key = tuple[str, ...]
 
 _SPACE = re.compile(r"[ \t]*")
@@ -23,6 +25,34 @@ _STRING = re.compile(
     re.DOTALL,
 )
 _SCALAR = re.compile(r"[^,\]}#\n]+")
+
+
+class Pair(msgspec.Struct, frozen=True):
+    """A `key = value` of a text, by its path: where the key begins, and where the value begins and ends."""
+
+    key: Key
+    start: int
+    value: int
+    end: int
+
+
+class Section(msgspec.Struct, frozen=True):
+    """A table with a header of its own, or with an empty path what stands before the first one.
+
+    `start` and `body` are where its header begins and ends; `pairs` are those directly in it.
+    """
+
+    table: Key
+    start: int
+    body: int
+    pairs: tuple[Pair, ...]
+
+
+def sections(text: str) -> tuple[Section, ...]:
+    """Return the tables of a text in their order, the first always that without a header."""
+    scanner = _Scanner(text)
+    scanner.document()
+    return tuple(Section(table, start, body, tuple(pairs)) for table, start, body, pairs in scanner.sections)
 
 
 def key_lines(text: str) -> dict[Key, int]:
@@ -42,6 +72,7 @@ class _Scanner:
         self.text = text
         self.at = 0
         self.lines: dict[Key, int] = {}
+        self.sections: list[tuple[Key, int, int, list[Pair]]] = [((), 0, 0, [])]
         self._counted = (0, 1)
 
     def document(self) -> None:
@@ -55,21 +86,27 @@ class _Scanner:
                 table = self._key((), start)
                 while self._here("]"):
                     self.at += 1
+                self.sections.append((table, start, self.at, []))
             else:
-                self._pair(table)
+                self.sections[-1][3].append(self._pair(table))
             before = self.at
             self._skip(_BLANK)
             if self.at == before and self.at < len(self.text) and not self._here("["):
                 # Never stand still, whatever the text.
                 self.at = max(self.at + 1, self.text.find("\n", self.at))
 
-    def _pair(self, table: Key) -> None:
+    def _pair(self, table: Key) -> Pair:
+        start = self.at
         key = self._key(table, self.at)
         self._skip(_SPACE)
         if self._here("="):
             self.at += 1
         self._skip(_SPACE)
+        value = self.at
         self._value(key)
+        # A number or a date runs on to the comment behind it.
+        end = value + len(self.text[value : self.at].rstrip())
+        return Pair(key, start, value, end)
 
     def _key(self, table: Key, start: int) -> Key:
         line = self._line(start)
@@ -98,7 +135,7 @@ class _Scanner:
         else:
             self._skip(_SCALAR)
 
-    def _items(self, end: str, item: Callable[[], None]) -> None:
+    def _items(self, end: str, item: Callable[[], object]) -> None:
         self.at += 1
         self._skip(_BLANK)
         while self.at < len(self.text) and not self._here(end):
