@@ -65,7 +65,29 @@ def load_catalog(user_dir: Path | None = None, options_type: OptionsType | None 
 
 def check_file(path: Path, options_type: OptionsType | None = None, user_dir: Path | None = None) -> PresetEntry:
     """Read one preset file, wherever it lies, and check everything in it. Raises PresetError."""
-    file = _read(path, builtin=False)
+    return _checked(_read(path, builtin=False), options_type, user_dir)
+
+
+def check_text(path: Path, text: str, options_type: OptionsType | None = None) -> PresetEntry:
+    """Check everything in a text that is to be the preset file `path`. Raises PresetError."""
+    return _checked(_parsed(path, text, builtin=False), options_type, None)
+
+
+def own_file(name: str) -> Path | None:
+    """Return the user's file of a preset, broken or not; None if there is none."""
+    path = paths.user_presets() / f"{name}.toml"
+    try:
+        return path if "/" not in name and path.is_file() else None
+    except ValueError:
+        return None
+
+
+def read_text(path: Path) -> str:
+    """Return what stands in a preset file. Raises PresetError."""
+    return _text(path.stem, path)
+
+
+def _checked(file: _File, options_type: OptionsType | None, user_dir: Path | None) -> PresetEntry:
     shelves, _ = _read_all(user_dir)
     own = {**shelves.own, file.name: file}
     shelves = _Shelves(own, shelves.builtin, shelves.broken - {file.name})
@@ -238,8 +260,12 @@ def _read_folder(folder: Path, builtin: bool, problems: list[PresetError]) -> di
 
 def _read(path: Path, builtin: bool) -> _File:
     """Read one file. Raises PresetError."""
+    return _parsed(path, _text(path.stem, path), builtin)
+
+
+def _parsed(path: Path, text: str, builtin: bool) -> _File:
+    """Read a text as a preset. Raises PresetError."""
     name = path.stem
-    text = _text(name, path)
     try:
         table = tomllib.loads(text)
     except RecursionError as error:

@@ -1,8 +1,10 @@
-"""`deepseek-tui presets`: what can be run here, everything about one preset, and what is wrong with the files."""
+"""`deepseek-tui presets`: what can be run here, everything about one preset, what is wrong with the files; own ones."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,13 @@ import msgspec
 from backends.errors import Problem
 from backends.shown import shown_path
 from presets.catalog import check_file, find, load_catalog
+from presets.found import Found, find_models, match
 from presets.plan import Outlook, outlook
 from presets.problems import PresetError
 from presets.schema import PresetEntry, Published, options_for, registered_options, source_for
 from presets.sources import Located, locate, parse
-from tui.commands import output, parser, table
+from tui.commands import output, parser, presets_own, table
+from tui.settings import model_folders
 
 _MODEL, _PUBLISHED = 3, 5
 _EPILOG = """\
@@ -24,13 +28,30 @@ examples:
   deepseek-tui presets show 8b-q4_k_m        everything about one, with the options in effect
   deepseek-tui presets check                 read all files and say what is wrong with them
   deepseek-tui presets check ./mine.toml     one file, wherever it lies
+  deepseek-tui presets new ./model.gguf      write a preset for a model; hf:…, ollama:… and found ones too
+  deepseek-tui presets use 8b-q4_k_m         let a preset use the same model where another program keeps it
+  deepseek-tui presets set 8b context=16384 sampling.temperature=0.7
+  deepseek-tui presets copy 8b-q4_k_m mine
 
 Your own presets are TOML files in the folder `presets` of the config folder.
 exit codes: 0 done, 1 there is a problem, 2 wrong usage"""
 
 
+class Elsewhere(msgspec.Struct, frozen=True):
+    """The same model where another program keeps it on this machine; `use` is the command that lets a preset use it."""
+
+    place: str
+    name: str
+    file: str
+    size_bytes: int
+    use: str
+
+
 class PresetRow(msgspec.Struct, frozen=True):
-    """One preset of the list. `state` is the outlook in words; `size_bytes` is None where unknown."""
+    """One preset of the list. `state` is the outlook in words; `size_bytes` is None where unknown.
+
+    `elsewhere` is looked for only where the model is not here.
+    """
 
     name: str
     title: str
@@ -49,6 +70,7 @@ class PresetRow(msgspec.Struct, frozen=True):
     builtin: bool
     file: str
     notes: tuple[str, ...]
+    elsewhere: Elsewhere | None = None
 
 
 class ProblemRow(msgspec.Struct, frozen=True):
@@ -77,10 +99,13 @@ def configure(subparser: argparse.ArgumentParser) -> None:
     checking.add_argument("names", nargs="*", metavar="FILE|NAME", help="only these; none means all")
     for action in (listing, showing, checking):
         parser.add_json(action, argparse.SUPPRESS)
+    presets_own.configure(actions)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List, show or check; return the exit status. Raises Problem."""
+    """List, show or check, or change one; return the exit status. Raises Problem."""
+    if arguments.action in presets_own.ACTIONS:
+        return presets_own.run(arguments)
     match arguments.action:
         case "show":
             return _show(arguments.name, arguments.json)
@@ -95,7 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _list(as_json: bool) -> int:
     catalog = load_catalog()
-    rows = [_row(entry) for entry in catalog.entries]
+    rows = _rows(catalog.entries)
     if as_json:
         output.say_json({"presets": rows, "problems": [_problem(problem) for problem in catalog.problems]})
         return output.DONE
@@ -110,13 +135,15 @@ def _list(as_json: bool) -> int:
     for row in rows:
         for note in row.notes:
             output.say(f"note: {row.name}: {note}")
+        if row.elsewhere is not None:
+            output.say(f"{row.name}: {row.elsewhere.place} has it ({row.elsewhere.name}): {row.elsewhere.use}")
     _say_problems(catalog.problems)
     return output.DONE
 
 
 def _show(name: str, as_json: bool) -> int:
     entry = find(load_catalog(), name)
-    row, options = _row(entry), {name: _effective(entry, name) for name in entry.preset.backends}
+    (row,), options = _rows((entry,)), {name: _effective(entry, name) for name in entry.preset.backends}
     preset = entry.preset
     if as_json:
         shown = msgspec.to_builtins(row)
@@ -137,6 +164,7 @@ def _show(name: str, as_json: bool) -> int:
         "published": _published_text(preset.published),
         "state": row.state,
         "next step": row.hint,
+        "or": f"{row.elsewhere.use}   ({row.elsewhere.place} has it)" if row.elsewhere else "",
         "file": row.file,
     }
     output.say(preset.title)
@@ -179,6 +207,24 @@ def _checked(name: str) -> PresetEntry:
         return check_file(Path(name).expanduser())
     entry = find(load_catalog(), name)
     return check_file(entry.file)
+
+
+def _rows(entries: Sequence[PresetEntry]) -> list[PresetRow]:
+    """Return the rows; for models that are not here it is looked for them where other programs keep theirs."""
+    rows = [_row(entry) for entry in entries]
+    if all(row.ready for row in rows):
+        return rows
+    here = find_models(model_folders()).found
+    found = [None if row.ready else match(entry, here) for row, entry in zip(rows, entries, strict=True)]
+    return [
+        row if one is None else msgspec.structs.replace(row, elsewhere=_elsewhere(row.name, one))
+        for row, one in zip(rows, found, strict=True)
+    ]
+
+
+def _elsewhere(name: str, one: Found) -> Elsewhere:
+    use = shlex.join(["deepseek-tui", "presets", "use", name])
+    return Elsewhere(one.place, one.name, _text(one.path), one.size, use)
 
 
 def _row(entry: PresetEntry) -> PresetRow:
