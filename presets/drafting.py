@@ -101,6 +101,10 @@ def draft(source: str, found: Iterable[Found] = (), fetch: Fetch | None = None) 
             raise SourceError("A server's model needs more than a name", source, hint)
         case Ollama(tag):
             return _of_ollama(source, tag, found)
+        case LocalFile(path):
+            stored = next((one for one in found if one.place == "Ollama" and str(one.path) == path), None)
+            if stored is not None:
+                return _of_stored(source, stored)
     located = locate(wanted)
     if isinstance(wanted, LocalFile) and not located.present:
         raise SourceError("There is no model", located.detail, located.hint)
@@ -194,26 +198,33 @@ def _of_ollama(source: str, tag: str, found: Iterable[Found]) -> Draft:
     """Draft for a tag; where its file can be read here, llama.cpp runs that too, without a second copy."""
     full = tag if ":" in tag.rpartition("/")[2] else f"{tag}:latest"
     here = next((one for one in found if one.place == "Ollama" and full in {one.name, *one.also}), None)
-    model, _, version = full.rpartition("/")[2].partition(":")
-    quantization = (here.quantization if here else "") or quantization_in(version)
-    family = _family(here.family if here else "", model)
-    style: ReasoningStyle = "auto" if here is None or here.problem else "think-tags" if here.thinks else "none"
-    sources = {"ollama": source}
-    notes: tuple[str, ...] = ()
     if here is not None and not here.problem:
-        sources["llama_cpp"] = f"file:{here.path}"
-        notes = ("Both backends use the one file that Ollama keeps; it goes when Ollama removes the model.",)
-    trained = here.context if here else None
+        drafted = _of_stored(f"file:{here.path}", here)
+        sources = {"ollama": source, "llama_cpp": drafted.sources["llama_cpp"]}
+        return msgspec.structs.replace(drafted, sources=sources)
+    model, _, version = full.rpartition("/")[2].partition(":")
     return Draft(
         name_from(full.replace(":", "-")),
         _title(full, ""),
-        family,
-        quantization or version,
-        style,
-        sources,
-        min(CONTEXT, trained or CONTEXT),
-        trained,
-        notes=notes,
+        _family("", model),
+        quantization_in(version) or version,
+        "auto",
+        {"ollama": source},
+    )
+
+
+def _of_stored(source: str, here: Found) -> Draft:
+    """Draft for a file of Ollama's store: llama.cpp reads it where it is, and Ollama has it under its tag."""
+    return Draft(
+        name_from(here.name.replace(":", "-")),
+        _title(here.name, ""),
+        _family(here.family, here.name.partition(":")[0]),
+        here.quantization or _UNTOLD,
+        "think-tags" if here.thinks else "none",
+        {"llama_cpp": source, "ollama": f"ollama:{here.name}"},
+        min(CONTEXT, here.context or CONTEXT),
+        here.context,
+        notes=("Both backends use the one file that Ollama keeps; it goes when Ollama removes the model.",),
     )
 
 

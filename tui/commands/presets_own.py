@@ -256,8 +256,7 @@ def _chosen(search: Search) -> str:
         output.warn(trouble)
     text = confirm.answer("Which model? A number, a file, hf:OWNER/REPO/FILE or ollama:TAG:", "")
     if text.isascii() and text.isdigit() and 0 < int(text) <= len(usable):
-        one = usable[int(text) - 1]
-        return f"ollama:{one.name}" if one.place == "Ollama" else source_of(one)
+        return source_of(usable[int(text) - 1])
     if not text:
         raise Problem("No model was named", "", "deepseek-tui presets new SOURCE")
     return text

@@ -112,6 +112,12 @@ class TestNew:
         assert shown["options"]["llama_cpp"]["source"] == f"file:{blob}"
         assert (shown["family"], shown["quantization"]) == ("DeepSeek-R1-Distill-Llama-8B", "Q4_K_M")
 
+    def test_a_model_that_ollama_keeps_runs_first_with_llama_cpp_when_it_is_chosen_by_name(self, run: Run) -> None:
+        in_ollama("deepseek-r1:8b", LLAMA_8B)
+        assert run("presets", "new", "deepseek-r1:8b").status == 0
+        shown = good(run, "deepseek-r1-8b")
+        assert (shown["backend"], shown["backends"], shown["ready"]) == ("llama_cpp", ["llama_cpp", "ollama"], True)
+
     def test_a_tag_that_is_not_here_is_told_by_its_name(self, run: Run) -> None:
         assert run("presets", "new", "ollama:deepseek-r1:14b-qwen-distill-q4_K_M").status == 0
         shown = good(run, "deepseek-r1-14b-qwen-distill-q4_k_m")
