@@ -20,7 +20,10 @@ _LARGEST_TOKEN = 4096
 
 
 class HubFile(msgspec.Struct, frozen=True):
-    """A file of a repository of models; `file` may lie in folders. `revision` is a branch, tag or commit, "" main."""
+    """A file of a repository of models; `file` may lie in folders. `revision` is a branch, tag or commit, "" main.
+
+    `file` "", or one with / at its end, is a folder.
+    """
 
     owner: str
     repo: str
@@ -30,7 +33,7 @@ class HubFile(msgspec.Struct, frozen=True):
     @property
     def shown(self) -> str:
         """Return it as one word for a message."""
-        name = f"{self.owner}/{self.repo}/{self.file}"
+        name = f"{self.owner}/{self.repo}/{self.file}".rstrip("/")
         return printable(f"{name}@{self.revision}" if self.revision else name, 400)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import threading
 import time
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backends.base import Cancel, Cancelled
-from backends.errors import BadOptions
-from backends.http.client import STREAMED, client_options, sent, stoppable
+from backends.errors import BackendError, BadOptions
+from backends.http.client import SILENCE_S, STREAMED, client_options, sent, stoppable
 from backends.http.sockets import Sockets
 from backends.hub import failures
 from backends.hub.address import HubFile, certificates_of, hub_access
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 MAX_HOPS = 6
 _MOVED = {301, 302, 303, 307, 308}
-_PART, _BAD_RANGE = 206, 416
+_OK, _PART, _BAD_RANGE = 200, 206, 416
+_PASSING = {408, 425, 429, 500, 502, 503, 504}
+"""Refusals that say nothing about the next try."""
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
 _NOTHING = re.compile(r"bytes \*/0")
 _REFUSAL_BYTES = 65_536
@@ -47,13 +50,47 @@ class Piece(msgspec.Struct, frozen=True):
     sha256: str
 
 
-class Connection:
-    """One talk, inside a `with` block: it ends `patience_s` seconds after its beginning, or when `cancel` is set."""
+class Sending(msgspec.Struct, frozen=True):
+    """A file that a server begins to send, `size` bytes long as a whole, from `offset` on.
 
-    def __init__(self, server: str, patience_s: float, cancel: Cancel | None = None) -> None:
+    `etag`, `commit` and `sha256` are as in a `Piece`. `chunks` can be read once, inside the `with` block.
+    """
+
+    offset: int
+    size: int
+    etag: str
+    commit: str
+    sha256: str
+    chunks: Iterator[bytes]
+
+
+class _Way(msgspec.Struct, frozen=True):
+    """How an answer was reached: whether it is the hub's own, and what the hub said on the way."""
+
+    url: str
+    trusted: bool
+    commit: str
+    sha256: str
+    linked_size: int | None
+
+
+class Connection:
+    """One talk, inside a `with` block: it ends `patience_s` seconds after its beginning, or when `cancel` is set.
+
+    With `patience_s` None it lasts as long as it takes, but no answer may be silent for more than `silence_s`.
+    After an error `again_s` says whether the same may work in a while: None where it will not, else after how many
+    seconds at least. `bad_range` says that the server does not begin where it should.
+    """
+
+    def __init__(
+        self, server: str, patience_s: float | None, cancel: Cancel | None = None, silence_s: float = SILENCE_S
+    ) -> None:
         """Connects only when asked something. Raises Unauthorized, BadOptions for what the settings say of `server`."""
+        self.again_s: float | None = None
+        self.bad_range = False
         self._access = hub_access(server)
-        self._patience_s = patience_s
+        self._patience_s = math.inf if patience_s is None else patience_s
+        self._silence_s = min(silence_s, self._patience_s)
         self._cancel = cancel or Cancel()
         self._ended = Cancel()
         self._sockets = Sockets()
@@ -62,11 +99,12 @@ class Connection:
 
     def __enter__(self) -> Connection:
         self._deadline = time.monotonic() + self._patience_s
-        timer = threading.Timer(self._patience_s, self._ended.set)
-        timer.name, timer.daemon = "patience", True
-        self._closing.callback(timer.cancel)
         self._closing.enter_context(stoppable(self._sockets.shut, self._ended))
-        timer.start()
+        if self._patience_s != math.inf:
+            timer = threading.Timer(self._patience_s, self._ended.set)
+            timer.name, timer.daemon = "patience", True
+            self._closing.callback(timer.cancel)
+            timer.start()
         self._cancel.on_set(self._ended.set)
         return self
 
@@ -80,19 +118,67 @@ class Connection:
 
         `file` is for messages. Raises BackendError, and Cancelled.
         """
-        trusted, commit, sha256 = True, "", ""
+        with self._found(file, url, f"bytes={offset}-{offset + length - 1}") as (answer, way):
+            data, size = self._body(answer, file, way.trusted, offset, length)
+            return Piece(data, way.url, size, answer.headers.get("etag", ""), way.commit, way.sha256)
+
+    def facts(self, file: HubFile, url: str) -> Piece:
+        """Return what the hub says of the file at `url`: a `Piece` without data.
+
+        Unlike `part` it takes a server that sends no parts. Raises BackendError, and Cancelled.
+        """
+        with self._found(file, url, "bytes=0-0") as (answer, way):
+            nothing = _NOTHING.fullmatch(answer.headers.get("content-range", ""))
+            if answer.status_code == _BAD_RANGE and nothing:
+                size = 0
+            else:
+                _, size = self._sent(answer, file, way, 0)
+            _drain(answer)
+            return Piece(b"", way.url, size, answer.headers.get("etag", ""), way.commit, way.sha256)
+
+    @contextlib.contextmanager
+    def sending(self, file: HubFile, url: str, offset: int) -> Iterator[Sending]:
+        """Let the server send the file at `url` from `offset` to its end; it may begin at 0 instead.
+
+        Raises BackendError, and Cancelled, inside the block too.
+        """
+        with self._found(file, url, f"bytes={offset}-") as (answer, way):
+            offset, size = self._sent(answer, file, way, offset)
+            chunks = self._chunks(answer, file, way, size - offset)
+            yield Sending(offset, size, answer.headers.get("etag", ""), way.commit, way.sha256, chunks)
+
+    def json(self, file: HubFile, url: str, most: int) -> bytes:
+        """Return an answer of the hub's API that holds at most so many bytes. Raises BackendError, and Cancelled."""
+        with self._found(file, url, "") as (answer, way):
+            server = _host(way.url)
+            if answer.status_code != _OK:
+                raise self._refused(answer, file, server, hub=way.trusted)
+            self._check_kind(answer, file, server)
+            data, more = _up_to(answer, most)
+            if more:
+                raise failures.nonsense(file, server, f"it sent more than {most >> 20} MiB of JSON.")
+            return data
+
+    @contextlib.contextmanager
+    def _found(self, file: HubFile, url: str, part: str) -> Iterator[tuple[httpx.Response, _Way]]:
+        """Ask for a part and follow where it is sent to; the answer's body is read inside the block, or not at all."""
+        self.again_s, self.bad_range = None, False
+        trusted, commit, sha256, linked = True, "", "", None
         for _ in range(MAX_HOPS):
             origin = origin_of(url)
             # What the hub sends to never gets the token, and neither does the hub where somebody else sends back.
             trusted = trusted and origin == self._access.origin
-            with self._answer(file, url, trusted, f"bytes={offset}-{offset + length - 1}") as answer:
+            with self._answer(file, url, trusted, part) as answer:
                 headers = answer.headers
                 commit = commit or _matching(_COMMIT, headers.get("x-repo-commit", ""))
                 named = headers.get("x-linked-etag") or (headers.get("etag", "") if trusted else "")
                 sha256 = sha256 or _matching(_SHA256, named.removeprefix("W/").strip('"'))
+                if trusted and linked is None:
+                    linked = _number(headers.get("x-linked-size", ""))
                 if answer.status_code not in _MOVED:
-                    data, size = self._body(answer, file, trusted, offset, length)
-                    return Piece(data, url, size, headers.get("etag", ""), commit, sha256)
+                    yield answer, _Way(url, trusted, commit, sha256, linked)
+                    return
+                _drain(answer)
                 url = self._next(file, url, headers.get("location", ""))
         raise failures.sends_elsewhere(file, _host(url), f"it has been sent on {MAX_HOPS} times.")
 
@@ -103,9 +189,11 @@ class Connection:
 
         self._check_ended(file, url)
         client = self._client(origin_of(url))
-        key = {"authorization": f"Bearer {self._access.key}"} if trusted and self._access.key else {}
+        asked = {"range": part} if part else {}
+        if trusted and self._access.key:
+            asked["authorization"] = f"Bearer {self._access.key}"
         try:
-            request = client.build_request("GET", url, headers={"range": part, **key}, extensions={STREAMED: True})
+            request = client.build_request("GET", url, headers=asked, extensions={STREAMED: True})
             answer = sent(client, request, self._sockets, stream=True)
             try:
                 yield answer
@@ -116,7 +204,9 @@ class Connection:
             if "location header" in str(error):
                 # httpx reads where it is sent to, followed or not; its words would show that.
                 raise failures.sends_elsewhere(file, _host(url), "to what is no address.") from None
-            raise failures.line_failed(error, _host(url)) from error
+            told = failures.line_failed(error, _host(url))
+            self.again_s = None if failures.is_lasting(told) else 0.0
+            raise told from error
 
     def _body(
         self, answer: httpx.Response, file: HubFile, trusted: bool, offset: int, length: int
@@ -129,9 +219,7 @@ class Connection:
         if status != _PART:
             if answer.is_success:
                 raise failures.no_ranges(file, server)
-            said, _ = _up_to(answer, _REFUSAL_BYTES)
-            token = bool(self._access.key)
-            raise failures.refused(status, headers, said, file, server, hub=trusted, token=token)
+            raise self._refused(answer, file, server, hub=trusted)
         found = _CONTENT_RANGE.fullmatch(content_range)
         if not found:
             raise failures.nonsense(file, server, f"it names no part with a size: {printable(content_range)!r}.")
@@ -147,6 +235,63 @@ class Connection:
             told = f"more than {wanted}" if more else f"{len(data)} instead of {wanted}"
             raise failures.nonsense(file, server, f"it sent {told} bytes.")
         return data, size
+
+    def _sent(self, answer: httpx.Response, file: HubFile, way: _Way, offset: int) -> tuple[int, int]:
+        """Return from where on the file is sent, and how long it is. Raises BackendError for what is no file."""
+        server, status, headers = _host(way.url), answer.status_code, answer.headers
+        if status not in {_OK, _PART}:
+            raise self._refused(answer, file, server, hub=way.trusted)
+        self._check_kind(answer, file, server)
+        if status == _OK:
+            offset, size = 0, _number(headers.get("content-length", ""))
+            if size is None:
+                raise failures.nonsense(file, server, "it does not say how long the file is.")
+        else:
+            found = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
+            if not found or int(found[1]) != offset or not offset <= int(found[2]) < int(found[3]):
+                what = f"it offers {printable(headers.get('content-range', ''))!r}, where {offset} on was wanted."
+                raise failures.nonsense(file, server, what)
+            size = int(found[3])
+        if way.linked_size not in {None, size}:
+            what = f"it says {way.linked_size} bytes at first, and {size} when it sends them."
+            raise failures.nonsense(file, server, what)
+        return offset, size
+
+    def _chunks(self, answer: httpx.Response, file: HubFile, way: _Way, length: int) -> Iterator[bytes]:
+        """Yield a body as it comes, which has to hold `length` bytes. Raises BackendError where it does not."""
+        import httpx
+
+        left = length
+        try:
+            for chunk in answer.iter_raw():
+                if len(chunk) > left:
+                    raise failures.nonsense(file, _host(way.url), f"it sent more than {length} bytes.")
+                left -= len(chunk)
+                yield chunk
+        except httpx.HTTPError:
+            self._check_ended(file, way.url)
+            raise
+        if left:
+            self._check_ended(file, way.url)
+            self.again_s = 0.0
+            raise failures.broke_off(file, _host(way.url), left)
+
+    def _refused(self, answer: httpx.Response, file: HubFile, server: str, *, hub: bool) -> BackendError:
+        said, _ = _up_to(answer, _REFUSAL_BYTES)
+        self.bad_range = answer.status_code == _BAD_RANGE
+        if answer.status_code in _PASSING:
+            self.again_s = failures.retry_after_s(answer.headers.get("retry-after", ""))
+        token = bool(self._access.key)
+        return failures.refused(answer.status_code, answer.headers, said, file, server, hub=hub, token=token)
+
+    def _check_kind(self, answer: httpx.Response, file: HubFile, server: str) -> None:
+        """Raise ServerError for a web page or a packed body where a file was wanted."""
+        kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind in {"text/html", "application/xhtml+xml"} and not file.file.lower().endswith((".html", ".htm")):
+            said, _ = _up_to(answer, _REFUSAL_BYTES)
+            raise failures.nonsense(file, server, failures.page(said))
+        if answer.headers.get("content-encoding", "identity").lower() != "identity":
+            raise failures.nonsense(file, server, "it packed the file, which was not allowed.")
 
     def _next(self, file: HubFile, url: str, location: str) -> str:
         """Return the address that an answer sends to. Raises BackendError if it is not followed."""
@@ -175,7 +320,7 @@ class Connection:
         if client is None:
             known = self._access if origin == self._access.origin else certificates_of(origin)
             try:
-                options = client_options(Access(origin, "", known.ca_file), self._sockets, self._patience_s)
+                options = client_options(Access(origin, "", known.ca_file), self._sockets, self._silence_s)
             except OSError as error:
                 raise BadOptions(
                     "The certificates for Hugging Face cannot be read",
@@ -200,6 +345,17 @@ def _up_to(answer: httpx.Response, most: int) -> tuple[bytes, bool]:
         if len(held) > most:
             return bytes(held[:most]), True
     return bytes(held), False
+
+
+def _drain(answer: httpx.Response) -> None:
+    """Read a short body that nobody wants: its connection can be used again then."""
+    length = _number(answer.headers.get("content-length", ""))
+    if length is not None and length <= _REFUSAL_BYTES:
+        _up_to(answer, length)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 19 else None
 
 
 def _matching(form: re.Pattern[str], text: str) -> str:
