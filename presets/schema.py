@@ -13,10 +13,14 @@ from backends.base import ReasoningStyle, Sampling
 from backends.errors import NotInstalled
 from presets.checking import checked
 from presets.problems import PresetError
-from presets.sources import SourceError, parse
+from presets.sources import HuggingFace, Ollama, Server, SourceError, parse
+from presets.toml_lines import Key
 
 SLOTS = 6
 """Presets one key away: slot 1 is F2, slot 6 is F7."""
+
+GGUF = "gguf"
+"""The source of Ollama's that stands for the file of llama.cpp."""
 
 OptionsType = Callable[[str], type[msgspec.Struct]]
 """Gives a backend's Options struct by the backend's name; raises NotInstalled for an unknown one."""
@@ -143,10 +147,20 @@ def options_for(
 
 
 def source_for(preset: Preset, backend: str, *, name: str = "") -> str:
-    """Return where `backend` finds the model, as the preset writes it. Raises PresetError."""
+    """Return where `backend` finds the model, as the preset writes it. Raises PresetError.
+
+    `source = "gguf"` of Ollama is the file of llama.cpp, which the server is given before it is loaded there.
+    """
     name = name or preset.title
     source = _table(preset, backend, name).get("source")
     path = ("backends", backend, "source")
+    if source == GGUF and backend == "ollama":
+        if "llama_cpp" not in preset.backends:
+            hint = "Add [backends.llama_cpp] with a source, or name a tag: ollama:deepseek-r1:8b."
+            raise PresetError(
+                name, "wrong source", path=path, note="there is no file of llama.cpp to import", hint=hint
+            )
+        return _file_source(source_for(preset, "llama_cpp", name=name), name, path)
     if source is None:
         raise PresetError(
             name,
@@ -160,6 +174,15 @@ def source_for(preset: Preset, backend: str, *, name: str = "") -> str:
         parse(source)
     except SourceError as error:
         raise PresetError(name, "wrong source", path=path, note=error.detail, hint=error.hint) from error
+    return source
+
+
+def _file_source(source: str, name: str, path: Key) -> str:
+    """Return a source if it is a GGUF file's. Raises PresetError."""
+    found = parse(source)
+    if isinstance(found, Ollama | Server) or (isinstance(found, HuggingFace) and found.is_folder):
+        note = "the source of llama.cpp is no GGUF file"
+        raise PresetError(name, "wrong source", path=path, note=note, hint="Only a file can be imported.")
     return source
 
 

@@ -109,6 +109,21 @@ class Connection:
             self._check(answer, model)
             return answer.content
 
+    def has(self, path: str) -> bool:
+        """Say whether there is anything at an address. Raises BackendError."""
+        with self._typed(""):
+            answer = self._http.request("HEAD", path)
+            if answer.status_code == _NOT_FOUND:
+                return False
+            self._check(answer, "")
+            return True
+
+    def send(self, path: str, content: Iterator[bytes], size: int) -> None:
+        """Send a file piece by piece. Raises BackendError, and whatever `content` raises."""
+        with self._typed(""):
+            headers = {"content-length": str(size), "content-type": "application/octet-stream"}
+            self._check(self._http.request("POST", path, content=content, headers=headers), "")
+
     @contextlib.contextmanager
     def lines(self, path: str, body: Any, model: str) -> Iterator[Iterator[bytes]]:
         """Ask for an answer that comes line by line; leaving the block ends it. Raises BackendError."""

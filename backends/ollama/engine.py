@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
@@ -68,7 +69,7 @@ class OllamaBackend(Backend):
     def load(
         self, model: str, options: OllamaOptions, report: Callable[[LoadProgress], None], cancel: Cancel
     ) -> Loaded:
-        """Have the server load a model.
+        """Have the server load a model: one that it has, by name, or a GGUF file of this machine, which it is given.
 
         Raises Cancelled, ModelNotFound, BadModelFile, BadOptions, OutOfMemory, NewOrigin, Unauthorized,
         ServerUnreachable, ServerError.
@@ -79,6 +80,10 @@ class OllamaBackend(Backend):
         where = address.find(options.host)
         connection = _connect(where)
         try:
+            if model.startswith("/"):  # no name of Ollama's
+                from backends.ollama import importing
+
+                model = importing.bring(connection, where.url, Path(model), report, cancel)
             opened = open_model(connection, where.url, model, options, report, cancel)
         except BaseException:
             connection.close()

@@ -5,6 +5,7 @@ It counts words as tokens, keeps what it was asked, and notices when a client le
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -59,13 +60,19 @@ class InMemory:
 
 
 class FakeOllama(FakeServer):
-    """The server. Change its fields at any time."""
+    """The server. Change its fields at any time.
+
+    `blobs` are the files that it was sent whole, by hash, `uploads` all that anybody began to send; each MiB of one
+    takes `piece_s`.
+    """
 
     def __init__(self, port: int = 0, version: str = "0.33.0") -> None:
         self.models: dict[str, FakeModel] = {}
         self.loaded: dict[str, InMemory] = {}
         self.version = version
-        self.token_s = self.prefill_s = self.load_s = 0.0
+        self.token_s = self.prefill_s = self.load_s = self.piece_s = 0.0
+        self.blobs: dict[str, int] = {}
+        self.uploads: list[str] = []
         super().__init__(Handler, port=port)
         self.url = self.root
 
@@ -82,9 +89,65 @@ class Handler(StreamHandler):
     fake: FakeOllama
     stream_type = "application/x-ndjson"
 
+    def do_HEAD(self) -> None:  # noqa: N802 - its base class asks for it so
+        self.fake.asked.append((f"HEAD {self.path}", {}))
+        if not self.fake.fault(self, f"HEAD {self.path}", {}):
+            found = self.path.removeprefix("/api/blobs/") in self.fake.blobs
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    def _serve(self) -> None:
+        if self.command == "POST" and self.path.startswith("/api/blobs/"):
+            try:
+                self._take_blob(self.path.removeprefix("/api/blobs/"))
+            except (BrokenPipeError, ConnectionResetError):
+                self.fake.left.append(self.path)
+                self.close_connection = True
+        else:
+            super()._serve()
+
+    def _take_blob(self, digest: str) -> None:
+        """Keep a file if it came whole and its hash is the one that was said."""
+        fake, size = self.fake, int(self.headers["content-length"])
+        fake.asked.append((self.path, {}))
+        fake.uploads.append(digest)
+        if fake.fault(self, self.path, {}):
+            return None
+        found, left = hashlib.sha256(), size
+        while left:
+            piece = self.rfile.read(min(left, 1 << 20))
+            if not piece:
+                raise ConnectionResetError
+            found.update(piece)
+            left -= len(piece)
+            time.sleep(fake.piece_s)
+        if f"sha256:{found.hexdigest()}" != digest:
+            return self.reply(400, {"error": f'digest mismatch, expected "{digest}", got "sha256:{found.hexdigest()}"'})
+        fake.blobs[digest] = size
+        return self.reply(201, "")
+
+    def _create(self, body: dict[str, Any]) -> None:
+        """Make a model of files that are there, as `create` does: line by line, with failures among them."""
+        fake = self.fake
+        self.begin()
+        if not body.get("files") or not all(digest in fake.blobs for digest in body["files"].values()):
+            self.line({"error": "no such file or directory", "status": 500})
+            return self.end()
+        self.line({"status": "parsing GGUF"})
+        parameters = body.get("parameters", {})
+        rows = [(name, one) for name, many in parameters.items() for one in (many if type(many) is list else [many])]
+        written = "\n".join(f"{name:<30} {json.dumps(one, ensure_ascii=False)}" for name, one in rows)
+        fake.models[body["model"]] = FakeModel(template=body.get("template") or GO_OPEN, parameters=written)
+        self.line({"status": "writing manifest"})
+        self.line({"status": "success"})
+        return self.end()
+
     def answer(self, body: dict[str, Any]) -> None:
         fake = self.fake
         match self.path:
+            case "/api/create":
+                return self._create(body)
             case "/api/version":
                 return self.reply(200, {"version": fake.version})
             case "/api/ps":
