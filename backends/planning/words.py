@@ -9,10 +9,13 @@ import msgspec
 from backends.fitting import context_notes
 from backends.gguf.shape import Shape
 from backends.hardware.machine import Machine
-from backends.planning.choice import Ground, Way, most_blocks, way
+from backends.planning.choice import Ground, Way, idle_bytes, most_blocks, unmapped_bytes, way
 from backends.planning.memory import compute_bytes, doubts, engine_layers, kv_bytes, may_quantise_kv, place
 from backends.planning.result import Wishes
 from backends.planning.speed import tokens_per_second, traffic
+
+_MOSTLY = 0.75
+"""A card with less of it free is taken by others; a desktop and the driver take less than the rest."""
 
 
 def reasons(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> tuple[str, ...]:
@@ -62,7 +65,7 @@ def _reasons(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> Iterat
             f"{_size(compute_bytes(shape, setup))} and the KV cache {_size(kv_bytes(shape, plain))} as f16: "
             f"{blocks} of {shape.layers} layers."
         )
-    if wishes.card_overhead_bytes is None:
+    if wishes.card_overhead_bytes is None and placement.output_on_card:
         yield (
             f"{_size(wishes.margin_bytes)} are left free for the driver's context, which was not measured on this "
             "card, and for what others may take."
@@ -125,11 +128,13 @@ def _card_warnings(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground
             f"{chosen.placement.blocks} layers need {_size(need)} on the card and {_size(stand.card_free)} are free: "
             f"close what else uses it, or take {most} layers."
         )
-    elif need > stand.card_free - wishes.margin_bytes:
+    elif need > max(0, stand.card_free - wishes.margin_bytes):
         yield f"Only {_size(stand.card_free - need)} stay free on the card, less than the margin."
     if not chosen.placement.output_on_card:
         yield "Nothing of the model is on the card, but the engine may still use it for long prompts."
-    if machine.wsl2:
+        if wishes.gpu_layers == "auto" and stand.card_free < _MOSTLY * card.total_bytes:
+            yield f"{_size(stand.card_free)} of the card's {_size(card.total_bytes)} are free: close what else uses it."
+    elif machine.wsl2:
         yield "In WSL2 a full card spills into main memory without an error: slow, where elsewhere loading would fail."
 
 
@@ -138,9 +143,11 @@ def _ram_warnings(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground,
     if free is None:
         yield "How much main memory is available is not known, and so whether the CPU's part fits."
     elif not chosen.holds:
+        what = "the KV cache and buffers alone" if wishes.mmap else "without mmap the CPU's part"
+        need = unmapped_bytes(chosen.placement, wishes)
         yield (
-            f"Main memory is too small: {_size(free)} are available, and what no disk can hold for it does not fit in. "
-            "The system would swap, which writes to the disk, or end the engine."
+            f"Main memory is too small: {what} would take {_size(need)}, and {_size(free)} are available. The system "
+            "would swap, which writes to the disk, or end the engine."
         )
     elif chosen.spills and chosen.streamed:
         yield _streamed(shape, wishes, stand, chosen)
@@ -150,8 +157,10 @@ def _ram_warnings(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground,
 
 
 def _streamed(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> str:
-    free, need = stand.ram_free or 0, chosen.placement.host.total
-    over = min(need - free, chosen.streamed)
+    free, need, idle = stand.ram_free or 0, chosen.placement.host.total, idle_bytes(shape, chosen.placement)
+    # At best so much stays in memory as there is room; of experts, a token reads its share of what does not.
+    lacking = (need - idle - free) / max(1, chosen.placement.host.weights - idle)
+    over = round(chosen.streamed * min(1.0, lacking))
     text = (
         f"The CPU's part needs {_size(need)} and {_size(free)} are available. Reading in a circle defeats the system's "
         f"cache, so each token may read all {_size(chosen.streamed)} of it from the disk"
