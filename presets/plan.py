@@ -180,8 +180,10 @@ def _other_quantizations(family: str, own: str) -> Iterator[Shape]:
 def _idle_card(with_card: Fit, machine: Machine) -> str:
     card = _card(machine)
     speed = with_card.tokens_per_second
-    text = f"This build of llama.cpp leaves {card.name if card else 'the card'} idle. With one for it"
-    text += f" {with_card.gpu_layers} of {with_card.layers} layers would be there"
+    text = f"This build of llama.cpp leaves {card.name if card else 'the card'} idle."
+    if not with_card.output_on_card:
+        return f"{text} Just now there would be no room for the model either."
+    text += f" With one for it {with_card.gpu_layers} of {with_card.layers} layers would be there"
     return f"{text}, for ~{speed:.2g} tokens/s." if speed is not None else f"{text}."
 
 

@@ -8,9 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from backends.errors import Problem
 from backends.hardware.calibration import calibrate, unmeasured
 from backends.hardware.machine import Machine
+from backends.shown import printable
 from presets.catalog import Catalog, find, load_catalog
 from presets.plan import PLANNED, plan_preset
 from presets.reference import machine_named, machine_names
@@ -54,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     catalog = load_catalog()
     entries = [find(catalog, name) for name in arguments.presets] or list(catalog.entries)
     here = arguments.machine is None
-    machine = _this_machine(catalog, measure=not arguments.no_measure) if here else machine_named(arguments.machine)
+    machine = _this_machine(catalog, measure=not arguments.no_measure) if here else _named(arguments.machine)
     if arguments.this_machine:
         from presets.machine_files import to_toml
 
@@ -87,6 +90,12 @@ def _this_machine(catalog: Catalog, *, measure: bool) -> Machine:
         return machine
     calibrate(machine, filter(None, map(_file, catalog.entries)), output.warn)
     return this_machine(pids)
+
+
+def _named(name_or_path: str) -> Machine:
+    """Return another machine, with a title: where its file has none, that is the file's name. Raises MachineError."""
+    machine = machine_named(name_or_path)
+    return machine if machine.title else msgspec.structs.replace(machine, title=printable(Path(name_or_path).name))
 
 
 def _hosts() -> tuple[list[int], bool]:

@@ -109,6 +109,24 @@ def test_a_machine_of_ones_own_is_read_from_its_file_and_mistakes_are_placed(run
     assert MACHINE in ran.err
 
 
+def test_a_machine_of_which_little_is_said_is_planned_without_inventing_the_rest(run: Run, tmp_path: Path) -> None:
+    bare = tmp_path / "bare.toml"
+    bare.write_text('[[gpus]]\nname = "A card"\nvram_gib = 8\n')
+    ran = run("plan", "32b", "--machine", str(bare))
+    assert ran.out.splitlines()[0] == "bare.toml"
+    assert re.search(r"32b-mixed-ssd +card and CPU +33/64 +8.1 GB +7.4 GB +– +– ", ran.out)
+    plan = plan_of(run("plan", "32b", "--machine", str(bare), "--json").json, ARTICLE[2])
+    assert plan["bytes"]["ssd"]["total"] is None
+    assert {one["ssd_bytes"] for one in plan["alternatives"]} == {None}
+
+
+def test_a_model_that_streams_says_so_in_the_table(run: Run, tmp_path: Path) -> None:
+    small = tmp_path / "small.toml"
+    card = '[[gpus]]\nname = "A card"\nvram_gib = 4\nfree_gib = 3.6\n'
+    small.write_text(f"{card}[ram]\ntotal_gib = 8\navailable_gib = 5\n")
+    assert re.search(r"32b-mixed-ssd +card, CPU and disk +12/64", run("plan", "--machine", str(small), "--brief").out)
+
+
 @pytest.mark.parametrize("context", ["8k", "12", "-1", "99999999999"])
 def test_a_context_that_is_none_is_refused(run: Run, context: str) -> None:
     ran = run("plan", "--machine", MACHINE, "--context", context)
@@ -124,6 +142,10 @@ def test_this_machine_is_planned_with_its_card_and_what_is_free_on_it(run: Run, 
     if any("leaves NVIDIA GeForce RTX 4060 idle" in one for one in plan["warnings"]):  # a build for the processor
         assert plan["gpu_layers"] == 0
         assert any("48 of 48 layers would be there" in one for one in plan["warnings"])
+        said = card.read_text()
+        card.write_text(said[: said.index("free0")] + f"free0 {GIB // 5}\n")
+        full = plan_of(run("plan", "14b", "--no-measure", "--json").json, ARTICLE[1])
+        assert any("no room for the model either" in one for one in full["warnings"])
     else:
         assert plan["gpu_layers"] == 48
 
