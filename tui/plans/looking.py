@@ -93,14 +93,19 @@ def holders(card: Card, place: int, ours: Collection[int], *, root: Path = Path(
 
 
 def emptied(machine: Machine, place: int, others: Collection[Holder] = ()) -> Machine:
-    """Return a machine as if nobody were on its `place`-th card; of what is not told, the driver's share is assumed."""
+    """Return a machine as if nobody were on its `place`-th card.
+
+    Where it is not told what each of the others holds, all but the driver's share is taken to be theirs.
+    """
     card = machine.gpus[place]
     if card.free_bytes is None:
         return machine
-    told = card.free_bytes + sum(one.held_bytes or 0 for one in others)
-    free = min(card.total_bytes, max(told, card.total_bytes - RESERVED_BYTES))
-    cards = (*machine.gpus[:place], msgspec.structs.replace(card, free_bytes=free), *machine.gpus[place + 1 :])
-    return msgspec.structs.replace(machine, gpus=cards)
+    known = [one.held_bytes for one in others if one.held_bytes is not None]
+    free = card.free_bytes + sum(known)
+    if not known or len(known) < len(others):
+        free = max(free, card.total_bytes - RESERVED_BYTES)
+    alone = msgspec.structs.replace(card, free_bytes=min(card.total_bytes, free))
+    return msgspec.structs.replace(machine, gpus=(*machine.gpus[:place], alone, *machine.gpus[place + 1 :]))
 
 
 def card_usable() -> bool:

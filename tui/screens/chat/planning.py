@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING
 
 from textual.screen import Screen
@@ -62,7 +62,9 @@ class Planning:
         loop, context = asyncio.get_running_loop(), contextvars.copy_context()
 
         def changed() -> None:
-            loop.call_soon_threadsafe(partial(self._screen.call_later, self._take_plans), context=context)
+            # No message: one that comes under another screen has that painted anew, all of it.
+            with contextlib.suppress(RuntimeError):  # The program has ended meanwhile.
+                loop.call_soon_threadsafe(self._take_plans, context=context)
 
         self._session, self._shown = session, shown
         self._live = LivePlans(self._presets().entries, changed)
@@ -87,7 +89,10 @@ class Planning:
         """Take in that something has changed: where a load has begun, say what is to be known of it."""
         before, self._loading = self._loading, session.loading
         if session.loading and not before and session.target is not None:
-            self._screen.run_worker(self._warn(session, session.target.preset), group="preflight", exclusive=True)
+            # What cannot be told in advance must not end the screen.
+            self._screen.run_worker(
+                self._warn(session, session.target.preset), group="preflight", exclusive=True, exit_on_error=False
+            )
 
     def predicted(self, name: str) -> dict[Figure, str]:
         """Return what plans say of some figures, to stand beside what is measured: `name` is who gave the answer."""
@@ -177,7 +182,10 @@ class Planning:
             loop.call_soon_threadsafe(say, text, context=context)
 
         entries = self._presets().entries
-        await apart(lambda: calibrate(planned.machine, files_here(entries), hear))
+        try:
+            await apart(lambda: calibrate(planned.machine, files_here(entries), hear))
+        except (OSError, RuntimeError, MemoryError) as error:
+            return f"This machine cannot be measured: {error}."
         if self._live is not None:
             self._live.again()
         return " ".join(failures) or "Measured."
@@ -207,6 +215,8 @@ class Planning:
     # What is known.
 
     def _take_plans(self) -> None:
+        if not self._screen.is_running:
+            return
         self.show()
         if self._view is not None:
             self._view.look()
