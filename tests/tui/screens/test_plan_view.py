@@ -344,6 +344,24 @@ def test_before_a_model_loads_it_is_said_who_is_in_the_way(mine: None, monkeypat
     in_the_app(look)
 
 
+def test_who_changes_his_mind_while_a_model_loads_is_told_of_the_next_one(
+    mine: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_this_machine(monkeypatch, CROWDED)
+    monkeypatch.setattr(looking, "holders", lambda *_: ())
+
+    async def look(pilot: Pilot[None], screen: ChatScreen) -> None:
+        session = screen._session
+        assert session is not None
+        session._link.status = Status("loading")
+        screen._planning.take(session)
+        session.target = screen._presets.target("mine")
+        screen._planning.take(session)
+        await until(pilot, lambda: "14B of mine: before it loads" in shown(pilot))
+
+    in_the_app(look)
+
+
 def test_nothing_is_said_of_a_model_that_is_there_already(mine: None, monkeypatch: pytest.MonkeyPatch) -> None:
     on_this_machine(monkeypatch, CROWDED)
 

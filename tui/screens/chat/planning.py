@@ -13,6 +13,7 @@ from textual.screen import Screen
 from backends.host import launch
 from tui.chat.seen import Figure
 from tui.chat.session import Session
+from tui.chat.target import Target
 from tui.plans.live import LivePlans, Planned, Situation, apart
 from tui.screens.chat import notices
 from tui.screens.chat.choosing import Presets
@@ -55,7 +56,7 @@ class Planning:
         self._session: Session | None = None
         self._live: LivePlans | None = None
         self._view: PlanScreen | None = None
-        self._loading = False
+        self._loading: Target | None = None
 
     def start(self, session: Session | None, shown: Shown) -> None:
         """Have everything ready for the first `look`. `shown` takes what is to be said before a load."""
@@ -87,11 +88,11 @@ class Planning:
 
     def take(self, session: Session) -> None:
         """Take in that something has changed: where a load has begun, say what is to be known of it."""
-        before, self._loading = self._loading, session.loading
-        if session.loading and not before and session.target is not None:
+        before, self._loading = self._loading, session.target if session.loading else None
+        if self._loading is not None and self._loading != before:
             # What cannot be told in advance must not end the screen.
             self._screen.run_worker(
-                self._warn(session, session.target.preset), group="preflight", exclusive=True, exit_on_error=False
+                self._warn(session, self._loading), group="preflight", exclusive=True, exit_on_error=False
             )
 
     def predicted(self, name: str) -> dict[Figure, str]:
@@ -192,10 +193,9 @@ class Planning:
 
     # Before a load.
 
-    async def _warn(self, session: Session, name: str) -> None:
-        planned = await self._first_plan()
-        entry, target = self._presets().entry(name), session.target
-        if planned is None or entry is None or target is None or target.preset != name:
+    async def _warn(self, session: Session, target: Target) -> None:
+        planned, entry = await self._first_plan(), self._presets().entry(target.preset)
+        if planned is None or entry is None:
             return
         context = target.spec.options.get("context")
         tokens = context if isinstance(context, int) else None

@@ -162,7 +162,9 @@ def _places(plan: PresetPlan, machine: Machine, width: int, *, ascii_only: bool)
         yield from _legend(bar, width, ascii_only=ascii_only)
     if plan.fit is not None and plan.fit.card is None:
         yield from _plain(f"{_INDENT}VRAM has no part in it: the CPU computes everything.", width, "dim")
-    if plan.fit is not None and not plan.fit.bytes.ssd.total:
+    if plan.fit is not None and plan.fit.streamed_bytes is None:
+        yield from _plain(f"{_INDENT}SSD: whether each token reads from it is unknown.", width, "dim")
+    elif plan.fit is not None and not plan.fit.streamed_bytes:
         yield from _plain(f"{_INDENT}SSD has no part in it once the model is loaded.", width, "dim")
 
 
