@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from textual.screen import Screen
@@ -92,7 +93,7 @@ class Planning:
         if self._loading is not None and self._loading != before:
             # What cannot be told in advance must not end the screen.
             self._screen.run_worker(
-                self._warn(session, self._loading), group="preflight", exclusive=True, exit_on_error=False
+                partial(self._warn, session, self._loading), group="preflight", exclusive=True, exit_on_error=False
             )
 
     def predicted(self, name: str) -> dict[Figure, str]:
