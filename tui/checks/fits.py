@@ -8,18 +8,21 @@ from backends.planning.result import Fit
 from presets.plan import PLANNED, plan_preset
 from presets.schema import PresetEntry
 from tui.checks.check import Check
-from tui.checks.ground import Ground
+from tui.checks.ground import Ground, pids_of
+from tui.plans.looking import without_hosts
 from tui.units import memory
 
 
 def fits(ground: Ground) -> Iterator[Check]:
     """A model that is here and does not fit is a warning; of one that is not here it is only told."""
     engine = ground.engines.get(PLANNED)
+    # A model of ours that is loaded now makes room for the next one.
+    machine = without_hosts(ground.machine, pids_of(ground.hosts), root=ground.root)
     held = []
     for entry in ground.catalog.entries:
         if entry.preset.backend != PLANNED:
             continue
-        plan = plan_preset(entry, ground.machine, card_usable=engine is None or engine.gpu is not False)
+        plan = plan_preset(entry, machine, card_usable=engine is None or engine.gpu is not False)
         if plan.fit is None:
             continue
         trouble = _trouble(plan.fit)

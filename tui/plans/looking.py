@@ -41,7 +41,13 @@ def this_machine(
 
     `ours_bytes` are what they are known to hold of the first card where the driver does not tell.
     """
-    found = snapshot(models(), pids=pids, gpus=gpus, root=root)
+    return without_hosts(snapshot(models(), pids=pids, gpus=gpus, root=root), pids, ours_bytes=ours_bytes, root=root)
+
+
+def without_hosts(
+    found: Machine, pids: Collection[int], *, ours_bytes: int | None = None, root: Path = Path("/")
+) -> Machine:
+    """Return a machine that was looked at as if the processes `pids`, and what is ours on its cards, were gone."""
     held = sum(process_own(pid, root) or 0 for pid in pids)
     memory = found.ram
     if held and memory.available_bytes is not None:
