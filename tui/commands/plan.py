@@ -18,9 +18,9 @@ from presets.catalog import Catalog, find, load_catalog
 from presets.plan import PLANNED, plan_preset
 from presets.reference import machine_named, machine_names
 from presets.schema import PresetEntry, source_for
-from presets.sources import HuggingFace, locate, models, parse
+from presets.sources import HuggingFace, locate, parse
 from tui.commands import output, parser, plan_json, plan_text
-from tui.plans.looking import card_usable, this_machine
+from tui.plans.looking import card_usable, files_here, this_machine
 from tui.plans.spent import answer_costs
 from tui.settings import rates
 
@@ -88,7 +88,7 @@ def _this_machine(catalog: Catalog, *, measure: bool) -> Machine:
     if busy:
         output.warn("A model answers just now, so this machine is not measured: how fast it is stays unknown.")
         return machine
-    calibrate(machine, filter(None, map(_file, catalog.entries)), output.warn)
+    calibrate(machine, files_here(catalog.entries), output.warn)
     return this_machine(pids)
 
 
@@ -106,18 +106,6 @@ def _hosts() -> tuple[list[int], bool]:
 
     views = asyncio.run(launch.survey())
     return [view.pid for view in views if view.pid is not None], any(view.busy for view in views)
-
-
-def _file(entry: PresetEntry) -> Path | None:
-    """Return the model's file where it lies on the disk that a plan is about."""
-    folder = models()
-    while not folder.exists():
-        folder = folder.parent
-    with contextlib.suppress(Problem, OSError):
-        path = locate(parse(source_for(entry.preset, entry.preset.backend, name=entry.name))).path
-        if path is not None and path.is_file() and path.stat().st_dev == folder.stat().st_dev:
-            return path
-    return None
 
 
 def _fetch_headers(entries: list[PresetEntry]) -> None:
