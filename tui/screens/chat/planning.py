@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import contextvars
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING
 
 from textual.screen import Screen
@@ -90,11 +89,15 @@ class Planning:
     def take(self, session: Session) -> None:
         """Take in that something has changed: where a load has begun, say what is to be known of it."""
         before, self._loading = self._loading, session.target if session.loading else None
-        if self._loading is not None and self._loading != before:
-            # What cannot be told in advance must not end the screen.
-            self._screen.run_worker(
-                partial(self._warn, session, self._loading), group="preflight", exclusive=True, exit_on_error=False
-            )
+        target = self._loading
+        if target is None or target == before:
+            return
+
+        async def warn() -> None:
+            await self._warn(session, target)
+
+        # What cannot be told in advance must not end the screen.
+        self._screen.run_worker(warn, group="preflight", exclusive=True, exit_on_error=False)
 
     def predicted(self, name: str) -> dict[Figure, str]:
         """Return what plans say of some figures, to stand beside what is measured: `name` is who gave the answer."""
