@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from backends.base import Cancel
 from backends.errors import Problem
 from backends.hardware.calibration import calibrate, unmeasured
 from backends.hardware.machine import Machine
@@ -119,13 +120,20 @@ def _fetch_headers(entries: list[PresetEntry]) -> None:
                 source = parse(source_for(entry.preset, PLANNED, name=entry.name))
                 if isinstance(source, HuggingFace) and not locate(source).present:
                     wanted.append((entry, source))
+    cancel = Cancel()
     with ThreadPoolExecutor(max_workers=4) as pool:
-        begun = [(entry, pool.submit(partial(fetch_shape, source))) for entry, source in wanted]
-        for entry, work in begun:
-            try:
-                work.result()
-            except Problem as problem:
-                output.warn(f"{entry.name}: {problem} {problem.hint}".rstrip())
+        try:
+            begun = [(entry, pool.submit(partial(fetch_shape, source, cancel=cancel))) for entry, source in wanted]
+            for entry, work in begun:
+                try:
+                    work.result()
+                except Problem as problem:
+                    output.warn(f"{entry.name}: {problem} {problem.hint}".rstrip())
+        except BaseException:
+            # Whoever gives up does not want to wait for a server that is silent.
+            pool.shutdown(wait=False, cancel_futures=True)
+            cancel.set()
+            raise
 
 
 def _tokens(text: str) -> int:

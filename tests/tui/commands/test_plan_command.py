@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
+import socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +18,7 @@ from tests.backends.fake_hub import FakeHub, go_online
 from tests.gguf_files import QWEN_14B, sparse_model
 
 if TYPE_CHECKING:
-    from tests.tui.commands.conftest import Run
+    from tests.tui.commands.conftest import Run, Start
 
 GIB = 1024**3
 ARTICLE = ("8b-q4_k_m", "14b-q3_k_s-offload", "32b-mixed-ssd")
@@ -197,6 +200,20 @@ def test_headers_are_fetched_on_demand_alone_and_a_failure_leaves_the_rules(
         assert plan_of(ran.json, ARTICLE[1])["shape"]["origin"] == "header"
         assert plan_of(ran.json, ARTICLE[0])["shape"]["origin"] == "rules"
         assert "8b-q4_k_m: " in ran.err
+
+
+def test_giving_up_on_a_server_that_is_silent_takes_no_time(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        go_online(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        fetching = start("plan", "--machine", MACHINE, "--fetch-headers")
+        silent.settimeout(20)
+        line, _ = silent.accept()
+        with line:
+            assert line.recv(4)
+            began = time.monotonic()
+            fetching.send_signal(signal.SIGINT)
+            assert fetching.wait(20) == 130
+            assert time.monotonic() - began < 5
 
 
 def test_nothing_is_invented_about_a_model_that_nobody_knows(run: Run, home: Path) -> None:
