@@ -57,6 +57,7 @@ class Planning:
         self._live: LivePlans | None = None
         self._view: PlanScreen | None = None
         self._loading: Target | None = None
+        self._warning: asyncio.Task[None] | None = None
 
     def start(self, session: Session | None, shown: Shown) -> None:
         """Have everything ready for the first `look`. `shown` takes what is to be said before a load."""
@@ -89,15 +90,10 @@ class Planning:
     def take(self, session: Session) -> None:
         """Take in that something has changed: where a load has begun, say what is to be known of it."""
         before, self._loading = self._loading, session.target if session.loading else None
-        target = self._loading
-        if target is None or target == before:
-            return
-
-        async def warn() -> None:
-            await self._warn(session, target)
-
-        # What cannot be told in advance must not end the screen.
-        self._screen.run_worker(warn, group="preflight", exclusive=True, exit_on_error=False)
+        if self._loading is not None and self._loading != before:
+            if self._warning is not None:
+                self._warning.cancel()
+            self._warning = asyncio.create_task(self._warn(session, self._loading))
 
     def predicted(self, name: str) -> dict[Figure, str]:
         """Return what plans say of some figures, to stand beside what is measured: `name` is who gave the answer."""
@@ -204,7 +200,9 @@ class Planning:
         context = target.spec.options.get("context")
         tokens = context if isinstance(context, int) else None
         key = f"F{entry.preset.slot + 1}" if entry.preset.slot else ""
-        found = await apart(lambda: _preflight(planned, entry, target.spec.backend, tokens, key))
+        found: Preflight | None = None
+        with contextlib.suppress(Exception):  # What cannot be told in advance must not end the screen.
+            found = await apart(lambda: _preflight(planned, entry, target.spec.backend, tokens, key))
         if found is not None and session.target == target and self._shown is not None:
             self._shown.notice(notices.preflight_entry(target.title, found))
             self._say(f"{target.title}: {found.short}")
