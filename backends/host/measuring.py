@@ -36,7 +36,8 @@ def keep(spec: HostSpec, loaded: Loaded, done: Done) -> None:
 def _on_the_cards(loaded: Loaded) -> int | None:
     """Return what this process holds on all cards, None where no driver tells, or not in time."""
     if loaded.gpu_layers == 0 and not loaded.output_on_gpu:
-        return 0
+        # An engine may still hold a context there, but to ask would wake a card that sleeps.
+        return None
     try:
         reading = Question("own memory on the cards", lambda: read_gpus([os.getpid()])).answer(_DRIVER_S)
     except Unanswered:
