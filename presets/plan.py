@@ -52,7 +52,9 @@ class PresetPlan(msgspec.Struct, frozen=True):
 
     @property
     def size_bytes(self) -> int | None:
-        """Return the model's size: of what is here, else of what would be fetched."""
+        """Return the model's size: of what is here, with all its parts, else of what would be fetched."""
+        if self.known is not None and self.known.origin == "file":
+            return self.known.shape.file_bytes
         if self.located.size is not None:
             return self.located.size
         return self.known.shape.weight_bytes if self.known is not None else None

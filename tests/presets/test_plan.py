@@ -19,6 +19,7 @@ from presets.plan import PresetPlan, outlook, plan_preset, planned_outlook, rate
 from presets.reference import machine_named
 from presets.schema import PresetEntry, options_for
 from presets.sources import LocalFile, Located, Ollama, locate, parse
+from tests.backends.test_gguf_split import split
 
 
 @pytest.fixture
@@ -207,3 +208,10 @@ def test_an_other_backend_places_its_model_itself_and_keeps_the_other_columns() 
 )
 def test_speeds_have_as_many_figures_as_they_deserve(speed: float, text: str) -> None:
     assert rate(speed) == text
+
+
+def test_a_model_in_parts_is_as_large_as_all_of_them(tmp_path: Path) -> None:
+    paths = split(tmp_path)
+    text = f'[model]\nfamily = "Mine"\nquantization = "F32"\n[backends.llama_cpp]\nsource = "file:{paths[0]}"\n'
+    plan = plan_preset(of(tmp_path, "mine", f'title = "Mine"\nbackend = "llama_cpp"\n{text}'), MACHINE)
+    assert plan.size_bytes == sum(path.stat().st_size for path in paths)
