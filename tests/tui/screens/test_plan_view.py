@@ -279,7 +279,7 @@ def test_at_rest_nothing_is_painted(mine: None) -> None:
         lines.refresh = lambda *regions, **_: painted.extend(regions) or lines  # type: ignore[assignment,method-assign,func-returns-value]
         for _ in range(5):
             view.look()
-        await pilot.pause(1.2)
+        await pilot.pause(0.1)
         assert painted == []
 
     in_the_app(look)

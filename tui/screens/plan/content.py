@@ -143,27 +143,24 @@ def _columns(plan: PresetPlan, machine: Machine, view: View, width: int) -> Iter
     if not rows:
         return
     room = max(1, width - len(_INDENT))
-    apart = _too_wide(rows, room)
-    kept = [row for row in rows if row not in apart]
-    for number, line in enumerate(table.table(_HEAD, kept, room)):
+    kept = _fitting(rows, room)
+    for number, line in enumerate(table.table(_HEAD, kept, room) if kept else ()):
         text = _INDENT + line
         yield Content.styled(text, "bold") if number == 0 else Content(text)
-    for name, *row in apart:
+    for name, *row in (row for row in rows if row not in kept):
         cells_of = [f"{head} {cell}" for head, cell in zip(_HEAD[1:], row, strict=True) if cell != DASH]
-        yield from _hanging(f"{name}: {'; '.join(cells_of)}", width)
+        yield from _hanging(f"{name}: {'; '.join(cells_of) or DASH}", width)
 
 
-def _too_wide(rows: Sequence[tuple[str, ...]], room: int) -> list[tuple[str, ...]]:
-    """Return the rows without which a table fits, those with the longest text."""
-    kept, apart = list(rows), []
-
-    def wide() -> int:
-        return sum(max(map(cell_len, column)) for column in zip(_HEAD, *kept, strict=True)) + 3 * table.GAP
-
-    while kept and wide() > room:
-        apart.append(max(kept, key=lambda row: sum(map(cell_len, row[1:]))))
-        kept.remove(apart[-1])
-    return apart if kept else []
+def _fitting(rows: Sequence[tuple[str, ...]], room: int) -> list[tuple[str, ...]]:
+    """Return the rows whose table fits: without those that have the longest text."""
+    kept = list(rows)
+    while kept:
+        wide = sum(max(map(cell_len, column)) for column in zip(_HEAD, *kept, strict=True)) + 3 * table.GAP
+        if wide <= room:
+            break
+        kept.remove(max(kept, key=lambda row: sum(map(cell_len, row[1:]))))
+    return kept
 
 
 def _places(plan: PresetPlan, machine: Machine, width: int, *, ascii_only: bool) -> Iterator[Content]:
