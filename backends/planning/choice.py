@@ -67,6 +67,9 @@ def ground(machine: Machine, wishes: Wishes | None = None) -> Ground:
     seen = wishes or Wishes()
     rates = Rates(None, machine.bandwidth, machine.disk.read, seen.card_reached, seen.memory_reached)
     ram_free = machine.ram.available_bytes
+    if ram_free is not None and machine.ram.limit_bytes is not None:
+        # Of a machine that somebody describes, both may be said apart.
+        ram_free = min(ram_free, machine.ram.limit_bytes)
     if not machine.gpus:
         return Ground(None, 0, False, ram_free, rates)
     best = max(range(len(machine.gpus)), key=lambda place: _free(machine.gpus[place]))

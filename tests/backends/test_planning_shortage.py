@@ -27,6 +27,13 @@ def test_what_does_not_fit_the_card_has_no_speed() -> None:
     assert (forced.fits, forced.tokens_per_second) == (False, None)
 
 
+def test_a_described_control_group_limits_what_memory_there_is() -> None:
+    shape = shape_of(QWEN_32B, "Q4_K_M")
+    limited = msgspec.structs.replace(machine(), ram=Ram(32 * GIB, 30 * GIB, limit_bytes=6 * GIB))
+    assert fit(shape, limited).bytes.ram.free == 6 * GIB
+    assert fit(shape, limited).bytes.ssd.total > 0
+
+
 def test_more_than_memory() -> None:
     shape = shape_of(QWEN_32B, "Q4_K_M")
     small = machine(ram=6 * GIB)
