@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from tui.plans.looking import card_usable, files_here, this_machine
 from tui.plans.spent import answer_costs
 from tui.settings import rates
 
+_MOST_TOKENS = 1 << 24  # as for a preset
+_HEARS_S = 0.2
 _EPILOG = f"""\
 examples:
   deepseek-tui plan                             every preset on this machine, each figure explained
@@ -125,6 +127,9 @@ def _fetch_headers(entries: list[PresetEntry]) -> None:
         try:
             begun = [(entry, pool.submit(partial(fetch_shape, source, cancel=cancel))) for entry, source in wanted]
             for entry, work in begun:
+                # A signal that comes just before a wait without an end is heard only after it.
+                while not wait([work], _HEARS_S).done:
+                    pass
                 try:
                     work.result()
                 except Problem as problem:
@@ -141,6 +146,6 @@ def _tokens(text: str) -> int:
         tokens = int(text)
     except ValueError:
         tokens = 0
-    if not 256 <= tokens <= 1 << 24:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens from 256 up")
+    if not 256 <= tokens <= _MOST_TOKENS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens from 256 to {_MOST_TOKENS}")
     return tokens
