@@ -243,7 +243,11 @@ def _predicted_cost(found: Fit | None, machine: Machine, rates: Rates) -> str:
         return DASH
     taken_s = THOUSAND / found.tokens_per_second
     cost = own_cost(Energy(watts * taken_s, "estimated"), Timings(decode_s=taken_s), rates)
-    return f"~{money(cost.amount, cost.currency)} for 1,000 tokens" if cost is not None else DASH
+    if cost is None:
+        return DASH
+    # What is below the least amount that is shown has a mark of its own.
+    text = money(cost.amount, cost.currency)
+    return f"{'' if text.startswith('<') else '~'}{text} for 1,000 tokens"
 
 
 def _mean_cost(by_currency: Mapping[str, float]) -> str:

@@ -79,6 +79,7 @@ def test_an_answers_predicted_cost_is_the_cards_at_its_limit_and_needs_one() -> 
     assert row(plan, "an answer").predicted == "~$0.0004 for 1,000 tokens"
     dear = Rates(price_per_kwh=3.0, currency="EUR", psu_efficiency=1.0)
     assert row(plan, "an answer", rates=dear).predicted == "~€0.0030 for 1,000 tokens"
+    assert row(planned("starter"), "an answer").predicted == "<$0.0001 for 1,000 tokens"
     (card,) = MACHINE.gpus
     other = msgspec.structs.replace(MACHINE, gpus=(msgspec.structs.replace(card, watts_limit=None),))
     assert row(plan, "an answer", other).predicted == DASH
