@@ -24,10 +24,11 @@ def reasons(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> tuple[s
 
 
 def warnings(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground, chosen: Way) -> tuple[str, ...]:
-    """Say what will go wrong, or may."""
+    """Say what will go wrong, or may; what keeps the model from fitting comes first."""
     setup = chosen.setup
     found = [
-        *_card_warnings(shape, machine, wishes, stand, chosen),
+        *_shortages(shape, machine, wishes, stand, chosen),
+        *_card_warnings(machine, wishes, stand, chosen),
         *_ram_warnings(shape, machine, wishes, stand, chosen),
     ]
     if wishes.kv_cache not in ("auto", setup.kv_cache):
@@ -114,7 +115,24 @@ def _other_caches(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> I
         )
 
 
-def _card_warnings(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground, chosen: Way) -> Iterator[str]:
+def _shortages(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground, chosen: Way) -> Iterator[str]:
+    need, free = chosen.placement.card.total, stand.ram_free or 0
+    if stand.card is not None and need > stand.card_free:
+        most = most_blocks(shape, chosen.setup, wishes, stand.card_free)
+        close = "close what else uses it, or " if need <= machine.gpus[stand.card].total_bytes else ""
+        yield (
+            f"{chosen.placement.blocks} layers need {_size(need)} on the card and {_size(stand.card_free)} are free: "
+            f"{close}take {most} layers (gpu_layers = {engine_layers(most)}, which counts the output layer)."
+        )
+    if not chosen.holds:
+        what = "the KV cache and buffers alone" if wishes.mmap else "without mmap the CPU's part"
+        yield (
+            f"Main memory is too small: {what} would take {_size(unmapped_bytes(chosen.placement, wishes))}, and "
+            f"{_size(free)} are available. The system would swap, which writes to the disk, or end the engine."
+        )
+
+
+def _card_warnings(machine: Machine, wishes: Wishes, stand: Ground, chosen: Way) -> Iterator[str]:
     if stand.card is None:
         return
     card, need = machine.gpus[stand.card], chosen.placement.card.total
@@ -122,13 +140,7 @@ def _card_warnings(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground
         yield f"Of {len(machine.gpus)} cards, {card.name} alone is planned for: it has most free memory."
     if not stand.card_free_known:
         yield f"How much of {card.name} is free is not known: it is planned as if nobody else used it."
-    if need > stand.card_free:
-        most = most_blocks(shape, chosen.setup, wishes, stand.card_free)
-        yield (
-            f"{chosen.placement.blocks} layers need {_size(need)} on the card and {_size(stand.card_free)} are free: "
-            f"close what else uses it, or take {most} layers."
-        )
-    elif need > max(0, stand.card_free - wishes.margin_bytes):
+    if max(0, stand.card_free - wishes.margin_bytes) < need <= stand.card_free:
         yield f"Only {_size(stand.card_free - need)} stay free on the card, less than the margin."
     if not chosen.placement.output_on_card:
         yield "Nothing of the model is on the card, but the engine may still use it for long prompts."
@@ -142,14 +154,7 @@ def _ram_warnings(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground,
     free = stand.ram_free
     if free is None:
         yield "How much main memory is available is not known, and so whether the CPU's part fits."
-    elif not chosen.holds:
-        what = "the KV cache and buffers alone" if wishes.mmap else "without mmap the CPU's part"
-        need = unmapped_bytes(chosen.placement, wishes)
-        yield (
-            f"Main memory is too small: {what} would take {_size(need)}, and {_size(free)} are available. The system "
-            "would swap, which writes to the disk, or end the engine."
-        )
-    elif chosen.spills and chosen.streamed:
+    elif chosen.holds and chosen.spills and chosen.streamed:
         yield _streamed(shape, wishes, stand, chosen)
     used = machine.ram.swap_used_bytes
     if used:

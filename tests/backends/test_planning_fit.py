@@ -147,7 +147,11 @@ def test_a_number_of_layers_is_obeyed_and_judged() -> None:
     assert says(plan.reasons, "28 layers on the card were asked for; 35 of 48 would fit")
     over = fit(shape, machine(), Wishes(gpu_layers=48, kv_cache="q8_0"))
     assert (over.gpu_layers, over.fits) == (48, False)
-    assert says(over.warnings, "close what else uses it, or take 38 layers")
+    assert says(
+        over.warnings, "48 layers need 9.5 GB on the card and 8.2 GB are free: take 38 layers (gpu_layers = 39,"
+    )
+    close = fit(shape, machine(), Wishes(gpu_layers=41, kv_cache="q8_0"))
+    assert says(close.warnings, "close what else uses it, or take 38 layers")
     assert all(one.vram_bytes <= FREE for one in over.alternatives)
     assert fit(shape, machine(), Wishes(gpu_layers=0)).bytes.vram.total == 0
     assert fit(shape, machine(), Wishes(gpu_layers=9999)).gpu_layers == 48

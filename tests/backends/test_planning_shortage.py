@@ -27,6 +27,17 @@ def test_what_does_not_fit_the_card_has_no_speed() -> None:
     assert (forced.fits, forced.tokens_per_second) == (False, None)
 
 
+def test_what_keeps_a_model_from_fitting_is_said_first() -> None:
+    cards = (machine().gpus[0], msgspec.structs.replace(machine().gpus[0], name="the other", free_bytes=GIB))
+    two = machine(gpus=cards)
+    over = fit(shape_of(QWEN_14B, "Q4_K_M"), two, Wishes(gpu_layers=48))
+    assert over.warnings[0].startswith("48 layers need")
+    assert says(over.warnings[1:], "Of 2 cards")
+    short = fit(shape_of(QWEN_32B, "Q4_K_M"), machine(free=200 * MIB, ram=4 * GIB), Wishes(mmap=False))
+    assert short.warnings[0].startswith("Main memory is too small")
+    assert says(short.warnings[1:], "close what else uses it")
+
+
 def test_a_described_control_group_limits_what_memory_there_is() -> None:
     shape = shape_of(QWEN_32B, "Q4_K_M")
     limited = msgspec.structs.replace(machine(), ram=Ram(32 * GIB, 30 * GIB, limit_bytes=6 * GIB))

@@ -283,7 +283,7 @@ def _missing(found: Fit, figures: Mapping[str, Input], sizes: Mapping[str, int])
         f"{tier}_bytes_per_s" for tier, size in sizes.items() if size and f"{tier}_reached_bytes_per_s" not in figures
     ]
     needed += ["ram_available_bytes"] if found.streamed_bytes is None else []
-    unknown = [_OF_THE_MACHINE[name] for name in needed if figures[name].origin == "unknown"]
+    unknown = [_OF_THE_MACHINE[name] for name in needed if not figures[name].value]
     return f"{' and '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} unknown"
 
 
