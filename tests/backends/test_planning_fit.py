@@ -148,7 +148,7 @@ def test_a_number_of_layers_is_obeyed_and_judged() -> None:
     over = fit(shape, machine(), Wishes(gpu_layers=48, kv_cache="q8_0"))
     assert (over.gpu_layers, over.fits) == (48, False)
     assert says(
-        over.warnings, "48 layers need 9.5 GB on the card and 8.2 GB are free: take 38 layers (gpu_layers = 39,"
+        over.warnings, "48 layers need 9.6 GB on the card and 8.2 GB are free: take 38 layers (gpu_layers = 39,"
     )
     close = fit(shape, machine(), Wishes(gpu_layers=41, kv_cache="q8_0"))
     assert says(close.warnings, "close what else uses it, or take 38 layers")
