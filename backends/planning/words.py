@@ -56,7 +56,8 @@ def _reasons(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> Iterat
         if chosen.held:
             yield _part(shape, wishes, stand, chosen)
     else:
-        yield f"{placement.blocks} layers on the card were asked for; {most} of {shape.layers} would fit."
+        number = f"gpu_layers = {engine_layers(most)}, which counts the output layer"
+        yield f"{placement.blocks} layers on the card were asked for; {most} of {shape.layers} would fit ({number})."
     yield from _other_caches(shape, wishes, stand, chosen)
     if setup.flash_attention and wishes.flash_attention == "auto":
         plain = msgspec.structs.replace(setup, flash_attention=False, kv_cache="f16")

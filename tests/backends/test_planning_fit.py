@@ -144,7 +144,7 @@ def test_a_number_of_layers_is_obeyed_and_judged() -> None:
     shape = shape_of(QWEN_14B, "Q4_K_M")
     plan = fit(shape, machine(), Wishes(gpu_layers=28))
     assert (plan.gpu_layers, plan.fits) == (28, True)
-    assert says(plan.reasons, "28 layers on the card were asked for; 35 of 48 would fit")
+    assert says(plan.reasons, "28 layers on the card were asked for; 35 of 48 would fit (gpu_layers = 36,")
     over = fit(shape, machine(), Wishes(gpu_layers=48, kv_cache="q8_0"))
     assert (over.gpu_layers, over.fits) == (48, False)
     assert says(
