@@ -14,6 +14,8 @@ from backends.planning.memory import compute_bytes, doubts, engine_layers, kv_by
 from backends.planning.result import Wishes
 from backends.planning.speed import tokens_per_second, traffic
 
+_ROOM = 1 << 30
+"""Bytes: who leaves more free on a card is not near its end, whatever a desktop takes meanwhile."""
 _MOSTLY = 0.75
 """A card with less of it free is taken by others; a desktop and the driver take less than the rest."""
 
@@ -147,7 +149,7 @@ def _card_warnings(machine: Machine, wishes: Wishes, stand: Ground, chosen: Way)
         yield "Nothing of the model is on the card, but the engine may still use it for long prompts."
         if wishes.gpu_layers == "auto" and stand.card_free < _MOSTLY * card.total_bytes:
             yield f"{_size(stand.card_free)} of the card's {_size(card.total_bytes)} are free: close what else uses it."
-    elif machine.wsl2:
+    elif machine.wsl2 and stand.card_free - need < _ROOM:
         yield "In WSL2 a full card spills into main memory without an error: slow, where elsewhere loading would fail."
 
 

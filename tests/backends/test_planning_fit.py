@@ -235,6 +235,7 @@ def test_warnings_about_the_machine() -> None:
     swapping = Ram(32 * GIB, 30 * GIB, None, 8 * GIB, 3 * GIB)
     plan = fit(shape, machine(wsl2=True, power="battery"))
     assert says(plan.warnings, "In WSL2")
+    assert not says(fit(shape_of(LLAMA_8B, "Q4_K_M"), machine(wsl2=True)).warnings, "In WSL2")
     assert says(plan.warnings, "battery")
     used = fit(shape, msgspec.structs.replace(machine(), ram=swapping))
     assert says(used.warnings, "3.2 GB of swap are in use")
