@@ -134,7 +134,17 @@ def _planned(
     warnings = found.warnings
     if not card_usable and machine.gpus and options.get("gpu_layers") != 0:
         warnings = (_idle_card(fit(known.shape, machine, wishes), machine), *warnings)
+    if plan.measured is not None and _of_another_card(plan.measured, found, used):
+        plan = msgspec.structs.replace(plan, measured=None)
     return msgspec.structs.replace(plan, known=known, fit=found, warnings=warnings)
+
+
+def _of_another_card(measured: runs.Measured, found: Fit, machine: Machine) -> bool:
+    """Say whether it was measured on a card that is not the one to be used. NVIDIA's engine and driver share names."""
+    if not measured.gpu_layers or not measured.device or found.card is None:
+        return False
+    card = machine.gpus[found.card]
+    return card.driver.startswith("nvidia") and not measured.device.startswith(card.name)
 
 
 def wishes_for(options: dict[str, Any], shape: Shape, machine: Machine, *, here: bool = True) -> Wishes:

@@ -29,6 +29,7 @@ def keep(spec: HostSpec, loaded: Loaded, done: Done) -> None:
         vram_bytes=_on_the_cards(loaded) if here else loaded.vram_bytes,
         ram_bytes=process_rss(os.getpid()) if here else None,
         load_s=loaded.load_s,
+        device=loaded.device,
     )
     runs.record(spec.backend, spec.model, spec.options, measured)
 

@@ -84,14 +84,14 @@ def files_here(entries: Iterable[PresetEntry]) -> Iterator[Path]:
                 yield path
 
 
-def holders(card: Card, place: int, ours: Collection[int], *, root: Path = Path("/")) -> tuple[Holder, ...]:
-    """Return who else is on a card, the `place`-th of the machine's, who holds most first; () where nobody tells."""
+def holders(card: Card, ours: Collection[int], *, root: Path = Path("/")) -> tuple[Holder, ...]:
+    """Return who else is on a card, who holds most first; () where nobody tells."""
     if not card.driver.startswith("nvidia"):
         return ()
     question: Question[Nvidia | None] = Question("who is on the cards", nvidia)
     with contextlib.suppress(Unanswered):
         told = question.answer(HANGS_AFTER_S)
-        found = next((one for one in told.cards if one.index == place), None) if told is not None else None
+        found = next((one for one in told.cards if one.index == card.index), None) if told is not None else None
         tenants = [one for one in found.tenants or () if one.pid not in ours] if found is not None else []
         others = [Holder(one.pid, name_of(one.pid, root), one.held_bytes) for one in tenants]
         return tuple(sorted(others, key=lambda one: (-(one.held_bytes or 0), one.pid)))

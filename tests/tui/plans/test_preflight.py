@@ -139,18 +139,18 @@ def test_the_processes_on_a_card_are_named_without_ours(monkeypatch: pytest.Monk
     me = os.getpid()
     tenants = (Tenant(me, GB), Tenant(4_000_000, 2 * GB), Tenant(4_000_001))
     monkeypatch.setattr(looking, "nvidia", lambda: Nvidia("550", None, (NvidiaCard(0, tenants),)))
-    card = msgspec.structs.replace(MACHINE.gpus[0], driver="nvidia 550")
+    card = msgspec.structs.replace(MACHINE.gpus[0], driver="nvidia 550", index=0)
     ours = {4_000_001}
-    first, second = holders(card, 0, ours)
+    first, second = holders(card, ours)
     assert (first.pid, first.name, first.held_bytes) == (4_000_000, "", 2 * GB)
     assert (second.pid, second.held_bytes) == (me, GB)
     assert second.name
-    assert holders(card, 1, ours) == ()
-    assert holders(MACHINE.gpus[0], 0, ours) == ()
+    assert holders(msgspec.structs.replace(card, index=1), ours) == ()
+    assert holders(MACHINE.gpus[0], ours) == ()
 
 
 def test_a_driver_that_does_not_tell_or_is_gone_names_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    card = msgspec.structs.replace(MACHINE.gpus[0], driver="nvidia 550")
+    card = msgspec.structs.replace(MACHINE.gpus[0], driver="nvidia 550", index=0)
     for told in (None, Nvidia(), Nvidia(cards=(NvidiaCard(0, None),))):
         monkeypatch.setattr(looking, "nvidia", lambda told=told: told)
-        assert holders(card, 0, ()) == ()
+        assert holders(card, ()) == ()

@@ -274,6 +274,6 @@ def _preflight(planned: Planned, entry: PresetEntry, backend: str, context: int 
     place = plan.fit.card if plan.fit is not None else None
     if place is None:
         return preflight(plan)
-    others = holders(machine.gpus[place], place, planned.pids)
+    others = holders(machine.gpus[place], planned.pids)
     alone = plan_preset(entry, emptied(machine, place, others), backend, context=context, card_usable=usable)
     return preflight(plan, alone, others, key)
