@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from backends import remembered
+from backends.hardware.cpu import cpu_name
 
 KEPT = 8
 """Answers that count: older ones were perhaps given by another version, or on a machine with less to do."""
@@ -30,7 +31,7 @@ class Measured(msgspec.Struct, frozen=True):
 
     `runs` are the last answers, oldest first. `gpu_layers` of `layers` blocks were on the card at the last of them.
     `vram_bytes` is what the engine's process, or a server's model, held on the card, `ram_bytes` what its process held
-    of main memory, mapped files among it.
+    of main memory, mapped files among it. `device` is what computed the layers.
     """
 
     runs: tuple[Run, ...] = ()
@@ -40,6 +41,7 @@ class Measured(msgspec.Struct, frozen=True):
     vram_bytes: int | None = None
     ram_bytes: int | None = None
     load_s: float | None = None
+    device: str = ""
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -66,4 +68,5 @@ def record(backend: str, model: str, options: dict[str, Any], now: Measured) -> 
 
 def _key(backend: str, model: str, options: dict[str, Any]) -> str:
     described = msgspec.json.encode(options, order="deterministic").decode()
-    return remembered.key_of_model(Path(model), backend, described)
+    # A home folder may be shared by several machines.
+    return remembered.key_of_model(Path(model), backend, described, cpu_name())

@@ -52,7 +52,9 @@ class PresetPlan(msgspec.Struct, frozen=True):
 
     @property
     def size_bytes(self) -> int | None:
-        """Return the model's size: of what is here, else of what would be fetched."""
+        """Return the model's size: of what is here, with all its parts, else of what would be fetched."""
+        if self.known is not None and self.known.origin == "file":
+            return self.known.shape.file_bytes
         if self.located.size is not None:
             return self.located.size
         return self.known.shape.weight_bytes if self.known is not None else None
@@ -132,7 +134,17 @@ def _planned(
     warnings = found.warnings
     if not card_usable and machine.gpus and options.get("gpu_layers") != 0:
         warnings = (_idle_card(fit(known.shape, machine, wishes), machine), *warnings)
+    if plan.measured is not None and _of_another_card(plan.measured, found, used):
+        plan = msgspec.structs.replace(plan, measured=None)
     return msgspec.structs.replace(plan, known=known, fit=found, warnings=warnings)
+
+
+def _of_another_card(measured: runs.Measured, found: Fit, machine: Machine) -> bool:
+    """Say whether it was measured on a card that is not the one to be used. NVIDIA's engine and driver share names."""
+    if not measured.gpu_layers or not measured.device or found.card is None:
+        return False
+    card = machine.gpus[found.card]
+    return card.driver.startswith("nvidia") and not measured.device.startswith(card.name)
 
 
 def wishes_for(options: dict[str, Any], shape: Shape, machine: Machine, *, here: bool = True) -> Wishes:
@@ -180,8 +192,10 @@ def _other_quantizations(family: str, own: str) -> Iterator[Shape]:
 def _idle_card(with_card: Fit, machine: Machine) -> str:
     card = _card(machine)
     speed = with_card.tokens_per_second
-    text = f"This build of llama.cpp leaves {card.name if card else 'the card'} idle. With one for it"
-    text += f" {with_card.gpu_layers} of {with_card.layers} layers would be there"
+    text = f"This build of llama.cpp leaves {card.name if card else 'the card'} idle."
+    if not with_card.output_on_card:
+        return f"{text} Just now there would be no room for the model either."
+    text += f" With one for it {with_card.gpu_layers} of {with_card.layers} layers would be there"
     return f"{text}, for ~{speed:.2g} tokens/s." if speed is not None else f"{text}."
 
 

@@ -32,7 +32,7 @@ class Card(msgspec.Struct, frozen=True):
     """A graphics card's own memory in bytes. None means unknown.
 
     `others_bytes` is what processes that are not ours hold, the driver's own share among it. `watts_limit` is the most
-    that it may draw.
+    that it may draw. `index` is its place in its driver's count, None on a described machine.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Card(msgspec.Struct, frozen=True):
     driver: str = ""
     bandwidth: Speed | None = None
     watts_limit: float | None = None
+    index: int | None = None
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -132,7 +133,7 @@ def _card(gpu: Gpu, nominal: dict[int, Speed], nothing_ours: bool) -> Card:
     ours = 0 if nothing_ours else gpu.ours_bytes
     others = None if ours is None else max(0, gpu.used_bytes - ours)
     known = nominal.get(gpu.index) if _is_nvidia(gpu) else None
-    return Card(gpu.name, gpu.total_bytes, gpu.free_bytes, others, gpu.driver, known, gpu.watts_limit)
+    return Card(gpu.name, gpu.total_bytes, gpu.free_bytes, others, gpu.driver, known, gpu.watts_limit, gpu.index)
 
 
 def _is_nvidia(gpu: Gpu) -> bool:

@@ -29,6 +29,7 @@ def keep(spec: HostSpec, loaded: Loaded, done: Done) -> None:
         vram_bytes=_on_the_cards(loaded) if here else loaded.vram_bytes,
         ram_bytes=process_rss(os.getpid()) if here else None,
         load_s=loaded.load_s,
+        device=loaded.device,
     )
     runs.record(spec.backend, spec.model, spec.options, measured)
 
@@ -36,7 +37,8 @@ def keep(spec: HostSpec, loaded: Loaded, done: Done) -> None:
 def _on_the_cards(loaded: Loaded) -> int | None:
     """Return what this process holds on all cards, None where no driver tells, or not in time."""
     if loaded.gpu_layers == 0 and not loaded.output_on_gpu:
-        return 0
+        # An engine may still hold a context there, but to ask would wake a card that sleeps.
+        return None
     try:
         reading = Question("own memory on the cards", lambda: read_gpus([os.getpid()])).answer(_DRIVER_S)
     except Unanswered:

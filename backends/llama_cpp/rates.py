@@ -14,6 +14,9 @@ def note_rate(model: OpenModel, done: Done) -> None:
     speed, tokens, filled = done.timings.tokens_per_second, done.usage.output_tokens, done.usage.context_tokens
     if not speed or not tokens or filled is None:
         return
+    # Who binds the engine to fewer threads or cores than it would take teaches nothing about the memory.
+    if model.options.threads != "auto" or model.options.cpu_affinity:
+        return
     read = traffic(
         model.shape,
         setup_of(model.options),

@@ -67,6 +67,9 @@ def ground(machine: Machine, wishes: Wishes | None = None) -> Ground:
     seen = wishes or Wishes()
     rates = Rates(None, machine.bandwidth, machine.disk.read, seen.card_reached, seen.memory_reached)
     ram_free = machine.ram.available_bytes
+    if ram_free is not None and machine.ram.limit_bytes is not None:
+        # Of a machine that somebody describes, both may be said apart.
+        ram_free = min(ram_free, machine.ram.limit_bytes)
     if not machine.gpus:
         return Ground(None, 0, False, ram_free, rates)
     best = max(range(len(machine.gpus)), key=lambda place: _free(machine.gpus[place]))
@@ -140,20 +143,28 @@ def held_back(shape: Shape, setup: Setup, wishes: Wishes, free: int, blocks: int
 def _way(shape: Shape, setup: Setup, wishes: Wishes, stand: Ground, blocks: int, held: tuple[str, ...] = ()) -> Way:
     layers = engine_layers(blocks)
     placement = place(shape, setup, layers, wishes.card_overhead_bytes or 0, held)
-    host = placement.host
-    # Of the embedding a token needs one row, unless it serves as output layer there.
-    idle = shape.embedding_bytes if placement.output_on_card or not shape.output_is_embedding else 0
-    mapped = host.weights if wishes.mmap else 0
-    free = stand.ram_free
-    spills = None if free is None else wishes.mmap and host.total - idle > free
-    holds = free is None or host.total - mapped <= free
+    free, host = stand.ram_free, placement.host
+    # While it loads, a mapped file passes through memory whole; what goes to the card is dropped then.
+    spills = None if free is None else wishes.mmap and host.total - idle_bytes(shape, placement) > free
+    holds = free is None or unmapped_bytes(placement, wishes) <= free
     read = traffic(shape, setup, layers, wishes.depth, from_disk=bool(spills), held=held)
-    speed = (
-        tokens_per_second(read, stand.rates)
-        if holds and not (spills is None and placement.blocks < shape.layers)
-        else None
-    )
-    return Way(setup, placement, held, spills, holds, read.disk, speed)
+    # Unless all that a token reads is on the card, it matters whether memory holds the rest.
+    told = spills is not None or (placement.blocks == shape.layers and not held)
+    runs = holds and told and placement.card.total <= stand.card_free
+    return Way(setup, placement, held, spills, holds, read.disk, tokens_per_second(read, stand.rates) if runs else None)
+
+
+def idle_bytes(shape: Shape, placement: Placement) -> int:
+    """Return the weights in main memory that are as good as never read: of the embedding a token needs one row.
+
+    None are idle where it serves as output layer there.
+    """
+    return shape.embedding_bytes if placement.output_on_card or not shape.output_is_embedding else 0
+
+
+def unmapped_bytes(placement: Placement, wishes: Wishes) -> int:
+    """Return what main memory has to hold because no file does: KV cache, buffers, and without mmap the weights."""
+    return placement.host.total - (placement.host.weights if wishes.mmap else 0)
 
 
 def best_way(ways: Sequence[Way]) -> Way:

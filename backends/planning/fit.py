@@ -143,7 +143,7 @@ def _inputs(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground) -> tu
     looked: Origin = "measured" if machine.origin == "measured" else "assumed"
     known = not doubts(shape)
     found = [
-        Input("weights", None, "formula" if shape.unknown_types else "exact"),
+        Input("weights", None, "formula" if shape.unknown_types else "exact" if shape.parts else "rules"),
         Input("kv", None, "exact" if known else "formula"),
         Input("compute", None, "formula"),
         Input("ram_overhead_bytes", HOST_BYTES, "assumed"),

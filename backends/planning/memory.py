@@ -202,7 +202,7 @@ def doubts(shape: Shape) -> tuple[str, ...]:
     if any(block.kv_heads == 0 for block in shape.blocks):
         found.append("Some layers have no KV cache; a state of their own, if they have one, is not counted.")
     if shape.experts:
-        found.append("Buffers of a model with experts are estimated.")
+        found.append("Buffers of a model with experts are not known well: they may take twice what is counted here.")
     if shape.unknown_types:
         found.append(f"{shape.unknown_types} tensors are of a type that is not known here.")
     return tuple(found)

@@ -6,9 +6,11 @@ alone, its answers tell that part, and it holds for other models too.
 
 from __future__ import annotations
 
+import functools
 import statistics
 
 from backends import remembered
+from backends.hardware.cpu import cpu_name
 from backends.planning.speed import Traffic
 
 LEAST_BYTES = 500_000_000
@@ -32,9 +34,12 @@ def note(read: Traffic, card: str, tokens: int, tokens_per_second: float) -> Non
 
 
 def recall(place: str) -> int | None:
-    """Return the bytes a second that the last answers reached in a place: a card's name, or MEMORY."""
-    rates = _recall(place)
-    return round(statistics.median(rates)) if rates else None
+    """Return the bytes a second that the last answers reached in a place: a card's name, or MEMORY.
+
+    Whatever else runs meanwhile makes an answer slower and never faster, so the better half of them counts.
+    """
+    rates = sorted(_recall(place))
+    return statistics.median_low(rates[len(rates) // 2 :]) if rates else None
 
 
 def _recall(place: str) -> list[int]:
@@ -45,4 +50,10 @@ def _recall(place: str) -> list[int]:
 
 
 def _key(place: str) -> str:
-    return " ".join(place.casefold().split())
+    # Main memory has no name, and machines may share a home folder.
+    return " ".join((f"{MEMORY} of {_processor()}" if place == MEMORY else place).casefold().split())
+
+
+@functools.cache
+def _processor() -> str:
+    return cpu_name()

@@ -12,8 +12,9 @@ from backends.planning.speed import DEPTH
 MARGIN_BYTES = 256 * 1024**2
 """Left free on a card: the driver's context, 107 MiB on an RTX 4060 Ti, and what is lost between buffers."""
 
-Origin = Literal["exact", "formula", "measured", "published", "assumed", "unknown"]
-"""`exact` follows from the file, `formula` was fitted to the engine; `published` is a data sheet's or a series'."""
+Origin = Literal["exact", "rules", "formula", "measured", "published", "assumed", "unknown"]
+"""`exact` follows from the file, `rules` from the engine's own for a file that is not here, `formula` was fitted to the
+engine; `published` is a data sheet's or a series'."""
 
 Change = Literal["context", "kv_cache", "quantization"]
 
@@ -123,6 +124,11 @@ class Fit(msgspec.Struct, frozen=True):
     def whole(self) -> bool:
         """Whether everything that a token reads is on the card."""
         return self.gpu_layers == self.layers and self.output_on_card
+
+    @property
+    def streamed_bytes(self) -> int | None:
+        """Return what each token reads from the disk, None where it is not known whether main memory holds the rest."""
+        return None if self.bytes.ram.free is None and not self.whole else self.bytes.ssd.total
 
     @property
     def setup(self) -> Setup:

@@ -9,10 +9,15 @@ import msgspec
 from backends.fitting import context_notes
 from backends.gguf.shape import Shape
 from backends.hardware.machine import Machine
-from backends.planning.choice import Ground, Way, most_blocks, way
+from backends.planning.choice import Ground, Way, idle_bytes, most_blocks, unmapped_bytes, way
 from backends.planning.memory import compute_bytes, doubts, engine_layers, kv_bytes, may_quantise_kv, place
 from backends.planning.result import Wishes
 from backends.planning.speed import tokens_per_second, traffic
+
+_ROOM = 1 << 30
+"""Bytes: who leaves more free on a card is not near its end, whatever a desktop takes meanwhile."""
+_MOSTLY = 0.75
+"""A card with less of it free is taken by others; a desktop and the driver take less than the rest."""
 
 
 def reasons(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> tuple[str, ...]:
@@ -21,10 +26,11 @@ def reasons(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> tuple[s
 
 
 def warnings(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground, chosen: Way) -> tuple[str, ...]:
-    """Say what will go wrong, or may."""
+    """Say what will go wrong, or may; what keeps the model from fitting comes first."""
     setup = chosen.setup
     found = [
-        *_card_warnings(shape, machine, wishes, stand, chosen),
+        *_shortages(shape, machine, wishes, stand, chosen),
+        *_card_warnings(machine, wishes, stand, chosen),
         *_ram_warnings(shape, machine, wishes, stand, chosen),
     ]
     if wishes.kv_cache not in ("auto", setup.kv_cache):
@@ -52,7 +58,8 @@ def _reasons(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> Iterat
         if chosen.held:
             yield _part(shape, wishes, stand, chosen)
     else:
-        yield f"{placement.blocks} layers on the card were asked for; {most} of {shape.layers} would fit."
+        number = f"gpu_layers = {engine_layers(most)}, which counts the output layer"
+        yield f"{placement.blocks} layers on the card were asked for; {most} of {shape.layers} would fit ({number})."
     yield from _other_caches(shape, wishes, stand, chosen)
     if setup.flash_attention and wishes.flash_attention == "auto":
         plain = msgspec.structs.replace(setup, flash_attention=False, kv_cache="f16")
@@ -62,7 +69,7 @@ def _reasons(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> Iterat
             f"{_size(compute_bytes(shape, setup))} and the KV cache {_size(kv_bytes(shape, plain))} as f16: "
             f"{blocks} of {shape.layers} layers."
         )
-    if wishes.card_overhead_bytes is None:
+    if wishes.card_overhead_bytes is None and placement.output_on_card:
         yield (
             f"{_size(wishes.margin_bytes)} are left free for the driver's context, which was not measured on this "
             "card, and for what others may take."
@@ -111,7 +118,24 @@ def _other_caches(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> I
         )
 
 
-def _card_warnings(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground, chosen: Way) -> Iterator[str]:
+def _shortages(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground, chosen: Way) -> Iterator[str]:
+    need, free = chosen.placement.card.total, stand.ram_free or 0
+    if stand.card is not None and need > stand.card_free:
+        most = most_blocks(shape, chosen.setup, wishes, stand.card_free)
+        close = "close what else uses it, or " if need <= machine.gpus[stand.card].total_bytes else ""
+        yield (
+            f"{chosen.placement.blocks} layers need {_size(need)} on the card and {_size(stand.card_free)} are free: "
+            f"{close}take {most} layers (gpu_layers = {engine_layers(most)}, which counts the output layer)."
+        )
+    if not chosen.holds:
+        what = "the KV cache and buffers alone" if wishes.mmap else "without mmap the CPU's part"
+        yield (
+            f"Main memory is too small: {what} would take {_size(unmapped_bytes(chosen.placement, wishes))}, and "
+            f"{_size(free)} are available. The system would swap, which writes to the disk, or end the engine."
+        )
+
+
+def _card_warnings(machine: Machine, wishes: Wishes, stand: Ground, chosen: Way) -> Iterator[str]:
     if stand.card is None:
         return
     card, need = machine.gpus[stand.card], chosen.placement.card.total
@@ -119,17 +143,13 @@ def _card_warnings(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground
         yield f"Of {len(machine.gpus)} cards, {card.name} alone is planned for: it has most free memory."
     if not stand.card_free_known:
         yield f"How much of {card.name} is free is not known: it is planned as if nobody else used it."
-    if need > stand.card_free:
-        most = most_blocks(shape, chosen.setup, wishes, stand.card_free)
-        yield (
-            f"{chosen.placement.blocks} layers need {_size(need)} on the card and {_size(stand.card_free)} are free: "
-            f"close what else uses it, or take {most} layers."
-        )
-    elif need > stand.card_free - wishes.margin_bytes:
+    if max(0, stand.card_free - wishes.margin_bytes) < need <= stand.card_free:
         yield f"Only {_size(stand.card_free - need)} stay free on the card, less than the margin."
     if not chosen.placement.output_on_card:
         yield "Nothing of the model is on the card, but the engine may still use it for long prompts."
-    if machine.wsl2:
+        if wishes.gpu_layers == "auto" and stand.card_free < _MOSTLY * card.total_bytes:
+            yield f"{_size(stand.card_free)} of the card's {_size(card.total_bytes)} are free: close what else uses it."
+    elif machine.wsl2 and stand.card_free - need < _ROOM:
         yield "In WSL2 a full card spills into main memory without an error: slow, where elsewhere loading would fail."
 
 
@@ -137,12 +157,7 @@ def _ram_warnings(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground,
     free = stand.ram_free
     if free is None:
         yield "How much main memory is available is not known, and so whether the CPU's part fits."
-    elif not chosen.holds:
-        yield (
-            f"Main memory is too small: {_size(free)} are available, and what no disk can hold for it does not fit in. "
-            "The system would swap, which writes to the disk, or end the engine."
-        )
-    elif chosen.spills and chosen.streamed:
+    elif chosen.holds and chosen.spills and chosen.streamed:
         yield _streamed(shape, wishes, stand, chosen)
     used = machine.ram.swap_used_bytes
     if used:
@@ -150,8 +165,10 @@ def _ram_warnings(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground,
 
 
 def _streamed(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> str:
-    free, need = stand.ram_free or 0, chosen.placement.host.total
-    over = min(need - free, chosen.streamed)
+    free, need, idle = stand.ram_free or 0, chosen.placement.host.total, idle_bytes(shape, chosen.placement)
+    # At best so much stays in memory as there is room; of experts, a token reads its share of what does not.
+    lacking = (need - idle - free) / max(1, chosen.placement.host.weights - idle)
+    over = round(chosen.streamed * min(1.0, lacking))
     text = (
         f"The CPU's part needs {_size(need)} and {_size(free)} are available. Reading in a circle defeats the system's "
         f"cache, so each token may read all {_size(chosen.streamed)} of it from the disk"

@@ -63,6 +63,12 @@ def test_a_model_in_two_places_or_on_the_disk_shows_neither(backend: LlamaCppBac
     assert reached.recall(reached.MEMORY) is None
 
 
+def test_an_engine_that_is_bound_to_fewer_threads_or_cores_teaches_nothing(backend: LlamaCppBackend) -> None:
+    for options in (LlamaCppBackend.Options(threads=1), LlamaCppBackend.Options(cpu_affinity="0")):
+        note_rate(msgspec.structs.replace(model_of(backend), options=options), DONE)
+    assert reached.recall(reached.MEMORY) is None
+
+
 def test_an_answer_without_figures_shows_nothing(backend: LlamaCppBackend) -> None:
     for done in (Done("stopped"), Done("stop", Usage(), DONE.timings), Done("stop", DONE.usage, Timings())):
         note_rate(model_of(backend), done)

@@ -73,8 +73,8 @@ def test_what_ours_hold_of_a_card_is_not_others(root: Path, tmp_path: Path) -> N
     )
     found = snapshot(tmp_path, gpus=reading, root=root)
     assert found.gpus == (
-        Card("RTX 3070", 8 * GIB, 3 * GIB, GIB, "other 1"),
-        Card("RX 7600", 8 * GIB, 7 * GIB, None, "amdgpu"),
+        Card("RTX 3070", 8 * GIB, 3 * GIB, GIB, "other 1", index=0),
+        Card("RX 7600", 8 * GIB, 7 * GIB, None, "amdgpu", index=1),
     )
     assert "MIG" in found.notes[0]
 

@@ -56,8 +56,26 @@ def test_what_shows_nothing_is_not_kept(read: Traffic, tokens: int) -> None:
 
 @pytest.mark.parametrize("strange", ["fast", {"a": 1}, [True, "x", -5, None], 3, [], None])
 def test_what_is_not_understood_counts_as_nothing(strange: Any) -> None:
-    remembered.write("reached", reached.MEMORY, strange)
-    assert reached.recall(reached.MEMORY) is None
+    reached.note(Traffic(9 * GB, 0), CARD, 500, 40.0)
+    assert reached.recall(CARD) == 360 * GB
+    remembered.write("reached", CARD.casefold(), strange)
+    assert reached.recall(CARD) is None
+
+
+def test_answers_that_others_work_slowed_do_not_count_beside_better_ones() -> None:
+    for speed in (40.0, 6.0, 5.0, 41.0, 7.0):
+        reached.note(Traffic(9 * GB, 0), CARD, 500, speed)
+    assert reached.recall(CARD) == 9 * 40 * GB
+
+
+def test_what_another_processors_memory_gave_is_not_this_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    reached.note(Traffic(0, 5 * GB), "", 500, 6.0)
+    with monkeypatch.context() as other:
+        other.setattr(reached, "_processor", lambda: "Another CPU")
+        assert reached.recall(reached.MEMORY) is None
+        reached.note(Traffic(0, 5 * GB), "", 500, 12.0)
+        assert reached.recall(reached.MEMORY) == 60 * GB
+    assert reached.recall(reached.MEMORY) == 30 * GB
 
 
 def test_a_rate_that_was_reached_takes_the_place_of_the_assumed_share() -> None:

@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 
 from backends import remembered, runs
+from backends.base import Loaded
+from backends.events import Done, Timings, Usage
+from backends.host import measuring
+from backends.host.wire import HostSpec
 from backends.runs import Measured, Run
 from tests import fake_driver
 
@@ -88,6 +92,15 @@ async def test_an_answer_of_a_few_words_says_nothing_about_the_speed(hosts: Any)
     await hosts.ask(client, "a1")
     await client.shutdown()
     assert runs.recall(spec.backend, spec.model, spec.options) is None
+
+
+def test_what_a_process_without_layers_there_holds_of_a_card_is_not_called_0() -> None:
+    spec = HostSpec("echo", "m", {}, "title", "build")
+    done = Done("stop", Usage(10, 0, 0, 100), Timings(tokens_per_second=20.0))
+    measuring.keep(spec, Loaded(context=256, layers=30, gpu_layers=0, output_on_gpu=False), done)
+    found = runs.recall("echo", "m", {})
+    assert found is not None
+    assert (found.gpu_layers, found.vram_bytes) == (0, None)
 
 
 async def test_a_driver_that_hangs_does_not_keep_the_next_answer_waiting(

@@ -19,6 +19,7 @@ from presets.plan import PresetPlan, outlook, plan_preset, planned_outlook, rate
 from presets.reference import machine_named
 from presets.schema import PresetEntry, options_for
 from presets.sources import LocalFile, Located, Ollama, locate, parse
+from tests.backends.test_gguf_split import split
 
 
 @pytest.fixture
@@ -177,6 +178,18 @@ def test_runs_of_this_machine_are_found_by_the_presets_options() -> None:
     assert plan_preset(starter, MACHINE, here=False).measured is None
 
 
+def test_what_was_measured_on_another_card_is_not_this_ones() -> None:
+    starter = find(load_catalog(), "starter")
+    model = locate(parse(starter.preset.backends["llama_cpp"]["source"])).model
+    now = Measured((Run(120.0, 500),), layers=30, gpu_layers=30, device="NVIDIA GeForce RTX 3070")
+    runs.record("llama_cpp", model, options_for(starter.preset, "llama_cpp"), now)
+    (card,) = MACHINE.gpus
+    for name, kept in (("NVIDIA GeForce RTX 3070", True), ("NVIDIA GeForce RTX 4060", False)):
+        swapped = msgspec.structs.replace(card, name=name, driver="nvidia 550.54")
+        machine = msgspec.structs.replace(MACHINE, gpus=(swapped,))
+        assert (plan_preset(starter, machine).measured is not None) == kept
+
+
 def test_a_damaged_file_is_told_and_not_planned(tmp_path: Path) -> None:
     (tmp_path / "bad.gguf").write_bytes(b"GGUF" + b"\xff" * 60)
     text = f"""
@@ -207,3 +220,10 @@ def test_an_other_backend_places_its_model_itself_and_keeps_the_other_columns() 
 )
 def test_speeds_have_as_many_figures_as_they_deserve(speed: float, text: str) -> None:
     assert rate(speed) == text
+
+
+def test_a_model_in_parts_is_as_large_as_all_of_them(tmp_path: Path) -> None:
+    paths = split(tmp_path)
+    text = f'[model]\nfamily = "Mine"\nquantization = "F32"\n[backends.llama_cpp]\nsource = "file:{paths[0]}"\n'
+    plan = plan_preset(of(tmp_path, "mine", f'title = "Mine"\nbackend = "llama_cpp"\n{text}'), MACHINE)
+    assert plan.size_bytes == sum(path.stat().st_size for path in paths)

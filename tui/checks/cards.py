@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 
 from backends.hardware import processes
 from backends.hardware.gpu import Gpu, GpuReading
@@ -33,14 +34,23 @@ def cards(ground: Ground) -> Iterator[Check]:
     for gpu in reading.gpus:
         nvidia = known.get(gpu.index) if gpu.driver.startswith("nvidia") else None
         yield from _card(gpu, nvidia, ground)
-    if reading.problem and reading.gpus:
-        yield Check("cards", "warn", reading.problem, _SMI, "card-slow")
+    problem = _beside_slices(reading.problem, known.values())
+    if problem and reading.gpus:
+        yield Check("cards", "warn", problem, _SMI, "card-slow")
     elif not reading.gpus:
         yield _none(reading, ground)
     yield from hidden(os.environ, reading)
     if ground.machine.wsl2 and any(gpu.driver.startswith("nvidia") for gpu in reading.gpus):
         found = "WSL2: Windows moves what is too much for the card into main memory without a word"
         yield Check("card memory", "warn", found, _SYSMEM, "spills")
+
+
+def _beside_slices(problem: str, cards: Iterable[NvidiaCard]) -> str:
+    """Return what is wrong beside MIG, of which each card's own finding tells."""
+    for card in cards:
+        if card.in_slices:
+            problem = re.sub(rf"GPU {card.index}: it is divided by MIG[^.]*\. ?", "", problem)
+    return problem.strip()
 
 
 def hidden(environment: Mapping[str, str], reading: GpuReading) -> Iterator[Check]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 from collections.abc import Iterator
 
-from backends.errors import Problem
 from backends.hardware.disk import Disk
 from backends.shown import printable, shown_path
-from presets.schema import source_for
-from presets.sources import locate, parse
 from tui.checks.check import Check
+from tui.checks.fits import plans
 from tui.checks.ground import Ground
 from tui.units import gigabytes, memory
 
@@ -43,7 +40,7 @@ def disk(ground: Ground) -> Iterator[Check]:
     if slow:
         why, fix = slow
         yield Check("disk", "warn", f"{where}: {about}. {why}", fix, "disk-slow", f"{about}. {why}")
-    elif found.kind == "sata-ssd" and (names := _streams(ground)):
+    elif found.kind == "sata-ssd" and (names := _streaming(ground)):
         why = f"{', '.join(names)} reads from it at every token"
         fix = "Keep that model on an NVMe SSD, or take a smaller one."
         yield Check("disk", "warn", f"{where}: {about}; {why}", fix, "streams-slow", about)
@@ -70,15 +67,13 @@ def _slow(found: Disk, ground: Ground) -> tuple[str, str] | None:
     return None
 
 
-def _streams(ground: Ground) -> list[str]:
-    """Return the built-in presets that are said to read from the disk all the time, and whose model is here."""
-    names = []
-    for entry in ground.catalog.entries:
-        if entry.builtin and entry.preset.published is not None and entry.preset.published.ssd:
-            with contextlib.suppress(Problem):
-                source = source_for(entry.preset, entry.preset.backend, name=entry.name)
-                names += [entry.name] if locate(parse(source)).present else []
-    return names
+def _streaming(ground: Ground) -> list[str]:
+    """Return the presets whose model is here and does not fit into memory: it is read from the disk all the time."""
+    return [
+        entry.name
+        for entry, plan in plans(ground)
+        if plan.located.present and plan.fit is not None and plan.fit.bytes.ssd.total
+    ]
 
 
 def _full(free: int, ground: Ground) -> Check:

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from backends.planning.result import Fit
-from presets.plan import PLANNED, plan_preset
+from presets.plan import PLANNED, PresetPlan, plan_preset
 from presets.schema import PresetEntry
 from tui.checks.check import Check
-from tui.checks.ground import Ground
+from tui.checks.ground import Ground, pids_of
+from tui.plans.looking import without_hosts
 from tui.units import memory
 
 
 def fits(ground: Ground) -> Iterator[Check]:
     """A model that is here and does not fit is a warning; of one that is not here it is only told."""
-    engine = ground.engines.get(PLANNED)
     held = []
-    for entry in ground.catalog.entries:
-        if entry.preset.backend != PLANNED:
-            continue
-        plan = plan_preset(entry, ground.machine, card_usable=engine is None or engine.gpu is not False)
+    for entry, plan in plans(ground):
         if plan.fit is None:
             continue
         trouble = _trouble(plan.fit)
@@ -29,6 +26,16 @@ def fits(ground: Ground) -> Iterator[Check]:
             held.append(entry.name)
     if held:
         yield Check("plan", "ok", f"what fits: {', '.join(held)}", public=f"{len(held)} presets fit")
+
+
+def plans(ground: Ground) -> Iterator[tuple[PresetEntry, PresetPlan]]:
+    """Yield the presets that can be planned for, each with its plan."""
+    engine = ground.engines.get(PLANNED)
+    # A model of ours that is loaded now makes room for the next one.
+    machine = without_hosts(ground.machine, pids_of(ground.hosts), root=ground.root)
+    for entry in ground.catalog.entries:
+        if entry.preset.backend == PLANNED:
+            yield entry, plan_preset(entry, machine, card_usable=engine is None or engine.gpu is not False)
 
 
 def _trouble(found: Fit) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -49,21 +49,28 @@ class Ground(msgspec.Struct, frozen=True):
 
 def gather(tell: Tell = lambda _doing: None, root: Path = Path("/")) -> Ground:
     """Look at everything once. `tell` hears what is being looked at. Never raises for a sick machine."""
+    tell("the models that are loaded")
+    hosts = _hosts()
     tell("the graphics cards")
-    cards = read_cards()
+    cards = read_cards(pids_of(hosts))
     tell("the memory, the processor and the disk")
     folder = models_folder()
     catalog = load_catalog()
     machine = snapshot(folder, gpus=cards, root=root)
     tell("the engines")
     engines = probes()
-    tell("the models that are loaded")
-    return Ground(root, folder, machine, cards, _driver(cards), displays(root), catalog, engines, _hosts())
+    return Ground(root, folder, machine, cards, _driver(cards), displays(root), catalog, engines, hosts)
 
 
-def read_cards() -> GpuReading:
-    """Read the graphics cards, but do not wait for a driver that hangs."""
+def pids_of(hosts: tuple[HostView, ...] | None) -> set[int]:
+    """Return the processes that hold our models."""
+    return {view.pid for view in hosts or () if view.pid is not None}
+
+
+def read_cards(pids: Collection[int] = ()) -> GpuReading:
+    """Read the graphics cards, and what `pids` hold there, but do not wait for a driver that hangs."""
     sampler = GpuSampler()
+    sampler.watch(pids)
     sampler.start()
     deadline = time.monotonic() + HANGS_AFTER_S + 1
     sample = sampler.latest()

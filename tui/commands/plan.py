@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
+from backends.base import Cancel
 from backends.errors import Problem
 from backends.hardware.calibration import calibrate, unmeasured
 from backends.hardware.machine import Machine
+from backends.shown import printable
 from presets.catalog import Catalog, find, load_catalog
 from presets.plan import PLANNED, plan_preset
 from presets.reference import machine_named, machine_names
 from presets.schema import PresetEntry, source_for
-from presets.sources import HuggingFace, locate, models, parse
+from presets.sources import HuggingFace, locate, parse
 from tui.commands import output, parser, plan_json, plan_text
-from tui.plans.looking import card_usable, this_machine
+from tui.plans.looking import card_usable, files_here, this_machine
 from tui.plans.spent import answer_costs
 from tui.settings import rates
 
+_MOST_TOKENS = 1 << 24  # as for a preset
+_HEARS_S = 0.2
 _EPILOG = f"""\
 examples:
   deepseek-tui plan                             every preset on this machine, each figure explained
@@ -54,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     catalog = load_catalog()
     entries = [find(catalog, name) for name in arguments.presets] or list(catalog.entries)
     here = arguments.machine is None
-    machine = _this_machine(catalog, measure=not arguments.no_measure) if here else machine_named(arguments.machine)
+    machine = _this_machine(catalog, measure=not arguments.no_measure) if here else _named(arguments.machine)
     if arguments.this_machine:
         from presets.machine_files import to_toml
 
@@ -85,8 +91,14 @@ def _this_machine(catalog: Catalog, *, measure: bool) -> Machine:
     if busy:
         output.warn("A model answers just now, so this machine is not measured: how fast it is stays unknown.")
         return machine
-    calibrate(machine, filter(None, map(_file, catalog.entries)), output.warn)
+    calibrate(machine, files_here(catalog.entries), output.warn)
     return this_machine(pids)
+
+
+def _named(name_or_path: str) -> Machine:
+    """Return another machine, with a title: where its file has none, that is the file's name. Raises MachineError."""
+    machine = machine_named(name_or_path)
+    return machine if machine.title else msgspec.structs.replace(machine, title=printable(Path(name_or_path).name))
 
 
 def _hosts() -> tuple[list[int], bool]:
@@ -97,18 +109,6 @@ def _hosts() -> tuple[list[int], bool]:
 
     views = asyncio.run(launch.survey())
     return [view.pid for view in views if view.pid is not None], any(view.busy for view in views)
-
-
-def _file(entry: PresetEntry) -> Path | None:
-    """Return the model's file where it lies on the disk that a plan is about."""
-    folder = models()
-    while not folder.exists():
-        folder = folder.parent
-    with contextlib.suppress(Problem, OSError):
-        path = locate(parse(source_for(entry.preset, entry.preset.backend, name=entry.name))).path
-        if path is not None and path.is_file() and path.stat().st_dev == folder.stat().st_dev:
-            return path
-    return None
 
 
 def _fetch_headers(entries: list[PresetEntry]) -> None:
@@ -122,13 +122,23 @@ def _fetch_headers(entries: list[PresetEntry]) -> None:
                 source = parse(source_for(entry.preset, PLANNED, name=entry.name))
                 if isinstance(source, HuggingFace) and not locate(source).present:
                     wanted.append((entry, source))
+    cancel = Cancel()
     with ThreadPoolExecutor(max_workers=4) as pool:
-        begun = [(entry, pool.submit(partial(fetch_shape, source))) for entry, source in wanted]
-        for entry, work in begun:
-            try:
-                work.result()
-            except Problem as problem:
-                output.warn(f"{entry.name}: {problem} {problem.hint}".rstrip())
+        try:
+            begun = [(entry, pool.submit(partial(fetch_shape, source, cancel=cancel))) for entry, source in wanted]
+            for entry, work in begun:
+                # A signal that comes just before a wait without an end is heard only after it.
+                while not wait([work], _HEARS_S).done:
+                    pass
+                try:
+                    work.result()
+                except Problem as problem:
+                    output.warn(f"{entry.name}: {problem} {problem.hint}".rstrip())
+        except BaseException:
+            # Whoever gives up does not want to wait for a server that is silent.
+            pool.shutdown(wait=False, cancel_futures=True)
+            cancel.set()
+            raise
 
 
 def _tokens(text: str) -> int:
@@ -136,6 +146,6 @@ def _tokens(text: str) -> int:
         tokens = int(text)
     except ValueError:
         tokens = 0
-    if not 256 <= tokens <= 1 << 24:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens from 256 up")
+    if not 256 <= tokens <= _MOST_TOKENS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens from 256 to {_MOST_TOKENS}")
     return tokens

@@ -53,4 +53,9 @@ def _preset(plan: PresetPlan, machine: Machine, rates: Rates, costs: Mapping[str
         return head
     plain = msgspec.to_builtins(found)
     del plain["tokens_per_second"], plain["warnings"]
+    if found.streamed_bytes is None:
+        # Whether memory holds the CPU's part is unknown, and so what is read again.
+        plain["bytes"]["ssd"] = dict.fromkeys(plain["bytes"]["ssd"])
+        for one in plain["alternatives"]:
+            one["ssd_bytes"] = 0 if one["whole"] else None
     return {**head, **plain, "speed": told.seconds(plan)}

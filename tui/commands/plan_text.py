@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from backends.hardware.machine import Machine
+from backends.planning.result import Fit
 from presets.plan import PresetPlan, planned_outlook
 from tui.chat.bill import Rates
 from tui.commands import table
@@ -47,16 +48,9 @@ def _row(plan: PresetPlan, machine: Machine, rates: Rates) -> tuple[str, ...]:
     speed, found = known["tokens/s"], plan.fit
     if found is None:
         return (plan.name, planned_outlook(plan).line, DASH, DASH, DASH, DASH, DASH, speed.published, speed.measured)
-    fits = "yes" if found.fits else "no"
-    if found.fits and found.whole:
-        fits = "whole on the card"
-    elif found.fits and found.output_on_card:
-        fits = "card and CPU"
-    elif found.fits:
-        fits = "on the CPU"
     return (
         plan.name,
-        fits,
+        _fits(found),
         known["layers on the card"].predicted,
         known["VRAM"].predicted,
         known["RAM"].predicted,
@@ -65,6 +59,17 @@ def _row(plan: PresetPlan, machine: Machine, rates: Rates) -> tuple[str, ...]:
         speed.published,
         speed.measured,
     )
+
+
+def _fits(found: Fit) -> str:
+    """Say in a few words where a model runs, "no" where it does not fit."""
+    if not found.fits:
+        return "no"
+    if found.whole:
+        return "whole on the card"
+    if found.bytes.ssd.total:
+        return "card, CPU and disk" if found.output_on_card else "CPU and disk"
+    return "card and CPU" if found.output_on_card else "on the CPU"
 
 
 def _preset(

@@ -44,7 +44,7 @@ def _forms(found: Fit) -> list[str]:
     """Return how a plan can be written, the longest first."""
     ram, vram, ssd = found.bytes.ram, found.bytes.vram, found.bytes.ssd.total
     if not found.fits:
-        short = ram if ram.free is not None and ram.total > ram.free and not ssd else vram
+        short = vram if vram.free is not None and vram.total > vram.free else ram
         if short.free is None:
             return ["does not fit"]
         return [

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from backends.hardware.machine import Machine
     from presets.plan import PresetPlan
 
-EVERY_S = 2.0
-"""Plans are made anew no more often."""
+EVERY_S = 1.9
+"""Plans are made anew no more often; the screen looks every two seconds."""
 STEP_BYTES = 32 * 1024**2
 """What comes or goes of the memory and is less changes no plan by a layer."""
 RAM_SHARE, CALM_S = 1 / 50, 10.0

@@ -41,7 +41,13 @@ def this_machine(
 
     `ours_bytes` are what they are known to hold of the first card where the driver does not tell.
     """
-    found = snapshot(models(), pids=pids, gpus=gpus, root=root)
+    return without_hosts(snapshot(models(), pids=pids, gpus=gpus, root=root), pids, ours_bytes=ours_bytes, root=root)
+
+
+def without_hosts(
+    found: Machine, pids: Collection[int], *, ours_bytes: int | None = None, root: Path = Path("/")
+) -> Machine:
+    """Return a machine that was looked at as if the processes `pids`, and what is ours on its cards, were gone."""
     held = sum(process_own(pid, root) or 0 for pid in pids)
     memory = found.ram
     if held and memory.available_bytes is not None:
@@ -78,14 +84,14 @@ def files_here(entries: Iterable[PresetEntry]) -> Iterator[Path]:
                 yield path
 
 
-def holders(card: Card, place: int, ours: Collection[int], *, root: Path = Path("/")) -> tuple[Holder, ...]:
-    """Return who else is on a card, the `place`-th of the machine's, who holds most first; () where nobody tells."""
+def holders(card: Card, ours: Collection[int], *, root: Path = Path("/")) -> tuple[Holder, ...]:
+    """Return who else is on a card, who holds most first; () where nobody tells."""
     if not card.driver.startswith("nvidia"):
         return ()
     question: Question[Nvidia | None] = Question("who is on the cards", nvidia)
     with contextlib.suppress(Unanswered):
         told = question.answer(HANGS_AFTER_S)
-        found = next((one for one in told.cards if one.index == place), None) if told is not None else None
+        found = next((one for one in told.cards if one.index == card.index), None) if told is not None else None
         tenants = [one for one in found.tenants or () if one.pid not in ours] if found is not None else []
         others = [Holder(one.pid, name_of(one.pid, root), one.held_bytes) for one in tenants]
         return tuple(sorted(others, key=lambda one: (-(one.held_bytes or 0), one.pid)))
@@ -93,14 +99,19 @@ def holders(card: Card, place: int, ours: Collection[int], *, root: Path = Path(
 
 
 def emptied(machine: Machine, place: int, others: Collection[Holder] = ()) -> Machine:
-    """Return a machine as if nobody were on its `place`-th card; of what is not told, the driver's share is assumed."""
+    """Return a machine as if nobody were on its `place`-th card.
+
+    Where it is not told what each of the others holds, all but the driver's share is taken to be theirs.
+    """
     card = machine.gpus[place]
     if card.free_bytes is None:
         return machine
-    told = card.free_bytes + sum(one.held_bytes or 0 for one in others)
-    free = min(card.total_bytes, max(told, card.total_bytes - RESERVED_BYTES))
-    cards = (*machine.gpus[:place], msgspec.structs.replace(card, free_bytes=free), *machine.gpus[place + 1 :])
-    return msgspec.structs.replace(machine, gpus=cards)
+    known = [one.held_bytes for one in others if one.held_bytes is not None]
+    free = card.free_bytes + sum(known)
+    if not known or len(known) < len(others):
+        free = max(free, card.total_bytes - RESERVED_BYTES)
+    alone = msgspec.structs.replace(card, free_bytes=min(card.total_bytes, free))
+    return msgspec.structs.replace(machine, gpus=(*machine.gpus[:place], alone, *machine.gpus[place + 1 :]))
 
 
 def card_usable() -> bool:

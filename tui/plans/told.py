@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import msgspec
@@ -20,11 +21,13 @@ from tui.units import DASH, count, memory, money
 THOUSAND = 1000
 """Tokens that a predicted cost is for: how long an answer gets, nobody knows before."""
 _PLACES = {"vram": "VRAM", "ram": "RAM", "ssd": "SSD"}
+_READ_FROM = {"vram": "the card", "ram": "memory", "ssd": "the disk"}
 _GROUPS = ("weights", "kv", "compute", "overhead")
 _BOUND = 200
 """Tokens a second: beyond it what a token costs beside reading decides, so that the formula is only a bound."""
 _ORIGINS: dict[Origin, str] = {
     "exact": "exact",
+    "rules": "by llama.cpp's rules: within 1 % of published files",
     "formula": "by a formula fitted to the engine",
     "measured": "measured here",
     "published": "published",
@@ -97,7 +100,7 @@ def columns(
         Columns(
             "SSD, each token",
             "in use" if published is not None and published.ssd else DASH,
-            (memory(found.bytes.ssd.total) if found.bytes.ssd.total else "none") if found is not None else DASH,
+            _streamed(found),
         ),
         Columns(
             "tokens/s",
@@ -150,18 +153,17 @@ def seconds(plan: PresetPlan) -> str:
     found, known = plan.fit, plan.known
     if found is None or known is None:
         return ""
-    if found.tokens_per_second is None:
-        return "How fast it is cannot be said: " + _missing(found)
     figures = {one.name: one for one in found.inputs}
     streams = found.bytes.ssd.total > 0
     read = traffic(known.shape, found.setup, found.engine_layers, from_disk=streams, held=found.held_back)
-    parts = (
-        _reading("the card", read.card, figures, "vram"),
-        _reading("memory", read.memory, figures, "ram"),
-        _reading("the disk", read.disk, figures, "ssd"),
-    )
-    total, reads = 1 / found.tokens_per_second, "; ".join(part for part in parts if part)
-    return f"A token reads {reads}: {_ms(total)}, {predicted(found.tokens_per_second)} tokens/s."
+    sizes = {"vram": read.card, "ram": read.memory, "ssd": read.disk}
+    if found.tokens_per_second is None:
+        return f"How fast it is cannot be said: {_missing(found, figures, sizes)}."
+    parts = [_reading(_READ_FROM[tier], size, figures, tier) for tier, size in sizes.items() if size]
+    # What a single place takes is the whole time.
+    reads = "; ".join(f"{text}, {_ms(taken)}" if len(parts) > 1 else text for text, taken in parts)
+    total = _ms(1 / found.tokens_per_second)
+    return f"A token reads {reads}: {total}, {predicted(found.tokens_per_second)} tokens/s."
 
 
 def alternatives(plan: PresetPlan) -> Iterator[str]:
@@ -204,21 +206,27 @@ def machine_rests(machine: Machine) -> Iterator[Rest]:
     for card in machine.gpus:
         free = f"{_memory(card.free_bytes)} free of {memory(card.total_bytes)}"
         yield Rest("card", f"{card.name}, {free}", looked)
-        yield _rate_of("its memory", card.bandwidth)
+        yield _rate_of("its memory", card.bandwidth, machine)
     if not machine.gpus:
         yield Rest("card", "none", looked)
     free_ram = _memory(machine.ram.available_bytes)
     yield Rest("memory", f"{free_ram} available of {_memory(machine.ram.total_bytes)}", looked)
-    yield _rate_of("its speed", machine.bandwidth)
+    yield _rate_of("its speed", machine.bandwidth, machine)
     disk = " ".join(part for part in (machine.disk.kind.replace("-", " "), machine.disk.model) if part)
     yield Rest("disk", disk, looked)
-    yield _rate_of("its reads", machine.disk.read)
+    yield _rate_of("its reads", machine.disk.read, machine)
 
 
-def _rate_of(name: str, speed: Speed | None) -> Rest:
+def _rate_of(name: str, speed: Speed | None, machine: Machine) -> Rest:
     if speed is None:
-        return Rest(name, DASH, "not measured yet")
-    return Rest(name, f"{speed.bytes_per_s / 1e9:.3g} GB/s", speed.source)
+        return Rest(name, DASH, "not measured yet" if machine.origin == "measured" else "not described")
+    return Rest(name, _gb_per_s(speed.bytes_per_s), speed.source)
+
+
+def _streamed(found: Fit | None) -> str:
+    """Return what each token reads again from the disk."""
+    size = found.streamed_bytes if found is not None else None
+    return DASH if size is None else memory(size) if size else "none"
 
 
 def _place(name: str, tier: Tier) -> Place:
@@ -235,41 +243,48 @@ def _predicted_cost(found: Fit | None, machine: Machine, rates: Rates) -> str:
         return DASH
     taken_s = THOUSAND / found.tokens_per_second
     cost = own_cost(Energy(watts * taken_s, "estimated"), Timings(decode_s=taken_s), rates)
-    return f"~{money(cost.amount, cost.currency)} for 1,000 tokens" if cost is not None else DASH
+    if cost is None:
+        return DASH
+    # What is below the least amount that is shown has a mark of its own.
+    text = money(cost.amount, cost.currency)
+    return f"{'' if text.startswith('<') else '~'}{text} for 1,000 tokens"
 
 
 def _mean_cost(by_currency: Mapping[str, float]) -> str:
     return " + ".join(money(nano / 1e9, name) for name, nano in sorted(by_currency.items())) or DASH
 
 
-def _reading(where: str, size: int, figures: Mapping[str, Input], tier: str) -> str:
-    """Say what is read from one place, how fast and how long."""
+def _reading(where: str, size: int, figures: Mapping[str, Input], tier: str) -> tuple[str, float]:
+    """Say what is read from one place and how fast, and return the seconds that it takes."""
     reached, nominal = figures.get(f"{tier}_reached_bytes_per_s"), figures.get(f"{tier}_bytes_per_s")
-    if not size:
-        return ""
     if reached is not None and reached.value:
         rate = f"{_gb_per_s(reached.value)}, as answers reached here"
-        return f"{memory(size)} from {where} at {rate}, {_ms(size / reached.value)}"
+        return f"{memory(size)} from {where} at {rate}", size / reached.value
     efficiency = figures.get(f"{tier}_efficiency")
     share = efficiency.value if efficiency is not None and efficiency.value else 1.0
-    most = nominal.value if nominal is not None and nominal.value else 0.0
+    most = nominal.value if nominal is not None and nominal.value else math.inf
     of = f"{share:g} of " if share < 1 else ""
-    return f"{memory(size)} from {where} at {of}{_gb_per_s(most)}, {_ms(size / (share * most))}" if most else ""
+    return f"{memory(size)} from {where} at {of}{_gb_per_s(most)}", size / (share * most)
 
 
 def _gb_per_s(rate: float) -> str:
-    return f"{rate / 1e9:.3g} GB/s"
+    return f"{rate / 1e9:,.0f} GB/s" if rate >= 1e11 else f"{rate / 1e9:.3g} GB/s"
 
 
 def _ms(seconds: float) -> str:
     return f"{seconds * 1000:.3g} ms" if seconds < 0.9995 else f"{seconds:.3g} s"
 
 
-def _missing(found: Fit) -> str:
-    unknown = [
-        name for one in found.inputs if one.origin == "unknown" and (name := _OF_THE_MACHINE.get(one.name)) is not None
+def _missing(found: Fit, figures: Mapping[str, Input], sizes: Mapping[str, int]) -> str:
+    """Return why there is no predicted speed: it does not fit, or what has to be known for it."""
+    if not found.fits:
+        return "it does not fit"
+    needed = [
+        f"{tier}_bytes_per_s" for tier, size in sizes.items() if size and f"{tier}_reached_bytes_per_s" not in figures
     ]
-    return f"unknown is {', '.join(unknown)}." if unknown else "main memory does not hold it."
+    needed += ["ram_available_bytes"] if found.streamed_bytes is None else []
+    unknown = [_OF_THE_MACHINE[name] for name in needed if not figures[name].value]
+    return f"{' and '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} unknown"
 
 
 def _loss(published: Published | None) -> str:
@@ -282,7 +297,7 @@ def _loss(published: Published | None) -> str:
 def _divergence(quantization: str) -> str:
     """Return what others measured of the same quantisation of another model."""
     found = families.quality(quantization)
-    return f"KLD {found.kld:.2g}" if found is not None else DASH
+    return f"KLD {found.kld:.2g} of another model" if found is not None else DASH
 
 
 def _quality(quantization: str, own: str) -> Iterator[str]:
@@ -298,7 +313,7 @@ def _value(name: str, value: float | None) -> str:
     if name.endswith("_bytes"):
         return memory(round(value))
     if name.endswith("_per_s"):
-        return f"{value / 1e9:.3g} GB/s"
+        return _gb_per_s(value)
     if name.endswith("_tokens"):
         return f"{value:,.0f} tokens"
     return f"{value:g}"
@@ -326,9 +341,9 @@ _NAMES = {
     "ram_efficiency": "share of memory's speed that is reached",
 }
 _OF_THE_MACHINE = {
-    "vram_free_bytes": "free on the card",
+    "vram_free_bytes": "what is free on the card",
     "vram_bytes_per_s": "the speed of the card's memory",
-    "ram_available_bytes": "available memory",
+    "ram_available_bytes": "how much memory is available",
     "ram_bytes_per_s": "the speed of main memory",
     "ssd_bytes_per_s": "the speed of the disk",
 }

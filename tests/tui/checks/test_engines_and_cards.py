@@ -156,6 +156,15 @@ def test_a_cards_slowness_errors_and_slices_are_warnings(ground: Made) -> None:
     assert named(found, "card 0 slices").state == "warn"
 
 
+def test_slices_are_told_once_and_what_else_is_wrong_beside_them(driver: FakeDriver, ground: Made) -> None:
+    driver.says("sliced0 1\n")
+    found = list(cards(ground(cards=read_gpus(), nvidia=nvidia())))
+    assert [check.name for check in found] == ["card 0", "card 0 slices"]
+    driver.says("sliced0 1\nname0 999\n")
+    found = list(cards(ground(cards=read_gpus(), nvidia=nvidia())))
+    assert named(found, "cards").found == "GPU 0: its name cannot be read."
+
+
 def test_a_card_that_works_at_its_power_limit_is_in_order(ground: Made) -> None:
     working = Gpu(0, "RTX 3070", 8 * GIB, 0, 8 * GIB, driver="nvidia 550", throttled=("power limit",))
     assert [check.state for check in cards(ground(cards=GpuReading((working,))))] == ["ok"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
 
 from backends.base import Availability
 from backends.hardware.memory import Ram
+from backends.host.launch import HostView
 from presets.catalog import load_catalog
 from presets.reference import machine_named
 from tests.gguf_files import QWEN_32B, sparse_model
@@ -63,6 +65,24 @@ def test_layers_that_were_asked_for_and_do_not_fit_the_card_are_a_warning(
     checks = list(fits(ground(machine=MACHINE, catalog=load_catalog())))
     (warned,) = (check for check in checks if check.state == "warn")
     assert "of the card and 8.2 GB are free" in warned.found
+
+
+def test_a_model_of_ours_that_is_loaded_makes_room_for_the_next(ground: Made, home: Path, tmp_path: Path) -> None:
+    mine(home, sparse_model(tmp_path / "32b.gguf", QWEN_32B, "Q3_K_S", small_vocabulary=True))
+    file = home / "config" / "presets" / "secret-32b.toml"
+    file.write_text(file.read_text() + "gpu_layers = 30\n")
+    (card,) = SHORT.gpus
+    full = msgspec.structs.replace(card, free_bytes=GIB, others_bytes=GIB // 2)
+    taken = msgspec.structs.replace(SHORT, gpus=(full,))
+    world = ground(machine=taken, catalog=load_catalog())
+    assert {check.state for check in fits(world)} == {"ok", "warn"}
+    pages = 5 * GIB // os.sysconf("SC_PAGE_SIZE")
+    (world.root / "proc/77").mkdir(parents=True)
+    (world.root / "proc/77/statm").write_text(f"{3 * pages} {2 * pages} {pages} 1 0 1 0\n")
+    ours = HostView("key", world.root, 77, None, None)
+    (check,) = fits(msgspec.structs.replace(world, hosts=(ours,)))
+    assert check.state == "ok"
+    assert "secret-32b" in check.found
 
 
 def test_a_build_for_the_processor_alone_needs_all_of_it_in_main_memory(ground: Made) -> None:

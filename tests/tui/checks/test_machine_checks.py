@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from backends.hardware.cpu import Cpu
@@ -13,7 +14,8 @@ from backends.hardware.memory import Ram
 from backends.hardware.power_settings import PowerSettings
 from backends.hardware.speed import Speed
 from tests.backends.kernel_world import machine
-from tests.tui.checks.conftest import Made, named
+from tests.gguf_files import QWEN_32B, sparse_model
+from tests.tui.checks.conftest import GIB, Made, named
 from tui.checks.disk import disk
 from tui.checks.memory import memory
 from tui.checks.processor import power, processor
@@ -80,14 +82,16 @@ def test_a_fast_disk_says_its_measured_speed_and_what_is_free(ground: Made) -> N
 
 
 def test_sata_matters_once_a_model_that_streams_is_there(ground: Made, home: Path) -> None:
-    sata = Machine(disk=Disk("sata-ssd", "sda"))
+    sata = Machine(disk=Disk("sata-ssd", "sda"), ram=Ram(16 * GIB, 8 * GIB))
     assert named(disk(ground(machine=sata)), "disk").state == "ok"
     file = home / "data/models/bartowski/DeepSeek-R1-Distill-Qwen-32B-GGUF/DeepSeek-R1-Distill-Qwen-32B-Q3_K_S.gguf"
     file.parent.mkdir(parents=True)
-    file.write_bytes(b"GGUF")
+    sparse_model(file, QWEN_32B, "Q3_K_S", small_vocabulary=True)
     check = named(disk(ground(machine=sata)), "disk")
     assert (check.state, check.harm) == ("warn", "streams-slow")
     assert "32b-mixed-ssd reads from it at every token" in check.found
+    ample = msgspec.structs.replace(sata, ram=Ram(64 * GIB, 60 * GIB))
+    assert named(disk(ground(machine=ample)), "disk").state == "ok"
 
 
 def test_a_full_disk_is_told_before_a_download_and_fails_before_a_chat_is_lost(ground: Made) -> None:

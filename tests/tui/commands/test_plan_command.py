@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
+import socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +18,7 @@ from tests.backends.fake_hub import FakeHub, go_online
 from tests.gguf_files import QWEN_14B, sparse_model
 
 if TYPE_CHECKING:
-    from tests.tui.commands.conftest import Run
+    from tests.tui.commands.conftest import Run, Start
 
 GIB = 1024**3
 ARTICLE = ("8b-q4_k_m", "14b-q3_k_s-offload", "32b-mixed-ssd")
@@ -109,6 +112,24 @@ def test_a_machine_of_ones_own_is_read_from_its_file_and_mistakes_are_placed(run
     assert MACHINE in ran.err
 
 
+def test_a_machine_of_which_little_is_said_is_planned_without_inventing_the_rest(run: Run, tmp_path: Path) -> None:
+    bare = tmp_path / "bare.toml"
+    bare.write_text('[[gpus]]\nname = "A card"\nvram_gib = 8\n')
+    ran = run("plan", "32b", "--machine", str(bare))
+    assert ran.out.splitlines()[0] == "bare.toml"
+    assert re.search(r"32b-mixed-ssd +card and CPU +33/64 +8.1 GB +7.4 GB +– +– ", ran.out)
+    plan = plan_of(run("plan", "32b", "--machine", str(bare), "--json").json, ARTICLE[2])
+    assert plan["bytes"]["ssd"]["total"] is None
+    assert {one["ssd_bytes"] for one in plan["alternatives"]} == {None}
+
+
+def test_a_model_that_streams_says_so_in_the_table(run: Run, tmp_path: Path) -> None:
+    small = tmp_path / "small.toml"
+    card = '[[gpus]]\nname = "A card"\nvram_gib = 4\nfree_gib = 3.6\n'
+    small.write_text(f"{card}[ram]\ntotal_gib = 8\navailable_gib = 5\n")
+    assert re.search(r"32b-mixed-ssd +card, CPU and disk +12/64", run("plan", "--machine", str(small), "--brief").out)
+
+
 @pytest.mark.parametrize("context", ["8k", "12", "-1", "99999999999"])
 def test_a_context_that_is_none_is_refused(run: Run, context: str) -> None:
     ran = run("plan", "--machine", MACHINE, "--context", context)
@@ -124,6 +145,10 @@ def test_this_machine_is_planned_with_its_card_and_what_is_free_on_it(run: Run, 
     if any("leaves NVIDIA GeForce RTX 4060 idle" in one for one in plan["warnings"]):  # a build for the processor
         assert plan["gpu_layers"] == 0
         assert any("48 of 48 layers would be there" in one for one in plan["warnings"])
+        said = card.read_text()
+        card.write_text(said[: said.index("free0")] + f"free0 {GIB // 5}\n")
+        full = plan_of(run("plan", "14b", "--no-measure", "--json").json, ARTICLE[1])
+        assert any("no room for the model either" in one for one in full["warnings"])
     else:
         assert plan["gpu_layers"] == 48
 
@@ -175,6 +200,20 @@ def test_headers_are_fetched_on_demand_alone_and_a_failure_leaves_the_rules(
         assert plan_of(ran.json, ARTICLE[1])["shape"]["origin"] == "header"
         assert plan_of(ran.json, ARTICLE[0])["shape"]["origin"] == "rules"
         assert "8b-q4_k_m: " in ran.err
+
+
+def test_giving_up_on_a_server_that_is_silent_takes_no_time(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        go_online(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        fetching = start("plan", "--machine", MACHINE, "--fetch-headers")
+        silent.settimeout(20)
+        line, _ = silent.accept()
+        with line:
+            assert line.recv(4)
+            began = time.monotonic()
+            fetching.send_signal(signal.SIGINT)
+            assert fetching.wait(20) == 130
+            assert time.monotonic() - began < 5
 
 
 def test_nothing_is_invented_about_a_model_that_nobody_knows(run: Run, home: Path) -> None:

@@ -6,6 +6,8 @@ import msgspec
 import pytest
 
 from backends.hardware.machine import Card, Machine
+from backends.hardware.memory import Ram
+from backends.hardware.speed import Speed
 from backends.planning import reached
 from backends.planning.speed import Traffic
 from backends.runs import Measured, Run
@@ -45,7 +47,30 @@ def test_what_nobody_knows_is_a_dash() -> None:
     plan = planned("1.5b-q4_k_m", machine)
     assert row(plan, "tokens/s", machine) == told.Columns("tokens/s")
     assert row(plan, "VRAM", machine).predicted == "none"
-    assert "unknown is the speed of main memory" in told.seconds(plan)
+    assert told.seconds(plan) == "How fast it is cannot be said: the speed of main memory is unknown."
+
+
+def test_why_there_is_no_speed_names_only_what_matters() -> None:
+    bare = Machine((Card("A card", 8 << 30),), origin="described")
+    assert told.seconds(planned(ARTICLES[0], bare)) == (
+        "How fast it is cannot be said: the speed of the card's memory is unknown."
+    )
+    assert told.seconds(planned(ARTICLES[2], bare)).endswith(
+        "the speed of the card's memory and the speed of main memory and how much memory is available are unknown."
+    )
+    tiny = msgspec.structs.replace(bare, gpus=(), ram=Ram(1 << 30, 1 << 28))
+    assert told.seconds(planned(ARTICLES[0], tiny)) == "How fast it is cannot be said: it does not fit."
+
+
+def test_what_is_read_from_the_disk_is_a_dash_where_nobody_knows_what_memory_holds() -> None:
+    bare = Machine((Card("A card", 8 << 30),), origin="described")
+    assert row(planned(ARTICLES[2], bare), "SSD, each token", bare).predicted == DASH
+    assert row(planned(ARTICLES[0], bare), "SSD, each token", bare).predicted == "none"
+    assert row(planned(ARTICLES[2]), "SSD, each token").predicted == "none"
+
+
+def test_a_loss_of_another_model_says_so() -> None:
+    assert row(planned("starter"), "loss").predicted == "KLD 0.072 of another model"
 
 
 def test_an_answers_predicted_cost_is_the_cards_at_its_limit_and_needs_one() -> None:
@@ -54,6 +79,7 @@ def test_an_answers_predicted_cost_is_the_cards_at_its_limit_and_needs_one() -> 
     assert row(plan, "an answer").predicted == "~$0.0004 for 1,000 tokens"
     dear = Rates(price_per_kwh=3.0, currency="EUR", psu_efficiency=1.0)
     assert row(plan, "an answer", rates=dear).predicted == "~€0.0030 for 1,000 tokens"
+    assert row(planned("starter"), "an answer").predicted == "<$0.0001 for 1,000 tokens"
     (card,) = MACHINE.gpus
     other = msgspec.structs.replace(MACHINE, gpus=(msgspec.structs.replace(card, watts_limit=None),))
     assert row(plan, "an answer", other).predicted == DASH
@@ -64,6 +90,8 @@ def test_the_speed_is_told_in_parts_that_add_up_to_it() -> None:
     assert "7.3 GB from the card at 0.65 of 448 GB/s, 25 ms" in text
     assert "7.1 GB from memory at 0.55 of 51.2 GB/s, 251 ms" in text
     assert text.endswith(": 276 ms, ~3.6 tokens/s.")
+    whole = told.seconds(planned(ARTICLES[0]))
+    assert whole == "A token reads 4.8 GB from the card at 0.65 of 448 GB/s: 16.3 ms, ~61 tokens/s."
 
 
 def test_a_speed_that_answers_reached_here_is_told_as_that() -> None:
@@ -126,6 +154,21 @@ def test_every_figure_a_plan_rests_on_says_where_it_is_from() -> None:
     assert plan.fit is not None
     named = {*told._NAMES, *told._OF_THE_MACHINE}
     assert {one.name for one in plan.fit.inputs} <= named
+
+
+def test_weights_of_a_file_that_is_not_here_are_told_as_by_rules() -> None:
+    told_of = {rest.name: rest.origin for rest in told.rests(planned(ARTICLES[1]), MACHINE, Rates())}
+    assert "within 1 % of published files" in told_of["bytes of the weights"]
+    here = {rest.name: rest.origin for rest in told.rests(planned("starter"), MACHINE, Rates())}
+    assert here["bytes of the weights"] == "exact"
+
+
+def test_a_fast_card_is_told_in_figures_and_what_is_not_described_as_that() -> None:
+    card = Card("A card", 24 << 30, bandwidth=Speed(1_008_000_000_000, "published"))
+    rests = {rest.name: rest for rest in told.machine_rests(Machine((card,), origin="described"))}
+    assert rests["its memory"].value == "1,008 GB/s"
+    assert rests["its reads"].origin == "not described"
+    assert {rest.name: rest for rest in told.machine_rests(Machine())}["its reads"].origin == "not measured yet"
 
 
 def test_a_card_of_which_nobody_knows_what_is_free_says_so() -> None:

@@ -81,6 +81,6 @@ def test_what_is_said_before_a_model_loads_beside_others(snap_compare, monkeypat
         target = screen._presets.target("mine-14b")
         assert target is not None
         session.target = target
-        await screen._planning._warn(session, "mine-14b")
+        await screen._planning._warn(session, target)
 
     picture(snap_compare, (120, 34), choose)

@@ -279,7 +279,7 @@ def test_at_rest_nothing_is_painted(mine: None) -> None:
         lines.refresh = lambda *regions, **_: painted.extend(regions) or lines  # type: ignore[assignment,method-assign,func-returns-value]
         for _ in range(5):
             view.look()
-        await pilot.pause(1.2)
+        await pilot.pause(0.1)
         assert painted == []
 
     in_the_app(look)
@@ -340,6 +340,24 @@ def test_before_a_model_loads_it_is_said_who_is_in_the_way(mine: None, monkeypat
         text = " ".join(shown(pilot).replace("│", " ").split())
         assert "python3 (1234)" in text
         assert "layers on the card: others hold" in text
+
+    in_the_app(look)
+
+
+def test_who_changes_his_mind_while_a_model_loads_is_told_of_the_next_one(
+    mine: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_this_machine(monkeypatch, CROWDED)
+    monkeypatch.setattr(looking, "holders", lambda *_: ())
+
+    async def look(pilot: Pilot[None], screen: ChatScreen) -> None:
+        session = screen._session
+        assert session is not None
+        session._link.status = Status("loading")
+        screen._planning.take(session)
+        session.target = screen._presets.target("mine")
+        screen._planning.take(session)
+        await until(pilot, lambda: "14B of mine: before it loads" in shown(pilot))
 
     in_the_app(look)
 

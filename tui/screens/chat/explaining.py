@@ -23,8 +23,6 @@ from tui.settings import SettingsError, load_settings
 from tui.widgets.transcript import Transcript
 
 SETTLE_S = 1.0
-CHECK_EVERY = 5
-"""Every so many looks around the machine is read too, in case another program has taken memory."""
 
 
 class Explaining:
@@ -35,7 +33,6 @@ class Explaining:
         self._presets = presets
         self._gauges = Gauges()
         self._bill = ChatBill()
-        self._looks = 0
 
     def start(self) -> None:
         self._gauges.sampler.start()
@@ -48,9 +45,8 @@ class Explaining:
         self._gauges.take(session)
 
     def check(self, session: Session) -> bool:
-        """Read the machine now and then while nothing happens; say whether that was done."""
-        self._looks += 1
-        if session.busy or self._looks % CHECK_EVERY:
+        """Read the machine while nothing happens: another program may take memory. Say whether that was done."""
+        if session.busy:
             return False
         self._gauges.take(session)
         return True

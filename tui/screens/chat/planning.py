@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING
 
 from textual.screen import Screen
@@ -13,6 +13,7 @@ from textual.screen import Screen
 from backends.host import launch
 from tui.chat.seen import Figure
 from tui.chat.session import Session
+from tui.chat.target import Target
 from tui.plans.live import LivePlans, Planned, Situation, apart
 from tui.screens.chat import notices
 from tui.screens.chat.choosing import Presets
@@ -55,14 +56,17 @@ class Planning:
         self._session: Session | None = None
         self._live: LivePlans | None = None
         self._view: PlanScreen | None = None
-        self._loading = False
+        self._loading: Target | None = None
+        self._warning: asyncio.Task[None] | None = None
 
     def start(self, session: Session | None, shown: Shown) -> None:
         """Have everything ready for the first `look`. `shown` takes what is to be said before a load."""
         loop, context = asyncio.get_running_loop(), contextvars.copy_context()
 
         def changed() -> None:
-            loop.call_soon_threadsafe(partial(self._screen.call_later, self._take_plans), context=context)
+            # No message: one that comes under another screen has that painted anew, all of it.
+            with contextlib.suppress(RuntimeError):  # The program has ended meanwhile.
+                loop.call_soon_threadsafe(self._take_plans, context=context)
 
         self._session, self._shown = session, shown
         self._live = LivePlans(self._presets().entries, changed)
@@ -85,9 +89,11 @@ class Planning:
 
     def take(self, session: Session) -> None:
         """Take in that something has changed: where a load has begun, say what is to be known of it."""
-        before, self._loading = self._loading, session.loading
-        if session.loading and not before and session.target is not None:
-            self._screen.run_worker(self._warn(session, session.target.preset), group="preflight", exclusive=True)
+        before, self._loading = self._loading, session.target if session.loading else None
+        if self._loading is not None and self._loading != before:
+            if self._warning is not None:
+                self._warning.cancel()
+            self._warning = asyncio.create_task(self._warn(session, self._loading))
 
     def predicted(self, name: str) -> dict[Figure, str]:
         """Return what plans say of some figures, to stand beside what is measured: `name` is who gave the answer."""
@@ -177,22 +183,26 @@ class Planning:
             loop.call_soon_threadsafe(say, text, context=context)
 
         entries = self._presets().entries
-        await apart(lambda: calibrate(planned.machine, files_here(entries), hear))
+        try:
+            await apart(lambda: calibrate(planned.machine, files_here(entries), hear))
+        except (OSError, RuntimeError, MemoryError) as error:
+            return f"This machine cannot be measured: {error}."
         if self._live is not None:
             self._live.again()
         return " ".join(failures) or "Measured."
 
     # Before a load.
 
-    async def _warn(self, session: Session, name: str) -> None:
-        planned = await self._first_plan()
-        entry, target = self._presets().entry(name), session.target
-        if planned is None or entry is None or target is None or target.preset != name:
+    async def _warn(self, session: Session, target: Target) -> None:
+        planned, entry = await self._first_plan(), self._presets().entry(target.preset)
+        if planned is None or entry is None:
             return
         context = target.spec.options.get("context")
         tokens = context if isinstance(context, int) else None
         key = f"F{entry.preset.slot + 1}" if entry.preset.slot else ""
-        found = await apart(lambda: _preflight(planned, entry, target.spec.backend, tokens, key))
+        found: Preflight | None = None
+        with contextlib.suppress(Exception):  # What cannot be told in advance must not end the screen.
+            found = await apart(lambda: _preflight(planned, entry, target.spec.backend, tokens, key))
         if found is not None and session.target == target and self._shown is not None:
             self._shown.notice(notices.preflight_entry(target.title, found))
             self._say(f"{target.title}: {found.short}")
@@ -207,6 +217,8 @@ class Planning:
     # What is known.
 
     def _take_plans(self) -> None:
+        if not self._screen.is_running:
+            return
         self.show()
         if self._view is not None:
             self._view.look()
@@ -262,6 +274,6 @@ def _preflight(planned: Planned, entry: PresetEntry, backend: str, context: int 
     place = plan.fit.card if plan.fit is not None else None
     if place is None:
         return preflight(plan)
-    others = holders(machine.gpus[place], place, planned.pids)
+    others = holders(machine.gpus[place], planned.pids)
     alone = plan_preset(entry, emptied(machine, place, others), backend, context=context, card_usable=usable)
     return preflight(plan, alone, others, key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 from rich.cells import cell_len
@@ -22,6 +22,7 @@ from tui.units import DASH, count, memory
 from tui.widgets.lines import wrapped
 
 _INDENT = "  "
+_HEAD = ("", "predicted", "published", "measured")
 _NAME = 5
 _LABEL = 8
 MEASURE = (
@@ -141,10 +142,25 @@ def _columns(plan: PresetPlan, machine: Machine, view: View, width: int) -> Iter
         rows = [row for row in rows if any(cell != DASH for cell in row[1:])]
     if not rows:
         return
-    head = ("", "predicted", "published", "measured")
-    for number, line in enumerate(table.table(head, rows, max(1, width - len(_INDENT)))):
+    room = max(1, width - len(_INDENT))
+    kept = _fitting(rows, room)
+    for number, line in enumerate(table.table(_HEAD, kept, room) if kept else ()):
         text = _INDENT + line
         yield Content.styled(text, "bold") if number == 0 else Content(text)
+    for name, *row in (row for row in rows if row not in kept):
+        cells_of = [f"{head} {cell}" for head, cell in zip(_HEAD[1:], row, strict=True) if cell != DASH]
+        yield from _hanging(f"{name}: {'; '.join(cells_of) or DASH}", width)
+
+
+def _fitting(rows: Sequence[tuple[str, ...]], room: int) -> list[tuple[str, ...]]:
+    """Return the rows whose table fits: without those that have the longest text."""
+    kept = list(rows)
+    while kept:
+        wide = sum(max(map(cell_len, column)) for column in zip(_HEAD, *kept, strict=True)) + 3 * table.GAP
+        if wide <= room:
+            break
+        kept.remove(max(kept, key=lambda row: sum(map(cell_len, row[1:]))))
+    return kept
 
 
 def _places(plan: PresetPlan, machine: Machine, width: int, *, ascii_only: bool) -> Iterator[Content]:
@@ -162,7 +178,9 @@ def _places(plan: PresetPlan, machine: Machine, width: int, *, ascii_only: bool)
         yield from _legend(bar, width, ascii_only=ascii_only)
     if plan.fit is not None and plan.fit.card is None:
         yield from _plain(f"{_INDENT}VRAM has no part in it: the CPU computes everything.", width, "dim")
-    if plan.fit is not None and not plan.fit.bytes.ssd.total:
+    if plan.fit is not None and plan.fit.streamed_bytes is None:
+        yield from _plain(f"{_INDENT}SSD: whether each token reads from it is unknown.", width, "dim")
+    elif plan.fit is not None and not plan.fit.streamed_bytes:
         yield from _plain(f"{_INDENT}SSD has no part in it once the model is loaded.", width, "dim")
 
 
@@ -242,6 +260,11 @@ def _named(name: str, text: str, width: int) -> Iterator[Content]:
 def _plain(text: str, width: int, style: str) -> Iterator[Content]:
     if text:
         yield from (Content.styled(line, style) for line in wrapped(clean_line(text), max(8, width)))
+
+
+def _hanging(text: str, width: int) -> Iterator[Content]:
+    for number, line in enumerate(wrapped(clean_line(text), max(8, width - 2 * len(_INDENT)))):
+        yield Content(f"{_INDENT * (2 if number else 1)}{line}")
 
 
 def _bullet(sign: str, text: str, width: int, style: str) -> Iterator[Content]:

@@ -90,7 +90,7 @@ class PlanScreen(ModalScreen[str | None]):
         self.query_one(VerticalScroll).focus()
         self.look()
         self.set_interval(REFRESH_S, self.look)
-        self.run_worker(self._read_costs(), group="costs")
+        self.run_worker(self._read_costs(), group="costs", exit_on_error=False)
 
     def on_resize(self) -> None:
         self.look()
@@ -138,7 +138,7 @@ class PlanScreen(ModalScreen[str | None]):
     def action_measure(self) -> None:
         if not self._measuring:
             self._measuring = True
-            self.run_worker(self._measure(), group="measure")
+            self.run_worker(self._measure(), group="measure", exit_on_error=False)
 
     def action_load(self) -> None:
         self.dismiss(self._entries[self._at].name if self._entries else None)
@@ -189,7 +189,7 @@ class PlanScreen(ModalScreen[str | None]):
             self._tried, self._wanted = (None, None) if same else (found, context)
             self.look()
 
-        self.run_worker(plan(), group="try", exclusive=True)
+        self.run_worker(plan(), group="try", exclusive=True, exit_on_error=False)
 
     async def _read_costs(self) -> None:
         self._costs = await self._planner.costs()
