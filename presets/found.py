@@ -6,6 +6,7 @@ Looking never blocks: a place that does not answer is named and left out.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,7 +19,7 @@ from backends.hub.header import kept_header
 from backends.shown import printable, shown_path
 from presets.families import shape_by_rules
 from presets.found_headers import Facts, Headers
-from presets.found_places import Place, Root, Seen, Walk, roots, seen
+from presets.found_places import PARTS, Place, Root, Seen, Walk, roots, seen
 from presets.problems import PresetError
 from presets.schema import PresetEntry, source_for
 from presets.sources import HuggingFace, Source, SourceError, parse
@@ -34,7 +35,7 @@ _Looked = tuple[list[tuple[_FileId, "Found"]], bool]
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A GGUF model of this machine: its file, or the first of its parts. Text in it is printable.
+    """A model of this machine: its GGUF file or the first of its parts, or its folder. Text in it is printable.
 
     `name` is what its owner calls it: OWNER/REPO/FILE, a tag of Ollama, or its path below a folder. `size` is in bytes,
     of all parts. `family`, `architecture` and `quantization` are what the header says, "" where it does not; `problem`
@@ -161,8 +162,9 @@ def _look(root: Root, headers: Headers, walk_s: float) -> Callable[[], _Looked]:
         looked: list[tuple[_FileId, Found]] = []
         for one in seen(root, walk):
             try:
-                status = one.path.stat()
-                facts = headers.facts(one.path)
+                status, facts = (
+                    _of_folder(one.path) if one.path.is_dir() else (one.path.stat(), headers.facts(one.path))
+                )
             except (OSError, ValueError):
                 continue  # it went away, or its link leads nowhere
             looked.append(((status.st_dev, status.st_ino), _found(one, facts)))
@@ -171,6 +173,13 @@ def _look(root: Root, headers: Headers, walk_s: float) -> Callable[[], _Looked]:
         return looked, walk.cut
 
     return look
+
+
+def _of_folder(folder: Path) -> tuple[os.stat_result, Facts]:
+    """Return what tells a model folder from another, and its size. Raises OSError, ValueError for one without files."""
+    files = sorted(path for path in folder.iterdir() if path.name.endswith(PARTS))
+    found = [path.stat() for path in files]
+    return min(found, key=lambda status: (status.st_dev, status.st_ino)), Facts(sum(one.st_size for one in found))
 
 
 def _found(one: Seen, facts: Facts) -> Found:

@@ -1,4 +1,4 @@
-"""Where programs keep models on this machine, and every GGUF file that lies there.
+"""Where programs keep models on this machine, and every GGUF file and model folder that lies there.
 
 Each place is walked within bounds: so many entries, so many folders deep, so much time. Names of folders and files are
 anybody's; nothing is written.
@@ -22,6 +22,7 @@ from presets.sources import hub_cache, models
 Place = Literal["deepseek-tui", "Hugging Face", "Ollama", "LM Studio", "llama.cpp", "folder"]
 """Whose a file is; "folder" is one that the settings name."""
 
+FOLDER_MARK, PARTS = "config.json", ".safetensors"
 MAX_DEPTH = 8
 MAX_ENTRIES = 50_000
 MAX_FILES = 4000
@@ -36,7 +37,7 @@ class Root(msgspec.Struct, frozen=True):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """A file, or the first part of a split one, as it lies there.
+    """A file, the first part of a split one, or a model folder, as it lies there.
 
     `name` is what its owner calls it: OWNER/REPO/FILE, a tag of Ollama, or its path below the place's folder.
     `repository` is OWNER/REPO where that is known, and `file` the path in it.
@@ -67,6 +68,8 @@ class Walk:
     def files(self, folder: Path, depth: int = 0) -> Iterator[Path]:
         """Yield the GGUF files at and below a folder: whole ones, and the first there is of the parts of each other.
 
+        A folder with a config.json and .safetensors files is a model too, and is yielded itself.
+
         Linked folders are followed, each once. Raises OSError where the uppermost folder cannot be read.
         """
         try:
@@ -80,6 +83,9 @@ class Walk:
         if (status.st_dev, status.st_ino) in self._visited:
             return
         self._visited.add((status.st_dev, status.st_ino))
+        names = {entry.name for entry in entries}
+        if FOLDER_MARK in names and any(name.endswith(PARTS) for name in names):
+            yield folder
         split: set[tuple[str, ...]] = set()
         for entry in entries:
             self._entries -= 1
@@ -94,9 +100,9 @@ class Walk:
             if is_folder and depth < MAX_DEPTH and not entry.name.startswith("."):
                 yield from self.files(path, depth + 1)
             elif is_file and entry.name.lower().endswith(".gguf"):
-                names = part_names(entry.name)
-                if names not in split:
-                    split.add(names)
+                parts = part_names(entry.name)
+                if parts not in split:
+                    split.add(parts)
                     self._files -= 1
                     yield path
 
@@ -132,7 +138,8 @@ def seen(root: Root, walk: Walk) -> Iterator[Seen]:
 def _in_folder(root: Root, path: Path) -> Seen:
     """Name a file by its path below the place; two folders there are publisher and repository."""
     inner = path.relative_to(root.folder)
-    owner, repo, *rest = inner.parts if len(inner.parts) > 2 else ("", "", *inner.parts)
+    whole = len(inner.parts) > 2 or (len(inner.parts) == 2 and path.is_dir())
+    owner, repo, *rest = inner.parts if whole else ("", "", *inner.parts)
     if root.place == "folder":
         return Seen(root.place, path, str(inner))
     return Seen(root.place, path, str(inner), f"{owner}/{repo.partition('@')[0]}" if owner else "", "/".join(rest))
@@ -155,8 +162,9 @@ def _hub_files(cache: Path, walk: Walk) -> Iterator[Seen]:
                 return
             try:
                 for path in walk.files(snapshots / commit):
-                    file = path.relative_to(snapshots / commit).as_posix()
-                    yield Seen("Hugging Face", path, f"{repository}/{file}", repository, file)
+                    inner = path.relative_to(snapshots / commit)
+                    file = inner.as_posix() if inner.parts else ""
+                    yield Seen("Hugging Face", path, f"{repository}/{file}".rstrip("/"), repository, file)
             except OSError:
                 continue
 

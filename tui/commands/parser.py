@@ -10,10 +10,12 @@ from typing import NoReturn, Protocol, cast
 COMMANDS = {
     "ask": "answer one question on stdout",
     "presets": "list, show and check presets",
+    "models": "show what models take on this machine and what uses them, and remove them",
     "plan": "what this machine, or another, can run, how fast, and why",
+    "pull": "fetch models, and show how far they are",
     "chats": "list and show what was said",
     "usage": "tokens, energy and money over time",
-    "ps": "show the models that are loaded",
+    "ps": "show the models that are loaded, and what is being fetched",
     "stop": "end loaded models and free their memory",
     "backends": "show which engines and servers can be used here, and their options",
     "origins": "list, confirm and forget servers, and keep their keys",
@@ -29,6 +31,7 @@ examples:
   deepseek-tui ask "Why is the sky blue?"       one answer on stdout
   git diff | deepseek-tui ask "Review this:"    with standard input below the question
   deepseek-tui presets                          what can be run here
+  deepseek-tui pull 8b-q4_k_m                   fetch what a preset needs
   deepseek-tui plan                             what fits on this machine, how fast, and why
   deepseek-tui doctor                           what is missing, and the command that mends it
 
