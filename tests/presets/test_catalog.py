@@ -104,8 +104,8 @@ def test_the_built_ins_name_the_files_of_their_models(folder: Path) -> None:
         if isinstance(source, HuggingFace):
             assert source.file == f"{entry.preset.model.family}-{entry.preset.model.quantization}.gguf"
             assert source.repo == f"{entry.preset.model.family}-GGUF"
-        for table in entry.preset.backends.values():
-            parse(table["source"])
+        for backend in entry.preset.backends:
+            parse(source_for(entry.preset, backend))
 
 
 def test_the_starter_model_is_found_without_importing_its_package(folder: Path) -> None:

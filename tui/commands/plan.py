@@ -21,6 +21,7 @@ from presets.reference import machine_named, machine_names
 from presets.schema import PresetEntry, source_for
 from presets.sources import HuggingFace, locate, parse
 from tui.commands import output, parser, plan_json, plan_text
+from tui.commands.elsewhere import offers
 from tui.plans.looking import card_usable, files_here, this_machine
 from tui.plans.spent import answer_costs
 from tui.settings import rates
@@ -79,6 +80,9 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         for line in plan_text.lines(machine, plans, rates(), costs, brief=arguments.brief):
             output.say(line)
+        if here:
+            for line in offers(entries):
+                output.say(line)
     return output.DONE
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,12 @@ import msgspec
 from backends.errors import Problem
 from backends.shown import shown_path
 from presets.catalog import check_file, find, load_catalog
-from presets.found import Found, find_models, match
 from presets.plan import Outlook, outlook
 from presets.problems import PresetError
 from presets.schema import PresetEntry, Published, options_for, registered_options, source_for
 from presets.sources import Located, locate, parse
 from tui.commands import output, parser, presets_own, table
-from tui.settings import model_folders
+from tui.commands.elsewhere import Elsewhere, elsewhere, offer
 
 _MODEL, _PUBLISHED = 3, 5
 _EPILOG = """\
@@ -35,16 +33,6 @@ examples:
 
 Your own presets are TOML files in the folder `presets` of the config folder.
 exit codes: 0 done, 1 there is a problem, 2 wrong usage"""
-
-
-class Elsewhere(msgspec.Struct, frozen=True):
-    """The same model where another program keeps it on this machine; `use` is the command that lets a preset use it."""
-
-    place: str
-    name: str
-    file: str
-    size_bytes: int
-    use: str
 
 
 class PresetRow(msgspec.Struct, frozen=True):
@@ -93,6 +81,7 @@ def configure(subparser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="all presets (the default)", allow_abbrev=False)
     listing.add_argument("--names", action="store_true", help="print only the names, one a line")
     showing = actions.add_parser("show", help="everything about one preset", allow_abbrev=False)
+    showing.add_argument("--modelfile", action="store_true", help="print the Modelfile that imports it into Ollama")
     named = showing.add_argument("name", metavar="NAME")
     named.complete = parser.PRESET_COMPLETION  # type: ignore[attr-defined]  # shtab reads it
     checking = actions.add_parser("check", help="say what is wrong with the files", allow_abbrev=False)
@@ -107,6 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.action in presets_own.ACTIONS:
         return presets_own.run(arguments)
     match arguments.action:
+        case "show" if arguments.modelfile:
+            return _modelfile(arguments.name)
         case "show":
             return _show(arguments.name, arguments.json)
         case "check":
@@ -136,7 +127,7 @@ def _list(as_json: bool) -> int:
         for note in row.notes:
             output.say(f"note: {row.name}: {note}")
         if row.elsewhere is not None:
-            output.say(f"{row.name}: {row.elsewhere.place} has it ({row.elsewhere.name}): {row.elsewhere.use}")
+            output.say(offer(row.name, row.elsewhere))
     _say_problems(catalog.problems)
     return output.DONE
 
@@ -177,6 +168,13 @@ def _show(name: str, as_json: bool) -> int:
     return output.DONE
 
 
+def _modelfile(name: str) -> int:
+    from presets.modelfiles import modelfile_of
+
+    output.say(modelfile_of(find(load_catalog(), name)).rstrip("\n"))
+    return output.DONE
+
+
 def _check(names: list[str], as_json: bool) -> int:
     good: list[PresetEntry] = []
     problems: list[PresetError] = []
@@ -210,21 +208,9 @@ def _checked(name: str) -> PresetEntry:
 
 
 def _rows(entries: Sequence[PresetEntry]) -> list[PresetRow]:
-    """Return the rows; for models that are not here it is looked for them where other programs keep theirs."""
-    rows = [_row(entry) for entry in entries]
-    if all(row.ready for row in rows):
-        return rows
-    here = find_models(model_folders()).found
-    found = [None if row.ready else match(entry, here) for row, entry in zip(rows, entries, strict=True)]
-    return [
-        row if one is None else msgspec.structs.replace(row, elsewhere=_elsewhere(row.name, one))
-        for row, one in zip(rows, found, strict=True)
-    ]
-
-
-def _elsewhere(name: str, one: Found) -> Elsewhere:
-    use = shlex.join(["deepseek-tui", "presets", "use", name])
-    return Elsewhere(one.place, one.name, _text(one.path), one.size, use)
+    """Return the rows; models that are not here are looked for where other programs keep theirs."""
+    found = elsewhere(entries)
+    return [msgspec.structs.replace(_row(entry), elsewhere=found.get(entry.name)) for entry in entries]
 
 
 def _row(entry: PresetEntry) -> PresetRow:
