@@ -16,16 +16,17 @@ T = TypeVar("T")
 
 FIRST_S = 10.0
 """A name that nobody knows, a server that is off: who has just begun wants to hear of it."""
-LATER_S = 600.0
-"""Once a server has answered, a line that is down comes back: a router restarts, a laptop wakes up."""
 LONGEST_WAIT_S = 3600.0
 _LONGEST_PAUSE_S = 60.0
 
 
 class Patience:
-    """Tries again what fails for now, with ever longer pauses. Progress makes it fresh."""
+    """Tries again what fails for now, with ever longer pauses, `later_s` seconds long. Progress makes it fresh.
 
-    def __init__(self, connection: Connection, report: Report, cancel: Cancel, later_s: float = LATER_S) -> None:
+    Once a server has answered, a line that is down comes back: a router restarts, a laptop wakes up.
+    """
+
+    def __init__(self, connection: Connection, report: Report, cancel: Cancel, later_s: float) -> None:
         self._connection, self._report, self._cancel = connection, report, cancel
         self._later_s = later_s
         self._reached = False

@@ -15,33 +15,20 @@ import msgspec
 
 from backends.base import Cancel
 from backends.hub import failures
-from backends.hub.address import HubFile, endpoint, offline
+from backends.hub.address import endpoint, offline
 from backends.hub.checksum import Follower
 from backends.hub.connection import Connection
 from backends.hub.download import Download
 from backends.hub.listing import Entry, below, entries, safe_place
 from backends.hub.part import Part, part_path
-from backends.hub.patience import LATER_S, Patience
+from backends.hub.patience import Patience
+from backends.hub.wanted import Pull
 from backends.jobs.report import Report
 from backends.jobs.turns import turn
 
 STAYS_FREE_BYTES = 1024**3
 """What a download leaves on the disk for everything else."""
 SILENCE_S = 30.0
-
-
-class Pull(msgspec.Struct, frozen=True):
-    """What to fetch, and into which folder: the repository's files lie there as they do at the hub.
-
-    `file.file` is "", or has a / at its end, for a model folder. `sha256` is what the file has to be, "" if nothing is
-    pinned. `force` fetches it also onto a disk that is too full. `patience_s` is how long a broken line is tried again.
-    """
-
-    file: HubFile
-    folder: str
-    sha256: str = ""
-    force: bool = False
-    patience_s: float = LATER_S
 
 
 def run(work: dict[str, Any], report: Report, cancel: Cancel) -> str:

@@ -14,7 +14,8 @@ import pytest
 from backends.base import Cancel
 from backends.hub import patience
 from backends.hub.address import HubFile
-from backends.hub.pull import Pull, run
+from backends.hub.pull import run
+from backends.hub.wanted import Pull
 from backends.jobs import files
 from backends.jobs.files import read_progress
 from backends.jobs.job import Progress

@@ -26,7 +26,7 @@ from backends.hub import failures, listing, pull
 from backends.hub.address import HubFile
 from backends.hub.failures import WrongContent, retry_after_s
 from backends.hub.patience import Patience
-from backends.hub.pull import Pull
+from backends.hub.wanted import Pull
 from tests.backends.fake_hub import COMMIT, FakeHub, HubHandler
 from tests.backends.pulling import ONE, Puller, make_puller, sha256
 from tests.backends.raw_server import RawServer

@@ -15,7 +15,7 @@ from random import Random
 import msgspec
 import pytest
 
-from backends.hub.pull import Pull
+from backends.hub.wanted import Pull
 from tests.backends.pulling import PARTS, SPLIT, Puller, make_puller
 
 MIB = 1024**2

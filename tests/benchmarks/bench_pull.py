@@ -136,7 +136,7 @@ def _spec(place: Path) -> tuple[JobSpec, Path]:
     import msgspec
 
     from backends.hub.address import HubFile
-    from backends.hub.pull import Pull
+    from backends.hub.wanted import Pull
     from backends.jobs.job import JobSpec
 
     folder = place / "models"
