@@ -1,4 +1,4 @@
-"""`deepseek-tui ps`: the models that are loaded, each in a process of its own."""
+"""`deepseek-tui ps`: the models that are loaded and the downloads under way, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from backends.events import LoadProgress
 from backends.hardware.memory import process_rss
 from backends.host import launch
 from backends.host.wire import Status
+from backends.jobs import launch as jobs
+from backends.jobs.job import JobView
 from backends.titles import backend_title
 from backends.version import build_id
-from tui.commands import output, parser, table
+from tui.commands import output, parser, pull_words, table
 
-_EPILOG = "`deepseek-tui stop` ends idle ones."
+_EPILOG = "`deepseek-tui stop` ends idle models, `deepseek-tui stop KEY` a download."
 
 
 class HostRow(msgspec.Struct, frozen=True):
@@ -47,6 +49,24 @@ class HostRow(msgspec.Struct, frozen=True):
     ends_in_s: float | None = None
 
 
+class JobRow(msgspec.Struct, frozen=True):
+    """One job that is under way. None means unknown; `stage` is a word of its kind, `target` what it makes."""
+
+    key: str
+    pid: int | None
+    rss_bytes: int | None
+    kind: str
+    title: str
+    target: str
+    stage: str
+    note: str
+    stopping: bool
+    done_bytes: int
+    total_bytes: int | None
+    bytes_per_s: float | None
+    left_s: float | None
+
+
 def configure(subparser: argparse.ArgumentParser) -> None:
     """Add the arguments of `ps`."""
     subparser.epilog = _EPILOG
@@ -54,18 +74,40 @@ def configure(subparser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List the hosts; return the exit status."""
+    """List the hosts and the jobs; return the exit status."""
     rows = [_row(view) for view in asyncio.run(launch.survey())]
+    under_way = [view for view in jobs.survey() if view.running]
     if arguments.json:
-        output.say_json({"hosts": rows})
+        output.say_json({"hosts": rows, "jobs": [_job_row(view) for view in under_way]})
         return output.DONE
     if not rows:
         output.say("No model is loaded.")
-        return output.DONE
-    head = ("KEY", "MODEL", "BACKEND", "DOING", "PID", "MEMORY", "IDLE", "ENDS IN")
-    for line in table.table(head, [_cells(row) for row in rows], table.width()):
-        output.say(line)
+    else:
+        head = ("KEY", "MODEL", "BACKEND", "DOING", "PID", "MEMORY", "IDLE", "ENDS IN")
+        for line in table.table(head, [_cells(row) for row in rows], table.width()):
+            output.say(line)
+    for view in under_way:
+        output.say(f"{view.key}  {pull_words.line(view)} · pid {view.pid or table.size(None)}")
     return output.DONE
+
+
+def _job_row(view: JobView) -> JobRow:
+    progress = view.progress
+    return JobRow(
+        view.key,
+        view.pid,
+        process_rss(view.pid) if view.pid is not None else None,
+        view.spec.kind,
+        view.spec.title,
+        view.spec.target,
+        progress.stage,
+        progress.note,
+        view.stopping,
+        progress.done_bytes,
+        progress.total_bytes,
+        progress.bytes_per_s,
+        progress.left_s,
+    )
 
 
 def _row(view: launch.HostView) -> HostRow:

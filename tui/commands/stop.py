@@ -1,18 +1,23 @@
-"""`deepseek-tui stop`: end loaded models, so that their memory is free."""
+"""`deepseek-tui stop`: end loaded models, so that their memory is free; and downloads, if they are named."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import msgspec
 
 from backends.errors import Problem
 from backends.host import launch
+from backends.jobs import launch as jobs
+from backends.jobs.job import JobView
 from presets.catalog import find, load_catalog
+from presets.pulling import job_key
+from presets.schema import source_for
+from presets.sources import HuggingFace, parse
 from tui.chat.target import resolve
 from tui.commands import output, parser
 from tui.commands.ps import doing
@@ -21,6 +26,7 @@ _EPILOG = """\
 examples:
   deepseek-tui stop                  end every model that is idle
   deepseek-tui stop 8b-q4_k_m        this preset's, if it is idle
+  deepseek-tui stop KEY              a model or a download, as `deepseek-tui ps` lists them; what is here of it stays
   deepseek-tui stop --force          also those that are loading, answering or hanging; answers keep what was said
 
 exit codes: 0 nothing of it is left, 1 something is, 2 wrong usage"""
@@ -47,22 +53,30 @@ def configure(subparser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """End the hosts and say what was done; return the exit status. Raises Problem for an unknown name."""
-    rows = asyncio.run(_stop(arguments.names, force=arguments.force))
+    views, under_way = asyncio.run(launch.survey()), [view for view in jobs.survey() if view.running]
+    called, wanted = _called(arguments.names, views, under_way)
+    rows = asyncio.run(_stop(called if arguments.names else views, force=arguments.force))
+    ended = [_end_job(view) for view in wanted]
     if arguments.json:
-        output.say_json({"hosts": rows})
-    elif not rows:
+        output.say_json({"hosts": rows, "jobs": ended})
+    elif not rows and not ended:
         output.say("Not loaded: nothing to end." if arguments.names else "No model is loaded.")
     else:
-        for row in rows:
+        for row in (*rows, *ended):
             result = {"ended": "ended", "busy": f"left alone: {row.detail}", "failed": f"NOT ended: {row.detail}"}
             output.say(f"{row.title} (pid {row.pid}): {result[row.result]}")
-    return output.DONE if all(row.result == "ended" for row in rows) else output.FAILED
+    return output.DONE if all(row.result == "ended" for row in (*rows, *ended)) else output.FAILED
 
 
-async def _stop(names: list[str], *, force: bool) -> list[StopRow]:
-    views = await launch.survey()
-    chosen = {view.key: view for name in names for view in _called(name, views)} if names else {v.key: v for v in views}
-    return list(await asyncio.gather(*(_end(view, force=force) for view in chosen.values())))
+async def _stop(views: Iterable[launch.HostView], *, force: bool) -> list[StopRow]:
+    return list(await asyncio.gather(*(_end(view, force=force) for view in views)))
+
+
+def _end_job(view: JobView) -> StopRow:
+    row = StopRow(view.key, view.pid, view.spec.title, "ended")
+    if jobs.stop(view.key, force=True):
+        return row
+    return msgspec.structs.replace(row, result="failed", detail="it did not end in time")
 
 
 async def _end(view: launch.HostView, *, force: bool) -> StopRow:
@@ -76,13 +90,31 @@ async def _end(view: launch.HostView, *, force: bool) -> StopRow:
     return msgspec.structs.replace(row, result="failed", detail=why)
 
 
-def _called(name: str, views: list[launch.HostView]) -> list[launch.HostView]:
-    """Return the hosts that a key (or its beginning), a process number or a preset names. Raises Problem."""
-    found = [view for view in views if name and (view.key.startswith(name) or str(view.pid) == name)]
-    if found:
-        return found
+def _called(
+    names: list[str], views: list[launch.HostView], under_way: list[JobView]
+) -> tuple[list[launch.HostView], list[JobView]]:
+    """Return the hosts and the jobs that are named, each once. Raises Problem for an unknown name."""
+    hosts: dict[str, launch.HostView] = {}
+    found: dict[str, JobView] = {}
+    for name in names:
+        called = [view for view in views if _is(view, name)], [view for view in under_way if _is(view, name)]
+        if not called[0] and not called[1]:
+            keys = _keys(name, views)
+            called = [view for view in views if view.key in keys], [view for view in under_way if view.key in keys]
+        hosts |= {view.key: view for view in called[0]}
+        found |= {view.key: view for view in called[1]}
+    return list(hosts.values()), list(found.values())
+
+
+def _is(view: launch.HostView | JobView, name: str) -> bool:
+    """Say whether a name is a key, its beginning, or a process number."""
+    return bool(name) and (view.key.startswith(name) or str(view.pid) == name)
+
+
+def _keys(name: str, views: list[launch.HostView]) -> set[str]:
+    """Return the keys of a preset's hosts and jobs. Raises Problem where there is no such preset."""
     try:
-        keys = set(_keys_of_preset(name))
+        return set(_keys_of_preset(name))
     except Problem as problem:
         titles = [view.title for view in views]
         near = difflib.get_close_matches(name, titles, 1)
@@ -91,14 +123,16 @@ def _called(name: str, views: list[launch.HostView]) -> list[launch.HostView]:
             f"Loaded: {', '.join(f'{view.title} ({view.key})' for view in views) or 'nothing'}.",
             f"Did you mean {near[0]!r}?" if near else problem.hint,
         ) from problem
-    return [view for view in views if view.key in keys]
 
 
 def _keys_of_preset(name: str) -> Iterator[str]:
-    """Yield the keys that a preset's hosts have, whichever of its backends they run. Raises PresetError."""
+    """Yield the keys that a preset's hosts and downloads have, whichever of its backends. Raises PresetError."""
     entry = find(load_catalog(), name)
     for backend in entry.preset.backends:
         try:
+            source = parse(source_for(entry.preset, backend, name=entry.name))
+            if isinstance(source, HuggingFace):
+                yield job_key(source)
             yield launch.key_of(resolve(entry, backend).spec)
         except Problem:
             continue  # Not installed or not here, so it is not loaded either.

@@ -24,8 +24,8 @@ LONG = "one two three four five six seven eight nine ten " * 40
 
 def test_with_nothing_loaded_both_say_so(run: Run) -> None:
     assert run("ps").out == "No model is loaded.\n"
-    assert run("ps", "--json").json == {"hosts": []}
-    assert (run("stop").status, run("stop", "--json").json) == (0, {"hosts": []})
+    assert run("ps", "--json").json == {"hosts": [], "jobs": []}
+    assert (run("stop").status, run("stop", "--json").json) == (0, {"hosts": [], "jobs": []})
 
 
 def test_an_idle_host_is_shown_and_ended(run: Run, preset: Write) -> None:
@@ -43,7 +43,7 @@ def test_an_idle_host_is_shown_and_ended(run: Run, preset: Write) -> None:
     assert line.startswith(host["key"])
     ran = run("stop")
     assert (ran.status, ran.out) == (0, f"Echo (pid {host['pid']}): ended\n")
-    assert run("ps", "--json").json == {"hosts": []}
+    assert run("ps", "--json").json == {"hosts": [], "jobs": []}
 
 
 def test_a_busy_host_is_left_alone_unless_forced(start: Start, run: Run, preset: Write) -> None:
@@ -75,7 +75,7 @@ def test_a_host_is_ended_by_its_key_its_number_or_its_preset(run: Run, preset: W
         assert run("stop", "other").out == "Not loaded: nothing to end.\n"
         wanted = {"key": host["key"][:6], "pid": str(host["pid"])}.get(name, name)
         assert run("stop", wanted, "--json").json["hosts"][0]["result"] == "ended"
-        assert run("ps", "--json").json == {"hosts": []}
+        assert run("ps", "--json").json == {"hosts": [], "jobs": []}
 
 
 def test_a_name_that_nothing_has_is_an_error(run: Run) -> None:

@@ -1,0 +1,262 @@
+"""What `pull` says: what will be fetched, one line that is written over while it comes, and how it ended; or JSON."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from backends.errors import ErrorInfo, Problem, to_info
+from backends.hardware.disk import disk_under
+from backends.hub.address import endpoint
+from backends.jobs.job import JobView
+from backends.shown import shown_path
+from presets.schema import PresetEntry
+from presets.sources import HuggingFace, Located, written
+from tui.chat.clean import clean_line
+from tui.commands import output
+from tui.commands.table import fitted
+from tui.units import duration, memory
+
+REDRAW_S = 0.25
+JSON_S = 1.0
+_ERASE = "\r\x1b[K"
+_STAGES = {
+    "starting": "starting",
+    "asking": "asking the server",
+    "queued": "waits for another download",
+    "waiting": "waiting",
+    "fetching": "",
+    "checking": "checking what is here",
+    "finishing": "finishing",
+    "done": "finishing",
+}
+
+
+class Words:
+    """Says it to a person or to a program: one JSON object a line."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._json = as_json
+        self._terminal = output.is_terminal(2) and not as_json
+        self._drawn = False
+        self._told: dict[str, tuple[str, float]] = {}
+
+    def here(self, name: str, title: str, located: Located) -> None:
+        if self._json:
+            self._event("here", name, path=str(located.path or "") or None, size_bytes=located.size)
+        else:
+            size = f" ({memory(located.size)})" if located.size is not None else ""
+            output.say(f"{title} is here already{size}: {shown_path(located.path or Path())}")
+
+    def asking(self, title: str) -> None:
+        """Tell that a server is asked for the model's header, which may take seconds."""
+        if self._terminal:
+            self._draw(f"{title}: asking how large it is")
+
+    def plan(
+        self,
+        name: str,
+        title: str,
+        backend: str,
+        entry: PresetEntry | None,
+        source: HuggingFace,
+        place: Path,
+        size: int | None,
+    ) -> None:
+        """Tell what will be fetched, from where to where, and what this machine can be expected to do with it."""
+        expected, speed = _expected(entry, backend) if entry is not None else ("", "")
+        server, free = endpoint().partition("://")[2], disk_under(place).free_bytes
+        if self._json:
+            figures = {"size_bytes": size, "free_bytes": free, "expected": expected or None, "speed": speed or None}
+            self._event("plan", name, source=written(source), server=server, path=str(place), **figures)
+            return
+        output.say(f"{title}: {written(source)}")
+        much = f"{memory(size)} " if size is not None else "A model folder " if source.is_folder else ""
+        room = f", where {memory(free)} are free" if free is not None else ""
+        output.say(f"  {much}from {server} to {shown_path(place.parent)}{room}")
+        if expected:
+            output.say(f"  expected here: {', '.join(part for part in (expected, speed) if part)}")
+
+    def begun(self, name: str, view: JobView) -> None:
+        if self._json:
+            self._event("begun", name, key=view.key, pid=view.pid)
+
+    def attached(self, name: str, view: JobView) -> None:
+        if self._json:
+            self._event("attached", name, key=view.key, pid=view.pid)
+        else:
+            output.say(f"{view.spec.title} is being fetched already.")
+
+    def detached(self, names: Sequence[str]) -> None:
+        if names and not self._json:
+            output.say(f"It comes in the background. Watch it: {_command(names)}   End it: {_command(names, '--stop')}")
+
+    def left(self, names: Sequence[str]) -> None:
+        """Tell that a download goes on without anybody watching."""
+        self.clear()
+        if not self._json:
+            output.warn(f"It goes on in the background. Watch it: {_command(names)}")
+            output.warn(f"End it; what is here stays: {_command(names, '--stop')}")
+
+    def progress(self, views: Sequence[tuple[str, JobView]], done: int) -> None:
+        """Show how far those are that are under way; `done` have ended before."""
+        now = time.monotonic()
+        for name, view in views:
+            stage, shown_at = self._told.get(view.key, ("", 0.0))
+            new = view.progress.stage != stage
+            if self._json and (new or now - shown_at >= JSON_S):
+                self._told[view.key] = (view.progress.stage, now)
+                self._event("progress", name, **_figures(view))
+            elif not self._json and not self._terminal and new:
+                self._told[view.key] = (view.progress.stage, now)
+                os.write(2, f"{clean_line(line(view))}\n".encode(errors="replace"))
+        if self._terminal:
+            name, view = min(views, key=lambda one: one[1].progress.stage in {"queued", "starting"})
+            total = len(views) + done
+            self._draw(line(view) + (f" · {done + 1} of {total}" if total > 1 else ""))
+
+    def ended(self, name: str, key: str, view: JobView | None) -> int:
+        """Tell how a download ended; return the exit status."""
+        self.clear()
+        if view is None or view.state == "done":
+            result, note = (view.progress.result, view.progress.note) if view is not None else ("", "")
+            if self._json:
+                self._event("done", name, key=key, path=result or None, note=note or None)
+            else:
+                output.say(f"{view.spec.title if view else name} is here: {shown_path(Path(result))}   {note}")
+            return output.DONE
+        error = view.progress.error or _gone(name, view)
+        self._error(name, key, error)
+        return output.STOPPED if view.state == "stopped" else output.FAILED
+
+    def failed(self, name: str, key: str, problem: Problem) -> None:
+        self.clear()
+        self._error(name, key, to_info(problem))
+
+    def not_running(self, name: str) -> None:
+        if self._json:
+            self._event("not_running", name)
+        else:
+            output.say(f"{name} is not being fetched.")
+
+    def stopped(self, name: str, view: JobView, *, gone: bool) -> None:
+        done, total = view.progress.done_bytes, view.progress.total_bytes
+        if self._json:
+            self._event("stopped" if gone else "not_stopped", name, key=view.key, done_bytes=done, total_bytes=total)
+        elif gone:
+            here = amount(done, total) if total else memory(done)
+            output.say(f"{view.spec.title}: stopped. {here} are here and stay. Go on: {_command([name])}")
+        else:
+            output.say(f"{view.spec.title} (pid {view.pid}): NOT ended. The disk may hang.")
+
+    def note(self, text: str) -> None:
+        self.clear()
+        output.warn(f"note: {clean_line(text)}")
+
+    def clear(self) -> None:
+        """Take the line back, before anything else is written to the same terminal."""
+        if self._drawn:
+            self._drawn = False
+            self._write(_ERASE)
+
+    def _error(self, name: str, key: str, error: ErrorInfo) -> None:
+        if self._json:
+            told = {"kind": error.kind, "title": error.title, "detail": error.detail, "hint": error.hint}
+            self._event("error", name, key=key, **told)
+        else:
+            output.say_error(ErrorInfo(error.kind, f"{name}: {error.title}", error.detail, error.hint))
+
+    def _event(self, event: str, name: str, **figures: Any) -> None:
+        output.say(output.to_json({"event": event, "name": name, **figures}))
+        sys.stdout.flush()
+
+    def _draw(self, text: str) -> None:
+        self._drawn = True
+        self._write(_ERASE + fitted(clean_line(text), _columns() - 1))
+
+    def _write(self, text: str) -> None:
+        try:
+            os.write(2, text.encode(errors="replace"))
+        except OSError:
+            self._terminal = False
+
+
+def line(view: JobView) -> str:
+    """Return how far a job is, in one line."""
+    progress = view.progress
+    parts = [view.spec.title]
+    stage = "stopping" if view.stopping else _STAGES.get(progress.stage, progress.stage)
+    if progress.stage == "waiting" and progress.note:
+        stage = progress.note
+    if stage:
+        parts.append(stage)
+    total = progress.total_bytes
+    if total and progress.stage in {"fetching", "waiting", "checking"}:
+        parts.append(f"{amount(progress.done_bytes, total)} · {progress.done_bytes / total:.0%}")
+    if progress.stage == "fetching" and progress.bytes_per_s is not None:
+        parts.append(f"{progress.bytes_per_s / 1e6:.1f} MB/s")
+    if progress.stage == "fetching" and progress.left_s is not None:
+        parts.append(f"{duration(progress.left_s)} left")
+    return " · ".join(parts)
+
+
+def amount(done: int, total: int) -> str:
+    """Return how much of how much, both in one unit."""
+    if total >= 1e9:
+        return f"{done / 1e9:.2f} of {total / 1e9:.2f} GB"
+    return f"{done / 1e6:.1f} of {total / 1e6:.1f} MB"
+
+
+def _figures(view: JobView) -> dict[str, Any]:
+    progress = view.progress
+    return {
+        "key": view.key,
+        "stage": progress.stage,
+        "note": progress.note or None,
+        "done_bytes": progress.done_bytes,
+        "total_bytes": progress.total_bytes,
+        "bytes_per_s": progress.bytes_per_s,
+        "left_s": progress.left_s,
+    }
+
+
+def _expected(entry: PresetEntry, backend: str) -> tuple[str, str]:
+    """Return what the plan says of a preset as if its model were here, and how fast it would be; "" where nothing."""
+    import msgspec
+
+    from presets.plan import PLANNED, plan_preset, planned_outlook
+    from tui.plans.looking import host_pids, this_machine
+
+    if backend != PLANNED:
+        return "", ""
+    plan = plan_preset(entry, this_machine(host_pids()), backend)
+    if plan.fit is None:
+        return "", ""
+    there = msgspec.structs.replace(plan, located=msgspec.structs.replace(plan.located, present=True))
+    look = planned_outlook(there)
+    return look.line if look.ready else f"does not fit ({look.line})", look.speed
+
+
+def _gone(name: str, view: JobView) -> ErrorInfo:
+    if view.state == "stopped":
+        return ErrorInfo(
+            "stopped", f"{view.spec.title} was stopped", "What is here stays.", f"Go on: {_command([name])}"
+        )
+    what = "Its process was killed, or ended with the machine. What is here stays."
+    return ErrorInfo("interrupted", f"{view.spec.title} was interrupted", what, f"Go on: {_command([name])}")
+
+
+def _command(names: Sequence[str], *options: str) -> str:
+    return shlex.join(["deepseek-tui", "pull", *options, *names])
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(2).columns or 80
+    except OSError:
+        return 80
