@@ -6,6 +6,7 @@ what it is for.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,6 +17,7 @@ import msgspec
 from backends.base import ReasoningStyle
 from backends.errors import Problem
 from backends.gguf.shape import Shape
+from backends.shown import printable
 from presets.families import families
 from presets.found import Found, choose
 from presets.found_headers import thinks
@@ -67,9 +69,12 @@ def source_text(text: str, found: Iterable[Found] = ()) -> str:
     model = choose(text, found)
     if model is not None:
         return source_of(model)
-    path = Path(text).expanduser()
-    if path.exists() or text.startswith(("/", "./", "../", "~")):
-        return f"file:{path.absolute()}"
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # too long, a zero byte, nobody's home
+        path = Path(text).expanduser()
+        if text and (text.startswith(("/", "./", "../", "~")) or path.exists()):
+            source = f"file:{path.absolute()}"
+            parse(source)
+            return source
     hint = "A source is a file, hf:OWNER/REPO/FILE, ollama:TAG, or a model that `deepseek-tui models` lists."
     raise SourceError(
         "Not a source", f"{text[:120]!r}: there is no such file, and no model of this name was found", hint
@@ -289,7 +294,10 @@ def _file_name(source: Source) -> str:
 
 def _from_address(text: str) -> str:
     """Return the source that a web address of a file at Hugging Face stands for. Raises SourceError."""
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        parts = urlsplit("")
     steps = [unquote(step) for step in parts.path.strip("/").split("/")]
     if parts.hostname in _HUB and len(steps) >= 5 and steps[2] in {"blob", "resolve", "raw"}:
         revision = "" if steps[3] == "main" else steps[3]
@@ -297,7 +305,7 @@ def _from_address(text: str) -> str:
         parse(source)
         return source
     hint = "Write hf:OWNER/REPO/FILE.gguf, or the address of a file's page there."
-    raise SourceError("Not a source", f"{text[:120]!r} is no address of a file at Hugging Face", hint)
+    raise SourceError("Not a source", f"{printable(text)!r} is no address of a file at Hugging Face", hint)
 
 
 def _plain(text: str) -> str:

@@ -85,7 +85,8 @@ def find_models(folders: Iterable[Path] = (), patience_s: float = PATIENCE_S) ->
             troubles.append(f"{root.place}: {shown_path(root.folder)} has not answered for {silent.silent_s:.0f} s.")
             continue
         except OSError as error:
-            troubles.append(f"{root.place}: {shown_path(root.folder)} cannot be read: {error.strerror}.")
+            more = " Being in the group ollama helps." if root.place == "Ollama" else ""
+            troubles.append(f"{root.place}: {shown_path(root.folder)} cannot be read: {error.strerror}.{more}")
             continue
         if cut:
             troubles.append(f"{root.place}: there is more in {shown_path(root.folder)} than could be looked at.")

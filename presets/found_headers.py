@@ -14,7 +14,7 @@ import msgspec
 from backends import paths
 from backends.errors import ModelNotFound
 from backends.gguf.files import part_names, read_shape
-from backends.gguf.problems import BadGguf
+from backends.gguf.problems import UNREADABLE, BadGguf
 from backends.shown import printable
 
 _KEPT = 4000
@@ -64,9 +64,11 @@ class Headers:
         key = os.fsencode(path).hex() if not str(path).isprintable() else str(path)
         kept = self._kept.get(key)
         if kept is None or kept.stamp != stamp:
-            kept = _Kept(stamp, _read(path, sum(size for size, _ in stamp)))
-            with _LOCK:
-                self._new[key] = kept
+            facts, lasting = _read(path, sum(size for size, _ in stamp))
+            kept = _Kept(stamp, facts)
+            if lasting:
+                with _LOCK:
+                    self._new[key] = kept
         return kept.facts
 
     def save(self) -> None:
@@ -83,13 +85,15 @@ def thinks(chat_template: str) -> bool:
     return "<think>" in chat_template or "</think>" in chat_template
 
 
-def _read(path: Path, size: int) -> Facts:
+def _read(path: Path, size: int) -> tuple[Facts, bool]:
+    """Return the facts, and whether they are the file's own: permissions change without a trace in it."""
     try:
         shape = read_shape(path)
     except (BadGguf, ModelNotFound) as problem:
         what = problem.what if isinstance(problem, BadGguf) else problem.detail
-        return Facts(size, problem=printable(f"{problem.title}: {what}", 300))
-    return Facts(
+        lasting = isinstance(problem, BadGguf) and problem.title != UNREADABLE
+        return Facts(size, problem=printable(f"{problem.title}: {what}", 300)), lasting
+    facts = Facts(
         size,
         shape.name,
         shape.architecture,
@@ -99,6 +103,7 @@ def _read(path: Path, size: int) -> Facts:
         shape.context_length,
         thinks(shape.chat_template),
     )
+    return facts, True
 
 
 def _stamp(path: Path, *, first: bool) -> tuple[int, int]:

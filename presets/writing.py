@@ -30,6 +30,9 @@ def check_name(name: str) -> str:
     if own_file(name) is not None:
         hint = f"Choose another name, or: deepseek-tui presets set {name} KEY=VALUE"
         raise Problem(f"There is a preset {name} already", shown_path(_place(name)), hint)
+    if (BUILTIN / f"{name}.toml").exists():
+        hint = f"Choose another name, or change that one: deepseek-tui presets set {name} KEY=VALUE"
+        raise Problem(f"{name} is the name of a built-in", "A file of that name would hide it.", hint)
     return name
 
 

@@ -208,11 +208,37 @@ def test_loops_depth_and_numbers_are_bounded(tmp_path: Path, monkeypatch: pytest
     assert search.troubles == (f"folder: there is more in {shelf} than could be looked at.",)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_that_may_not_be_read_is_said(tmp_path: Path) -> None:
-    shelf = tmp_path / "shelf"
-    shelf.mkdir(0o000)
-    assert find_models([shelf]).troubles == (f"folder: {shelf} cannot be read: Permission denied.",)
+def test_a_folder_that_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_lm_studio("a/b/c.gguf", QWEN_1_5B)
+    original = os.scandir
+
+    def refusing(path: str | Path) -> object:
+        if str(path) == str(tmp_path / "shelf") or str(path).endswith("manifests"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path)
+
+    (tmp_path / "shelf").mkdir()
+    monkeypatch.setattr(os, "scandir", refusing)
+    search = find_models([tmp_path / "shelf"])
+    assert len(search.found) == 1
+    assert f"folder: {tmp_path}/shelf cannot be read: Permission denied." in search.troubles
+    ollamas = "Ollama: ~/.ollama/models cannot be read: Permission denied. Being in the group ollama helps."
+    assert ollamas in search.troubles
+
+
+def test_what_may_not_be_read_now_may_be_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_lm_studio("a/b/c.gguf", QWEN_1_5B)
+    original = os.open
+
+    def refusing(path: str | Path, *arguments: int) -> int:
+        if str(path).endswith("c.gguf"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refusing)
+        assert "Permission denied" in find_models().found[0].problem
+    assert find_models().found[0].problem == ""
 
 
 def test_lm_studio_is_followed_to_where_it_was_moved(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from presets.sources import locate, parse
 from tui.settings import model_folders
 
 _RUNS = "llama_cpp"
+_PATIENCE_S = 3.0
+"""What a list waits for places that are slow; what was read until then is remembered for the next one."""
 
 
 class Elsewhere(msgspec.Struct, frozen=True):
@@ -34,7 +36,7 @@ def elsewhere(entries: Iterable[PresetEntry]) -> dict[str, Elsewhere]:
     wanting = [entry for entry in entries if _is_missing(entry)]
     if not wanting:
         return {}
-    here = find_models(model_folders()).found
+    here = find_models(model_folders(), _PATIENCE_S).found
     offers = {}
     for entry in wanting:
         one = match(entry, here)

@@ -121,9 +121,6 @@ def _with_wishes(drafted: Draft, arguments: argparse.Namespace, *, asks: bool) -
 def _copy(arguments: argparse.Namespace) -> int:
     entry = find(load_catalog(), arguments.name)
     name = writing.check_name(arguments.new_name)
-    if (BUILTIN / f"{name}.toml").exists():
-        hint = f"Choose another name, or change that one: deepseek-tui presets set {name} KEY=VALUE"
-        raise Problem(f"{name} is the name of a built-in", "A copy of that name would hide it.", hint)
     title = arguments.title or f"{entry.preset.title} (copy)"[:80]
     return _told(writing.create(name, writing.copied(entry, title)), new=True, as_json=arguments.json)
 

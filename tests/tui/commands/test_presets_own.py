@@ -167,6 +167,7 @@ class TestNew:
         assert ran.status == 1
         assert "There is a preset mine already" in ran.err
         assert path.read_text() == before
+        assert "name of a built-in" in run("presets", "new", "./a.gguf", "--name", "starter").err
         for name in ("../x", "a/b", "", ".x", "x.toml", "a b", "x" * 65, "\x1b[31m"):
             ran = run("presets", "new", "./a.gguf", f"--name={name}")
             assert ran.status == (0 if name == "" else 1), name
