@@ -30,8 +30,11 @@ def test_a_disk_that_is_too_full_is_told_before_anything_is_fetched(
     content = puller.publish()
     free = os.statvfs(puller.told).f_bavail * os.statvfs(puller.told).f_frsize
     monkeypatch.setattr(pull, "STAYS_FREE_BYTES", free + 700_000_000)
-    with pytest.raises(NoSpace, match=r"70\d\.\d MB are missing|0\.7 GB are missing") as caught:
+    with pytest.raises(NoSpace, match=r"too full: \d{3}\.\d MB are missing") as caught:
         puller.pull()
+    # The 700 MB and the file; others write on the same disk meanwhile.
+    assert 400 < float(caught.value.title.split(": ")[1].split()[0]) < 1000
+    assert "0.3 MB are to come" in caught.value.detail
     assert "--force" in caught.value.hint
     assert puller.hub.sent <= 1
     assert not puller.folder.exists()
