@@ -231,14 +231,7 @@ def _found(path: Path, detail: str, hint: str) -> Located:
 
 
 def _locate_hugging_face(source: HuggingFace) -> Located:
-    command = ["hf", "download", f"{source.owner}/{source.repo}"]
-    if source.is_folder:
-        command += ["--include", f"{source.file}*"] if source.file else []
-    else:
-        command.append(source.file)
-    if source.revision:
-        command += ["--revision", source.revision]
-    hint = f"Run: {shlex.join(command)}   (the command comes with: pip install huggingface_hub)"
+    hint = f"Run: {shlex.join(['deepseek-tui', 'pull', written(source)])}"
     trouble = Located(detail="not downloaded", hint=hint)
     for path in _copies(source):
         located = _found(path, "not downloaded", hint)

@@ -99,7 +99,7 @@ def test_without_any_model_the_way_to_one_is_told(terminal, home: Path) -> None:
         '[backends.llama_cpp]\nsource = "file:/nowhere/x.gguf"\n'
     )
     screen = terminal()
-    screen.see("(?s)No model is here yet.*hf download")
+    screen.see("(?s)No model is here yet.*deepseek-tui pull")
     assert "tiny model" not in screen.text
 
 

@@ -40,7 +40,7 @@ def test_a_model_that_is_not_there_has_no_size_and_a_next_step(
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     look = outlook(entry, "llama_cpp", locate(parse(entry.preset.backends["llama_cpp"]["source"])))
     assert (look.line, look.ready, look.size_bytes) == ("llama.cpp · not downloaded", False, None)
-    assert "hf download" in look.hint
+    assert "deepseek-tui pull hf:" in look.hint
 
 
 def test_a_file_that_is_missing_is_said(entry: PresetEntry, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_model_that_is_not_here_has_its_size_its_layers_and_its_speed_from_the
     assert plan.known.origin == "rules"
     look = planned_outlook(plan)
     assert (look.line, look.speed, look.ready) == ("not downloaded · 6.7 GB", "~45 tok/s", False)
-    assert "hf download" in look.hint
+    assert "deepseek-tui pull hf:" in look.hint
 
 
 def here(plan: PresetPlan) -> PresetPlan:

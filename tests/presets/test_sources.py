@@ -163,8 +163,8 @@ def test_a_file_that_is_not_downloaded_comes_with_the_command_that_gets_it(cache
     located = locate(source)
     assert (located.path, located.size, located.present) == (None, None, False)
     assert located.detail == "not downloaded"
-    command = located.hint.removeprefix("Run: ").partition("   ")[0]
-    assert shlex.split(command) == ["hf", "download", "me/some", "a b.gguf", "--revision", "v1"]
+    command, name, wanted = shlex.split(located.hint.removeprefix("Run: "))
+    assert (command, name, parse(wanted)) == ("deepseek-tui", "pull", source)
 
 
 def test_a_model_folder_of_a_repository_is_found_where_it_was_fetched_to(cache: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_model_that_is_not_here_says_how_to_get_it(run: Run) -> None:
     ran = run("ask", "-p", "8b-q4_k_m", "hi")
     assert ran.status == 1
     assert "not downloaded" in ran.err
-    assert "hf download" in ran.err
+    assert "deepseek-tui pull hf:" in ran.err
 
 
 def test_json_ends_with_all_figures_and_unknown_is_null(run: Run, preset: Write) -> None:
