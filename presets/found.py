@@ -152,7 +152,12 @@ def _published_size(source: Source) -> int | None:
 
 
 def _ends(name: str, text: str) -> bool:
-    return bool(text) and name.casefold().endswith(f"/{text.casefold()}")
+    """Say whether a name ends with a text, from a / on, both with or without .gguf."""
+    return bool(text) and f"/{_bare(name)}".endswith(f"/{_bare(text)}")
+
+
+def _bare(text: str) -> str:
+    return text.casefold().removesuffix(".gguf")
 
 
 def _look(root: Root, headers: Headers, walk_s: float) -> Callable[[], _Looked]:

@@ -300,6 +300,7 @@ def test_a_model_is_chosen_by_its_name_its_path_or_the_end_of_its_name() -> None
     hub, ollama = found
     assert choose("deepseek-r1:8b", found) == ollama
     assert choose(FILE.lower(), found) == hub
+    assert choose(FILE.removesuffix(".gguf"), found) == hub
     assert choose(str(hub.path), found) == hub
     assert choose("gguf", found) is None
     assert choose("", found) is None

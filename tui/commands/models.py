@@ -22,12 +22,12 @@ from presets.sources import hub_cache, models
 from tui.commands import confirm, output, parser, table
 from tui.settings import model_folders
 
-_NAME, _USERS = 1, 3
+_USERS = 3
 _PATIENCE_S = 3.0
 _EPILOG = """\
 examples:
   deepseek-tui models                          what there is, whose it is, which presets use it
-  deepseek-tui models remove 8b-q4_k_m.gguf    asks first; a name, the end of one, a path, or a preset
+  deepseek-tui models remove 8b-q4_k_m         asks first; a name, the end of one, a path, or a preset
   deepseek-tui models remove --unfinished      what broken downloads have left
 
 Looked into are our own folder, the Hugging Face cache, the folders of Ollama, LM Studio and llama.cpp, and those that
@@ -108,8 +108,12 @@ def _list(*, as_json: bool) -> int:
         )  # fmt: skip
         return output.DONE
     if rows:
-        cells = [(row.place, row.name, size_text(row.size_bytes), _users_text(row)) for row in rows]
-        for line in table.table(("PLACE", "MODEL", "SIZE", "USED BY"), cells, table.width(), spare=(_USERS, _NAME)):
+        short = _short([row.name for row in rows])
+        cells = [
+            (row.place, name, size_text(row.size_bytes), _users_text(row))
+            for row, name in zip(rows, short, strict=True)
+        ]
+        for line in table.table(("PLACE", "MODEL", "SIZE", "USED BY"), cells, table.width(), spare=(_USERS,)):
             output.say(line)
         output.say(f"{len(rows)} models, {size_text(total)}")
     else:
@@ -258,6 +262,12 @@ def _row(one: Found, used: dict[str, list[Found]], loaded: set[str]) -> ModelRow
         one.problem,
         one.also,
     )
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """Return names without what everybody knows, where that leaves each a name of its own: `remove` takes those too."""
+    ends = [name.rpartition("/")[2].removesuffix(".gguf") or name for name in names]
+    return [end if ends.count(end) == 1 else name for name, end in zip(names, ends, strict=True)]
 
 
 def _users_text(row: ModelRow) -> str:

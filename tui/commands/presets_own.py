@@ -228,15 +228,18 @@ def _text(path: Path) -> str:
 
 
 def _told(entry: PresetEntry, *, new: bool, as_json: bool) -> int:
-    located = locate(parse(source_for(entry.preset, entry.preset.backend, name=entry.name)))
+    source = parse(source_for(entry.preset, entry.preset.backend, name=entry.name))
+    located = locate(source)
     if as_json:
         output.say_json(WrittenRow(entry.name, _text(entry.file), new, located.present))
         return output.DONE
     output.say(f"{'Written' if new else 'Changed'}: {shown_path(entry.file)}")
     for note in entry.notes:
         output.say(f"note: {note}")
-    if located.present is False:
-        output.say(f"Its model is not here yet ({located.detail}): deepseek-tui presets show {entry.name} says how.")
+    if located.present is False and isinstance(source, HuggingFace):
+        output.say(f"Its model is not here yet: deepseek-tui pull {entry.name} fetches it.")
+    elif located.present is False:
+        output.say(f"Its model is not here ({located.detail}): deepseek-tui presets show {entry.name} says what to do.")
     else:
         output.say(f"deepseek-tui plan {entry.name} says what fits; deepseek-tui -p {entry.name} opens it.")
     return output.DONE
