@@ -13,13 +13,15 @@ import re
 import shlex
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from backends.errors import Problem
 from backends.gguf.files import part_names
+from backends.hardware.patience import Question, Unanswered
+from backends.ollama.store import stores, unused_bytes
 from backends.shown import printable, shown_path
 from presets.found import Found
 from presets.found_places import Place
@@ -106,6 +108,21 @@ def leftovers() -> tuple[Leftover, ...]:
             lock = cache / ".locks" / path.parent.parent.name / f"{path.name.removesuffix(_INCOMPLETE)}.lock"
             found.append(Leftover("Hugging Face", path, path.stat().st_size, _locked(lock)))
     return tuple(found)
+
+
+def unused_by_ollama(patience_s: float = 3.0) -> dict[Path, int]:
+    """Return how many bytes of Ollama's stores belong to no model, by folder; only where there are any. Never raises."""
+
+    def look(store: Path) -> Callable[[], int]:
+        return lambda: unused_bytes(store)
+
+    asked = {store: Question(f"what is unused in {store}", look(store)) for store in stores()}
+    found: dict[Path, int] = {}
+    for store, question in asked.items():
+        with contextlib.suppress(Unanswered, OSError):
+            if amount := question.answer(patience_s):
+                found[store] = amount
+    return found
 
 
 def discard(one: Leftover) -> int:

@@ -43,6 +43,7 @@ class _Manifest(msgspec.Struct, frozen=True):
     """What a model is made of."""
 
     layers: tuple[_Layer, ...] = ()
+    config: _Layer = _Layer()
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -81,6 +82,21 @@ def stored_models(store: Path) -> Iterator[Stored]:
             yield Stored(tag, store / "blobs" / f"sha256-{_hash(weights.digest)}", max(0, weights.size))
 
 
+def unused_bytes(store: Path) -> int:
+    """Return how much of a store belongs to no model: what an import left behind, what was never fetched whole.
+
+    Ollama removes that when it is started. Raises OSError for a folder that may not be read.
+    """
+    used: set[str] = set()
+    for path in _manifests(store / "manifests"):
+        manifest = _manifest(path)
+        if manifest is None:
+            return 0  # Ollama removes nothing where it cannot tell
+        used |= {_hash(layer.digest) for layer in (*manifest.layers, manifest.config)}
+    blobs = _entries(store / "blobs")
+    return sum(_size(entry) for entry in blobs if entry.name.removeprefix("sha256-") not in used)
+
+
 def tag_of(parts: tuple[str, ...]) -> str:
     """Return a model's name, as short as Ollama shows it, for the path of its manifest; "" if it cannot be one."""
     if len(parts) != len(_PARTS) or not all(form.fullmatch(part) for form, part in zip(_PARTS, parts, strict=True)):
@@ -110,12 +126,23 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         return []
 
 
-def _weights(manifest: Path) -> _Layer | None:
-    text = bounded.head(manifest, _LARGEST_MANIFEST)
+def _manifest(path: Path) -> _Manifest | None:
     try:
-        layers = msgspec.json.decode(text, type=_Manifest).layers
+        return msgspec.json.decode(bounded.head(path, _LARGEST_MANIFEST), type=_Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_size if entry.is_file(follow_symlinks=False) else 0
+    except OSError:
+        return 0
+
+
+def _weights(path: Path) -> _Layer | None:
+    manifest = _manifest(path)
+    layers = manifest.layers if manifest is not None else ()
     found = [layer for layer in layers if layer.media_type == MODEL_LAYER and _hash(layer.digest)]
     # Several are parts that Ollama joins by itself: none of them can be run alone.
     return found[0] if len(found) == 1 else None

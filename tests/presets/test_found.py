@@ -285,6 +285,19 @@ class TestOllamasStore:
         blob = in_ollama("mine:1b", QWEN_1_5B, store=tmp_path / "store")
         assert named()["Ollama: mine:1b"].path == blob
 
+    def test_what_no_model_uses_is_counted_unless_a_manifest_cannot_be_read(self) -> None:
+        here = user() / ".ollama/models"
+        blob = in_ollama("good:1b", QWEN_1_5B)
+        assert store.unused_bytes(here) == 0
+        (here / "blobs/sha256-left-partial-3").write_bytes(b"x" * 30)
+        (here / "blobs" / f"sha256-{'d' * 64}").write_bytes(b"x" * 1000)
+        assert store.unused_bytes(here) == 1030
+        in_ollama("damaged:1b")
+        manifest(here, "registry.ollama.ai/library/damaged/1b", "{")
+        assert store.unused_bytes(here) == 0
+        assert blob.exists()
+        assert store.unused_bytes(here / "nothing") == 0
+
     @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(content=st.binary(max_size=200) | st.from_type(int | str | None).map(lambda v: json.dumps(v).encode()))
     def test_no_manifest_breaks_the_look(self, content: bytes, tmp_path: Path) -> None:

@@ -96,13 +96,14 @@ def _list(*, as_json: bool) -> int:
     used = housekeeping.users(load_catalog().entries, search.found)
     rows = [_row(one, used, loaded) for one in search.found]
     left = housekeeping.leftovers()
+    unused = housekeeping.unused_by_ollama()
     disks = _disks(search.found)
     total = sum(row.size_bytes for row in rows)
     if as_json:
         leftovers = [LeftoverRow(one.place, _text(one.path), one.size, one.busy) for one in left]
         output.say_json(
             {
-                "models": rows, "total_bytes": total, "unfinished": leftovers, "disks": disks,
+                "models": rows, "total_bytes": total, "unfinished": leftovers, "unused_by_ollama_bytes": sum(unused.values()), "disks": disks,
                 "troubles": search.troubles,
             }
         )  # fmt: skip
@@ -121,6 +122,8 @@ def _list(*, as_json: bool) -> int:
     if left:
         size = size_text(sum(one.size for one in left))
         output.say(f"Unfinished downloads: {len(left)}, {size}: deepseek-tui models remove --unfinished")
+    for folder, amount in unused.items():
+        output.say(f"Of no model: {size_text(amount)} in {shown_path(folder)}; Ollama removes that when it is started.")
     for disk in disks:
         if disk.free_bytes is not None:
             output.say(f"Free under {printable(disk.folder, 400)}: {size_text(disk.free_bytes)}")

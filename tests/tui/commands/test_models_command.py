@@ -65,8 +65,15 @@ def test_the_list_as_json(run: Run) -> None:
     assert other["file"] == str(studio)
     assert said["total_bytes"] == hub["size_bytes"] + other["size_bytes"]
     assert said["unfinished"] == [{"place": "deepseek-tui", "file": str(part), "size_bytes": 5, "busy": False}]
+    assert said["unused_by_ollama_bytes"] == 0
     assert said["disks"][0]["free_bytes"] > 0
     assert said["troubles"] == []
+
+
+def test_what_ollama_keeps_for_no_model_is_said(run: Run) -> None:
+    blob = in_ollama("deepseek-r1:8b", LLAMA_8B)
+    (blob.parent / f"sha256-{'d' * 64}").write_bytes(b"x" * 60_000_000)
+    assert "Of no model: 0.1 GB in ~/.ollama/models; Ollama removes that when it is started." in run("models").out
 
 
 def test_without_any_model_that_is_said(run: Run) -> None:
