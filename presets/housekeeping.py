@@ -111,7 +111,7 @@ def leftovers() -> tuple[Leftover, ...]:
 
 
 def unused_by_ollama(patience_s: float = 3.0) -> dict[Path, int]:
-    """Return how many bytes of Ollama's stores belong to no model, by folder; only where there are any. Never raises."""
+    """Return how many bytes of Ollama's stores belong to no model, by folder, where there are any. Never raises."""
 
     def look(store: Path) -> Callable[[], int]:
         return lambda: unused_bytes(store)

@@ -101,12 +101,9 @@ def _list(*, as_json: bool) -> int:
     total = sum(row.size_bytes for row in rows)
     if as_json:
         leftovers = [LeftoverRow(one.place, _text(one.path), one.size, one.busy) for one in left]
-        output.say_json(
-            {
-                "models": rows, "total_bytes": total, "unfinished": leftovers, "unused_by_ollama_bytes": sum(unused.values()), "disks": disks,
-                "troubles": search.troubles,
-            }
-        )  # fmt: skip
+        said = {"models": rows, "total_bytes": total, "unfinished": leftovers, "disks": disks}
+        said |= {"unused_by_ollama_bytes": sum(unused.values()), "troubles": search.troubles}
+        output.say_json(said)
         return output.DONE
     if rows:
         short = _short([row.name for row in rows])
