@@ -14,9 +14,9 @@ from typing import Literal
 
 import msgspec
 
+from backends import ollama_store
 from backends.gguf.files import part_names
 from backends.hardware import bounded
-from backends.ollama import store
 from presets.sources import hub_cache, models
 
 Place = Literal["deepseek-tui", "Hugging Face", "Ollama", "LM Studio", "llama.cpp", "folder"]
@@ -113,7 +113,7 @@ def roots(folders: tuple[Path, ...] = ()) -> tuple[Root, ...]:
     found += [Root("LM Studio", folder) for folder in _lm_studio()]
     found += [Root("llama.cpp", folder) for folder in _llama_cpp()]
     found += [Root("folder", folder) for folder in folders]
-    found += [Root("Ollama", folder) for folder in store.stores()]
+    found += [Root("Ollama", folder) for folder in ollama_store.stores()]
     return tuple({root.folder: root for root in reversed(found)}.values())[::-1]
 
 
@@ -124,7 +124,7 @@ def seen(root: Root, walk: Walk) -> Iterator[Seen]:
             case "Hugging Face":
                 yield from _hub_files(root.folder, walk)
             case "Ollama":
-                for stored in store.stored_models(root.folder):
+                for stored in ollama_store.stored_models(root.folder):
                     if walk.late():
                         return
                     yield Seen("Ollama", stored.weights, stored.tag)

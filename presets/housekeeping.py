@@ -21,7 +21,7 @@ import msgspec
 from backends.errors import Problem
 from backends.gguf.files import part_names
 from backends.hardware.patience import Question, Unanswered
-from backends.ollama.store import stores, unused_bytes
+from backends.ollama_store import stores, unused_bytes
 from backends.shown import printable, shown_path
 from presets.found import Found
 from presets.found_places import Place

@@ -26,7 +26,7 @@ from backends.ollama.connection import Connection
 from backends.ollama.dialect import garbage
 from backends.ollama.loading import parsed
 from backends.ollama.modelfile import Import, describe
-from backends.ollama.store import stores
+from backends.ollama_store import stores
 from backends.origins import is_local, origin_of
 from backends.shown import printable
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backends.ollama import store
-from backends.ollama.store import stored_models, tag_of
+from backends import ollama_store as store
+from backends.ollama_store import stored_models, tag_of
 from presets import found as found_module
 from presets import found_places
 from presets.catalog import find, load_catalog
