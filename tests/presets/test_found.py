@@ -324,13 +324,13 @@ def test_a_header_without_a_quantisation_is_no_match() -> None:
     assert is_model(Found("folder", "x", Path("/x"), 1, family="E-c h", quantization="q8_0"), "owner/ECH", "Q8_0")
 
 
-def test_hundreds_of_remembered_files_are_listed_in_no_time(tmp_path: Path) -> None:
+def test_a_hundred_remembered_files_are_listed_in_no_time(tmp_path: Path) -> None:
     first = gguf(tmp_path / "shelf/m.gguf", QWEN_1_5B)
     content = first.read_bytes()[:4096]
-    for number in range(300):
+    for number in range(100):
         (tmp_path / f"shelf/{number}.gguf").write_bytes(content)
-    assert len(find_models([tmp_path / "shelf"]).found) == 301
+    assert len(find_models([tmp_path / "shelf"]).found) == 101
     started = time.monotonic()
-    assert len(find_models([tmp_path / "shelf"]).found) == 301
+    assert len(find_models([tmp_path / "shelf"]).found) == 101
     assert time.monotonic() - started < 1
     assert Headers().facts(first).quantization == "Q4_K_M"
