@@ -73,7 +73,7 @@ class Part:
         """Raises Busy if another process is at it, BackendError if the folder cannot be written."""
         self.place, self.identity = place, identity
         self.path = part_path(place)
-        self._about = place.with_name(place.name + SUFFIX + ".json")
+        self._about = _about(place)
         self.checked = False
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -167,6 +167,17 @@ class Part:
 
 def part_path(place: Path) -> Path:
     return place.with_name(place.name + SUFFIX)
+
+
+def tidy(place: Path) -> None:
+    """Remove what says of a part what it is, where the file has got its name in the meantime. Never raises."""
+    with contextlib.suppress(OSError):
+        if not part_path(place).exists():
+            _about(place).unlink(missing_ok=True)
+
+
+def _about(place: Path) -> Path:
+    return place.with_name(place.name + SUFFIX + ".json")
 
 
 def sync_folder(folder: Path) -> None:

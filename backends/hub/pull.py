@@ -20,7 +20,7 @@ from backends.hub.checksum import Follower
 from backends.hub.connection import Connection
 from backends.hub.download import Download
 from backends.hub.listing import Entry, below, entries, safe_place
-from backends.hub.part import Part, part_path
+from backends.hub.part import Part, part_path, tidy
 from backends.hub.patience import Patience
 from backends.hub.wanted import Pull
 from backends.jobs.report import Report
@@ -122,6 +122,8 @@ def _missing(wanted: Sequence[Entry], folder: Path, cancel: Cancel) -> list[Entr
             missing.append(entry)
         elif not _is(entry, place, cancel):
             raise failures.in_the_way(entry.file, place)
+        else:
+            tidy(place)
     return missing
 
 

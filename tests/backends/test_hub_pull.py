@@ -67,6 +67,14 @@ def test_a_file_that_is_here_is_not_fetched_again(puller: Puller) -> None:
     assert puller.fetched(content)
 
 
+def test_a_kill_between_the_name_and_the_end_leaves_nothing_for_good(puller: Puller) -> None:
+    content = puller.publish()
+    puller.pull()
+    (puller.folder / "one.gguf.part.json").write_bytes(b"{}")
+    puller.pull()
+    assert puller.fetched(content)
+
+
 def test_a_stopped_download_is_gone_on_with(puller: Puller) -> None:
     content = puller.publish(size=4_000_000)
     puller.hub.bytes_per_s = 20_000_000
