@@ -31,6 +31,7 @@ def survey() -> list[JobView]:
         keys = [path.name for path in files.jobs().iterdir() if path.is_dir()]
     except OSError:
         return []
+    reap()
     views = [found for key in keys if (found := view(key)) is not None]
     return sorted(views, key=lambda one: (one.progress.started_at, one.key))
 

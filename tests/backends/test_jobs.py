@@ -159,6 +159,20 @@ def test_a_shutdown_is_told_apart_from_a_wish(fetch: Fetch) -> None:
         assert (last.state, last.progress.state) == (state, state if number == signal.SIGTERM else "running")
 
 
+def test_a_killed_job_goes_on_where_it_was_when_it_is_begun_again(fetch: Fetch, hub: FakeHub) -> None:
+    spec = fetch(size=2_000_000, rate=2_000_000)
+    begun = launch.start(spec)
+    until(begun.key, lambda one: one.progress.done_bytes > 500_000)
+    assert begun.pid is not None
+    os.kill(begun.pid, signal.SIGKILL)
+    until(begun.key, lambda one: one.state == "interrupted")
+    here = Path(spec.target + ".part").stat().st_size
+    hub.bytes_per_s = None
+    hub.parts.clear()
+    assert ended(launch.start(spec).key).state == "done"
+    assert hub.parts[-1] == (here, 2_000_000 - here)
+
+
 def test_a_lost_terminal_does_not_end_a_job(fetch: Fetch) -> None:
     begun = launch.start(fetch(size=200_000, rate=500_000))
     until(begun.key, lambda one: one.progress.stage == "fetching")
