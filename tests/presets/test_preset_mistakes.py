@@ -61,7 +61,7 @@ def problem(folder: Path, text: str | bytes, name: str = "mine") -> PresetError:
         (MINE.replace('family = "Some"', "# gone"), "missing key", "model.family", 4, ""),
         (MINE.replace('title = "Mine"', ""), "missing key", "title", None, ""),
         (MINE.replace('source = "server:echo"', ""), "missing key", "backends.echo.source", 8, "source ="),
-        (MINE.replace("server:echo", "hf:me/x"), "wrong source", "backends.echo.source", 9, "hf:OWNER/REPO/FILE"),
+        (MINE.replace("server:echo", "hf:me"), "wrong source", "backends.echo.source", 9, "hf:OWNER/REPO/FILE"),
         (MINE.replace('"server:echo"', "3"), "wrong type", "backends.echo.source", 9, ""),
         (MINE.replace('backend = "echo"', 'backend = "ecco"'), "its backend has no table", "backend", 2, "echo"),
         (MINE + "zzz = 1\n", "unknown key", "backends.echo.zzz", 10, "Known here: text,"),
