@@ -15,7 +15,7 @@ from backends.hub.address import HubFile
 from backends.hub.header import PATIENCE_S, RemoteHeader, fetch_header, kept_header
 from backends.shown import printable
 from presets.schema import ModelInfo
-from presets.sources import HuggingFace, Located, Server, Source
+from presets.sources import HuggingFace, Located, Server, Source, written
 
 Origin = Literal["file", "header", "rules"]
 
@@ -55,8 +55,11 @@ def fetch_shape(source: HuggingFace, *, patience_s: float = PATIENCE_S, cancel: 
     """Ask Hugging Face, or the mirror in HF_ENDPOINT, for the first megabytes of a model, and remember its shape.
 
     What is remembered of a commit is for good and is not asked for again. This imports the HTTP client: not for the
-    process of a screen. Raises Cancelled, BadGguf for what is no model, and BackendError for whatever is in the way.
+    process of a screen. Raises Cancelled, BadGguf for what is no model, and BackendError for whatever is in the way, as
+    for a model folder.
     """
+    if source.is_folder:
+        raise ModelNotFound("A model folder has no header", written(source), "Name a .gguf file in it.")
     file = _hub_file(source)
     header = kept_header(file)
     if header is None or not header.lasting:

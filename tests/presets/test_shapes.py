@@ -166,3 +166,8 @@ def test_a_damaged_memory_gives_way_to_the_rules_and_to_the_next_fetch(hub: Fake
     fetch_shape(PINNED)
     assert len(hub.asked) == 2
     assert kept_header(HubFile("me", "some", "one.gguf", COMMIT)) is not None
+
+
+def test_a_model_folder_has_no_header_to_fetch() -> None:
+    with pytest.raises(ModelNotFound, match="folder"):
+        fetch_shape(HuggingFace("me", "exl2", ""))

@@ -9,7 +9,7 @@ from typing import NoReturn, Protocol, cast
 
 COMMANDS = {
     "ask": "answer one question on stdout",
-    "presets": "list, show and check presets",
+    "presets": "list, show, check, write and change presets",
     "models": "show what models take on this machine and what uses them, and remove them",
     "plan": "what this machine, or another, can run, how fast, and why",
     "pull": "fetch models, and show how far they are",

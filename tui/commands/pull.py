@@ -67,6 +67,9 @@ def configure(subparser: argparse.ArgumentParser) -> None:
     how.add_argument("--wait", action="store_true", help="watch until it is here (so it is without being said)")
     how.add_argument("--detach", action="store_true", help="begin, and do not wait")
     how.add_argument("--stop", action="store_true", help="end what is under way; what is here stays")
+    how.add_argument(
+        "--print-modelfile", action="store_true", help="fetch nothing: print the Modelfile that imports it into Ollama"
+    )
     subparser.add_argument(
         "--force", action="store_true", help="also if the disk is too full, or another program has the same model"
     )
@@ -78,6 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Fetch, or stop; return the exit status. Raises Problem."""
     if bool(arguments.names) == arguments.all:
         arguments.usage_error("say which: PRESET or SOURCE, or --all")
+    if arguments.print_modelfile:
+        return _print_modelfiles(arguments.names)
     words = Words(as_json=arguments.json)
     items = list(_items(arguments))
     if arguments.stop:
@@ -96,6 +101,16 @@ def run(arguments: argparse.Namespace) -> int:
         words.detached([item.name for item in begun])
         return status
     return max(status, _watch(begun, words))
+
+
+def _print_modelfiles(names: list[str]) -> int:
+    """Print for each preset what `ollama create` would take. Raises Problem."""
+    from presets.modelfiles import modelfile_of
+
+    catalog = load_catalog()
+    for name in names:
+        output.say(modelfile_of(find(catalog, name)).rstrip("\n"))
+    return output.DONE
 
 
 def _items(arguments: argparse.Namespace) -> Iterator[Item]:

@@ -267,6 +267,15 @@ def test_a_model_folder_comes_too(run: Run, hub: FakeHub, tmp_path: Path) -> Non
     assert sorted(path.name for path in folder.iterdir()) == ["a.safetensors", "config.json"]
 
 
+def test_the_modelfile_that_ollama_would_take_is_printed_and_nothing_fetched(run: Run, hub: FakeHub) -> None:
+    ran = run("pull", "--print-modelfile", "starter")
+    assert ran.status == 0
+    assert ran.out.startswith("FROM ") or "\nFROM " in ran.out
+    assert ran.out == run("presets", "show", "starter", "--modelfile").out
+    assert hub.asked == []
+    assert run("pull", "--print-modelfile", "8b-q4_k_m").status == 1
+
+
 def test_what_cannot_be_fetched_says_what_to_do_instead(run: Run, hub: FakeHub) -> None:
     ran = run("pull", "small", "-b", "ollama")
     assert ran.status == 1
