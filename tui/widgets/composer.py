@@ -35,6 +35,9 @@ class Composer(TextArea):
         def control(self) -> Composer:
             return self.composer
 
+    class Nothing(Message):
+        """Enter was pressed, and there is nothing to send."""
+
     class Recall(Message):
         """The user wants an earlier question back, in an empty composer."""
 
@@ -61,8 +64,8 @@ class Composer(TextArea):
         match event.key:
             case "enter":
                 self._taken(event)
-                if self.text.strip():
-                    self.post_message(self.Sent(self, self.text))
+                sent = self.Sent(self, self.text) if self.text.strip() else self.Nothing()
+                self.post_message(sent)
             case "ctrl+j":
                 self._taken(event)
                 self.insert("\n")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 from textual.geometry import Region
 from textual.widget import Widget
@@ -17,20 +20,26 @@ class Line(Widget):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 (Textual's name)
         super().__init__(id=id)
         self._content = Content("")
+        self._right: tuple[str, ...] = ()
 
-    def say(self, text: str | Content) -> None:
-        """Show `text`. It may be hostile only if it was cleaned."""
+    def say(self, text: str | Content, right: Sequence[str] = ()) -> None:
+        """Show `text`, and at its right what `right` says in ever shorter forms: the longest for which there is room.
+
+        They may be hostile only if they were cleaned.
+        """
         content = Content(text) if isinstance(text, str) else text
-        if content != self._content:
-            self._content = content
+        if content != self._content or tuple(right) != self._right:
+            self._content, self._right = content, tuple(right)
             self.refresh()
 
     @property
     def text(self) -> str:
-        return self._content.plain
+        return self.render().plain
 
     def render(self) -> Content:
-        return self._content
+        if not self._right:
+            return self._content
+        return Content(beside(self._content.plain, self._right, self.size.width))
 
 
 class Lines(Widget):
@@ -57,6 +66,21 @@ class Lines(Widget):
 
     def render(self) -> Content:
         return Content("\n").join(self._lines)
+
+
+def beside(text: str, forms: Sequence[str], room: int) -> str:
+    """Return a line with a text at its left, and at its right the longest of `forms` that there is room for.
+
+    The shortest form is always there: the text is cut for it.
+    """
+    if not forms or room <= 0:
+        return text
+    gap = 2 if text else 0
+    form = next((form for form in forms if cell_len(text) + gap + cell_len(form) <= room), forms[-1])
+    left = max(0, room - cell_len(form) - gap)
+    if cell_len(text) > left:
+        text = f"{set_cell_size(text, left - 1)}…" if left > 1 else ""
+    return text + " " * max(0, room - cell_len(text) - cell_len(form)) + form
 
 
 def wrapped(text: str, width: int) -> list[str]:

@@ -10,11 +10,11 @@ from textual.widgets.option_list import Option
 
 from tui.chat.clean import clean_line
 
-_MARKS = {"loaded": "●", "chosen": "▌", "problem": "!", "": " "}
+_MARKS = {"loaded": "●", "chosen": "▌", "problem": "!", "fetching": "▼", "": " "}
 
 
 class PresetLine(msgspec.Struct, frozen=True):
-    """One preset as the sidebar shows it. `mark` is loaded, chosen, problem or "". `slot` 0 has no key."""
+    """One preset as the sidebar shows it. `mark` is loaded, chosen, problem, fetching or "". `slot` 0 has no key."""
 
     name: str
     slot: int
@@ -49,12 +49,24 @@ class PresetList(OptionList):
         """Replace the lines, if they changed; `width` is the number of cells there are."""
         if presets == self._now_shown:
             return
-        self._now_shown = presets
+        before, self._now_shown = self._now_shown, presets
         kept = self.highlighted
+        if [_form(line) for line in before] == [_form(line) for line in presets]:
+            for place, (old, new) in enumerate(zip(before, presets, strict=True)):
+                if old != new:
+                    self._repaint(place, _preset(new, width))
+            return
         self._used = next((number for number, line in enumerate(presets) if line.mark in {"loaded", "chosen"}), 0)
         self.set_options([Option(_preset(line, width), id=line.name) for line in presets])
         if kept is not None and kept < len(presets):
             self.highlighted = kept
+
+    def _repaint(self, place: int, prompt: Content) -> None:
+        """Show another text of as many lines in place of an option's. All else is not painted again."""
+        self.get_option_at_index(place)._set_prompt(prompt)  # noqa: SLF001 - its public way paints the whole list
+        self._option_render_cache.clear()
+        if place in self._heights:  # Not where the list is folded away.
+            self.refresh_lines(self._index_to_line[place], self._heights[place])
 
     def on_focus(self) -> None:
         if self.highlighted is None:
@@ -101,6 +113,11 @@ class ChatList(OptionList):
         event.stop()
         if event.option.id is not None:
             self.post_message(self.Opened(event.option.id))
+
+
+def _form(line: PresetLine) -> tuple[str, str, bool, bool]:
+    """Return what decides where lines stand, and which of them is in use."""
+    return line.name, line.mark, bool(line.detail), bool(line.speed)
 
 
 def _preset(line: PresetLine, width: int) -> Content:
