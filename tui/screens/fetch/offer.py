@@ -1,0 +1,163 @@
+"""What there is to know before a model is fetched: its size, the room for it, what it can do here, who has it already.
+
+An offer begins with what is known at once. What has to be looked for comes in later, piece by piece, from functions
+that may block.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from backends.errors import ErrorInfo, Problem, to_info
+from backends.hardware.disk import disk_under
+from backends.hub.address import endpoint
+from backends.hub.pull import STAYS_FREE_BYTES
+from backends.jobs.job import JobView
+from backends.shown import printable, shown_path
+from presets import housekeeping
+from presets.found import Found, find_models, match
+from presets.plan import PLANNED, PresetPlan, planned_outlook
+from presets.pulling import place_of
+from presets.schema import PresetEntry
+from presets.sources import HuggingFace, models
+from tui.settings import model_folders
+
+NAMED = 3
+"""So many models that could be removed are named, the largest."""
+
+
+class Others(msgspec.Struct, frozen=True):
+    """The same model as another program keeps it, and models of ours that no preset uses, (name, bytes)."""
+
+    same: Found | None = None
+    removable: tuple[tuple[str, int], ...] = ()
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """A model that could be fetched. "" and None are what is not known, or not known yet.
+
+    `size_of` says where the size is from. `here_bytes` is what an earlier try has left, and `last` why that ended.
+    `expected` and `speed` are the plan's as if the model were here; `expected_here` says whether it would fit.
+    `rate` is what the last fetch reached. `elsewhere` is the same model as another program keeps it. `removable` are
+    models that may go, (name, bytes). `asking` says that its server is being asked, `trouble` what came of that.
+    """
+
+    title: str
+    key: str
+    model: str
+    licence: str
+    description: str
+    repository: str
+    file: str
+    server: str
+    folder: str
+    size_bytes: int | None = None
+    size_of: Literal["", "rules", "header"] = ""
+    here_bytes: int = 0
+    last: ErrorInfo | None = None
+    free_bytes: int | None = None
+    expected: str = ""
+    expected_fits: bool = True
+    speed: str = ""
+    rate: float | None = None
+    elsewhere: Found | None = None
+    removable: tuple[tuple[str, int], ...] = ()
+    asking: bool = False
+    trouble: ErrorInfo | None = None
+
+    @property
+    def to_come(self) -> int | None:
+        """Return how many bytes there are to fetch."""
+        return None if self.size_bytes is None else max(0, self.size_bytes - self.here_bytes)
+
+    @property
+    def left_bytes(self) -> int | None:
+        """Return what would be free afterwards; below nothing where there is too little room."""
+        return None if self.free_bytes is None or self.to_come is None else self.free_bytes - self.to_come
+
+    @property
+    def missing_bytes(self) -> int:
+        """Return how much room is missing, with what a fetch leaves for everything else."""
+        return 0 if self.left_bytes is None else max(0, STAYS_FREE_BYTES - self.left_bytes)
+
+
+def offer(entry: PresetEntry, source: HuggingFace, view: JobView | None = None, rate: float | None = None) -> Offer:
+    """Return what is known at once of a preset's model. `view` is the job that has fetched some of it before."""
+    preset = entry.preset
+    begun = view is not None and view.state != "done"
+    found = Offer(
+        printable(preset.title, 80),
+        f"F{preset.slot + 1}" if preset.slot else "",
+        printable(f"{preset.model.family} {preset.model.quantization}", 200),
+        printable(preset.model.licence, 80),
+        printable(preset.description, 400),
+        printable(f"{source.owner}/{source.repo}", 200),
+        printable(f"{source.file}{f'@{source.revision}' if source.revision else ''}", 400),
+        "",
+        shown_path(models()),
+        here_bytes=view.progress.done_bytes if view is not None and begun else 0,
+        last=view.progress.error if view is not None and begun else None,
+        rate=rate,
+        asking=not source.is_folder,
+    )
+    if view is not None and begun and view.progress.total_bytes is not None:
+        found = msgspec.structs.replace(found, size_bytes=view.progress.total_bytes, size_of="header")
+    try:
+        return msgspec.structs.replace(found, server=printable(endpoint().partition("://")[2], 200))
+    except Problem as problem:
+        return msgspec.structs.replace(found, trouble=to_info(problem), asking=False)
+
+
+def with_plan(found: Offer, plan: PresetPlan | None) -> Offer:
+    """Take in what is planned."""
+    if plan is None or plan.backend != PLANNED:
+        return found
+    if plan.size_bytes is not None and plan.known is not None:
+        header = plan.known.origin == "header"
+        size = plan.known.shape.file_bytes if header and plan.known.shape.file_bytes else plan.size_bytes
+        if header or found.size_of != "header":
+            found = msgspec.structs.replace(found, size_bytes=size, size_of="header" if header else "rules")
+    if plan.fit is None:
+        return found
+    there = msgspec.structs.replace(plan, located=msgspec.structs.replace(plan.located, present=True))
+    look = planned_outlook(there)
+    return msgspec.structs.replace(found, expected=look.line, expected_fits=look.ready, speed=look.speed)
+
+
+def free_bytes(source: HuggingFace) -> int | None:
+    """Return what is free where a model would lie, None where the system does not tell. May block."""
+    return disk_under(place_of(source)).free_bytes
+
+
+def with_room(found: Offer, free: int | None) -> Offer:
+    """Take in how much is free."""
+    return msgspec.structs.replace(found, free_bytes=free)
+
+
+def others(entry: PresetEntry, entries: Sequence[PresetEntry]) -> Others:
+    """Look for the same model on this machine, and for what no preset uses. Blocks for seconds where a disk is slow."""
+    folders: tuple[Path, ...] = ()
+    with contextlib.suppress(Problem):  # Settings that cannot be read are told elsewhere.
+        folders = model_folders()
+    here = find_models(folders).found
+    same = match(entry, here) if PLANNED in entry.preset.backends else None
+    used = housekeeping.users(entries, here)
+    needed = {one.path for uses in used.values() for one in uses}
+    spare = [one for one in here if housekeeping.not_ours(one) is None and one.path not in needed]
+    largest = sorted(spare, key=lambda one: -one.size)[:NAMED]
+    return Others(same, tuple((one.name, one.size) for one in largest))
+
+
+def with_others(found: Offer, others: Others) -> Offer:
+    """Take in what else is on this machine."""
+    return msgspec.structs.replace(found, elsewhere=others.same, removable=others.removable)
+
+
+def answered(found: Offer, trouble: ErrorInfo | None) -> Offer:
+    """Take in what came of asking the server for the header."""
+    return msgspec.structs.replace(found, asking=False, trouble=trouble)

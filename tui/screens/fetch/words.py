@@ -1,0 +1,104 @@
+"""How far fetches are, for lines with little room: pure functions from jobs to text. Unknown is left out, never 0."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backends.jobs.job import JobView
+from tui.chat.clean import clean_line
+from tui.units import duration
+
+SIGN = "▼"
+_STAGES = {
+    "starting": "starting",
+    "asking": "asking the server",
+    "queued": "waits for its turn",
+    "waiting": "waits for the server",
+    "checking": "checking",
+    "finishing": "finishing",
+    "done": "finishing",
+}
+_STATES = {"stopped": "stopped", "failed": "failed", "interrupted": "interrupted"}
+
+
+def line_forms(views: Sequence[JobView]) -> tuple[str, ...]:
+    """Return how the running fetches can be written in a line, the longest form first; () where there are none."""
+    if not views:
+        return ()
+    first = views[0]
+    name = clean_line(first.spec.title) if len(views) == 1 else f"{len(views)} models"
+    # While one comes, the others wait for their turn: what it does is what is done.
+    at_work = next((view for view in views if view.progress.stage not in {"queued", "starting"}), first)
+    stage = "stopping" if at_work.stopping else _STAGES.get(at_work.progress.stage, "")
+    share, sizes = percent(views), _sizes(views)
+    moving = [view.progress.bytes_per_s for view in views if view.progress.bytes_per_s and not view.stopping]
+    rate, left = sum(moving), _left_s(views, sum(moving))
+    if stage or not moving:
+        said = stage or "fetching"
+        forms = [[f"{name} {said}", sizes], [f"{name} {said}", share], [said, share], [share]]
+    else:
+        forms = [
+            [f"{name} {sizes}", rate_text(rate), duration(left) if left is not None else ""],
+            [f"{name} {share}", rate_text(rate), duration(left) if left is not None else ""],
+            [share, rate_text(rate), duration(left) if left is not None else ""],
+            [share, rate_text(rate)],
+            [share],
+        ]
+    lines = (" · ".join(part.strip() for part in parts if part.strip()) for parts in forms)
+    return tuple(dict.fromkeys(f"{SIGN} {line}".rstrip() for line in lines))
+
+
+def brief(view: JobView) -> str:
+    """Return a fetch in the few cells of the sidebar: "fetching 46 % · 42 MB/s", "stopped at 46 %"."""
+    share = percent([view])
+    if not view.running:
+        return f"{_STATES.get(view.state, view.state)}{f' at {share}' if share else ''}"
+    stage = "stopping" if view.stopping else _STAGES.get(view.progress.stage, "")
+    if stage:
+        return f"{stage} · {share}" if share and len(stage) < 18 else stage
+    rate = view.progress.bytes_per_s
+    return f"fetching {share}{f' · {rate_text(rate)}' if rate else ''}".rstrip()
+
+
+def percent(views: Sequence[JobView]) -> str:
+    """Return how much of all is here, rounded down: 100 % is only said of what is whole. "" where it is unknown."""
+    total = _total(views)
+    return f"{min(99, 100 * _done(views) // total)} %" if total else ""
+
+
+def rate_text(rate: float) -> str:
+    """Return bytes a second as 1.2 GB/s, 42 MB/s, 4.2 MB/s or 420 kB/s."""
+    if rate < 999_500:
+        return f"{rate / 1e3:.0f} kB/s"
+    if rate >= 999.5e6:
+        return f"{rate / 1e9:.1f} GB/s"
+    return f"{rate / 1e6:.0f} MB/s" if rate >= 9.95e6 else f"{rate / 1e6:.1f} MB/s"
+
+
+def amount(done: int, total: int) -> str:
+    """Return how much of how much, both in one unit: 3.1/6.7 GB."""
+    if total >= 1e9:
+        return f"{done / 1e9:.1f}/{total / 1e9:.1f} GB"
+    return f"{done / 1e6:.0f}/{total / 1e6:.0f} MB"
+
+
+def _sizes(views: Sequence[JobView]) -> str:
+    total = _total(views)
+    return amount(_done(views), total) if total else ""
+
+
+def _total(views: Sequence[JobView]) -> int | None:
+    """Return how many bytes all of them have together, None where one does not know."""
+    totals = [view.progress.total_bytes for view in views]
+    return sum(total or 0 for total in totals) if all(total is not None for total in totals) else None
+
+
+def _done(views: Sequence[JobView]) -> int:
+    return sum(view.progress.done_bytes for view in views)
+
+
+def _left_s(views: Sequence[JobView], rate: float) -> float | None:
+    if len(views) == 1:
+        return views[0].progress.left_s
+    total = _total(views)
+    return (total - _done(views)) / rate if rate and total is not None else None
