@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from textual.screen import Screen
 from textual.timer import Timer
@@ -31,8 +31,13 @@ class Around:
         self._said = ""
         self._unsaying: Timer | None = None
 
-    def show(self, session: Session | None, seen: Seen, *, below: bool, leaving: bool) -> None:
-        """Show a session and its figures; `below` is whether the conversation goes on under its view."""
+    def show(
+        self, session: Session | None, seen: Seen, fetches: Sequence[str] = (), *, below: bool, leaving: bool
+    ) -> None:
+        """Show a session and its figures, and what is fetched in ever shorter forms.
+
+        `below` is whether the conversation goes on under its view.
+        """
         title = session.conversation.title if session and session.conversation else "New chat"
         width = self._screen.size.width - 2
         self._line("title").say(
@@ -45,7 +50,7 @@ class Around:
             self._line("status").say(footer.footer_line(seen, width))
         if not doing and below:
             doing = MORE
-        self._line("progress").say(clean_line(doing))
+        self._line("progress").say(clean_line(doing), fetches)
 
     def say(self, text: str) -> None:
         """Say something in the progress line for a while, instead of what is being done. "" ends that."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from presets.catalog import Catalog
-from presets.schema import PresetEntry
+from backends.errors import Problem
+from presets.catalog import Catalog, load_catalog
+from presets.schema import PresetEntry, source_for
+from presets.sources import HuggingFace, parse
 from tui.chat.session import Session
 from tui.chat.target import Target, resolve
 from tui.screens.chat import lists
@@ -26,6 +28,10 @@ class Presets:
         self._catalog = catalog
         self.keep_alive_s = keep_alive_s
 
+    def again(self) -> Presets:
+        """Read the presets anew, for a file of theirs has changed."""
+        return Presets(load_catalog(), self.keep_alive_s)
+
     def target(self, name: str, backend: str | None = None) -> Target | None:
         """Return a preset as a target, None if there is none of this name. Raises Problem."""
         entry = self.entry(name)
@@ -41,9 +47,16 @@ class Presets:
         return next((entry.name for entry in self.entries if entry.preset.slot == slot), "")
 
     def lines(
-        self, session: Session, plans: Mapping[str, PresetPlan] | None = None, held: Held | None = None
+        self,
+        session: Session,
+        plans: Mapping[str, PresetPlan] | None = None,
+        held: Held | None = None,
+        coming: Mapping[str, lists.Coming] | None = None,
     ) -> list[PresetLine]:
-        """Return them as the sidebar lists them, with their plans as far as there are any."""
+        """Return them as the sidebar lists them, with their plans as far as there are any.
+
+        `coming` says of some how far their models are fetched.
+        """
         chosen, loaded = session.target, session.loaded_target
         return lists.preset_lines(
             self._catalog,
@@ -52,8 +65,18 @@ class Presets:
             loaded.preset if loaded else "",
             plans,
             held,
+            coming,
         )
 
     def entry(self, name: str) -> PresetEntry | None:
         """Return the preset of this name, None if there is none or it is broken."""
         return next((entry for entry in self.entries if entry.name == name), None)
+
+
+def source_of(entry: PresetEntry, backend: str) -> HuggingFace | None:
+    """Return where a preset's model can be fetched from, None where nothing can be."""
+    try:
+        source = parse(source_for(entry.preset, backend, name=entry.name))
+    except Problem:
+        return None
+    return source if isinstance(source, HuggingFace) else None

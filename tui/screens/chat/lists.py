@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from presets.catalog import Catalog
 from presets.schema import PresetEntry, source_for
 from presets.sources import locate, parse
@@ -17,6 +19,13 @@ if TYPE_CHECKING:  # What plans is imported after the first frame.
     from tui.plans.brief import Brief, Held
 
 
+class Coming(msgspec.Struct, frozen=True):
+    """How far the model of a preset is fetched, and whether it is being fetched now."""
+
+    text: str
+    running: bool
+
+
 def preset_lines(
     catalog: Catalog,
     chosen: str,
@@ -24,10 +33,12 @@ def preset_lines(
     loaded: str,
     plans: Mapping[str, PresetPlan] | None = None,
     held: Held | None = None,
+    coming: Mapping[str, Coming] | None = None,
 ) -> list[PresetLine]:
     """Return the presets; `chosen` answers with `backend`, `loaded` is the one in memory, as `held` says.
 
-    A preset without a plan yet shows where its model is. Broken files come last.
+    A preset without a plan yet shows where its model is; one in `coming` how far that is fetched. Broken files come
+    last.
     """
     lines = []
     for entry in catalog.entries:
@@ -41,7 +52,11 @@ def preset_lines(
             mark = "chosen"
         else:
             mark = "problem" if told.problem else ""
-        lines.append(PresetLine(entry.name, preset.slot or 0, preset.title, told.detail, told.speed, mark))
+        comes, detail = (coming or {}).get(entry.name), told.detail
+        # One that is here, by whichever way, needs no fetch any more.
+        if comes is not None and told.problem:
+            detail, mark = comes.text, "fetching" if comes.running else mark
+        lines.append(PresetLine(entry.name, preset.slot or 0, preset.title, detail, told.speed, mark))
     lines += [
         PresetLine(problem.name, 0, problem.name, "cannot be used", "", "problem") for problem in catalog.problems
     ]

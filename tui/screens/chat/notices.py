@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from backends.errors import Problem
+from backends.shown import printable
 from tui.chat.switching import Refusal
-from tui.units import clock
+from tui.units import clock, memory
 from tui.widgets.transcript.model import Entry
 
 if TYPE_CHECKING:
+    from backends.jobs.job import JobView
     from tui.plans.preflight import Preflight
+
+WELCOME = "welcome"
 
 
 def problem_entry(number: int, problem: Problem) -> Entry:
@@ -28,7 +33,35 @@ def welcome_entry(*, starter: bool) -> Entry:
     )
     if starter:
         text += "\nThe starter is a tiny model that came with the program: good for trying things out, and often wrong."
-    return Entry("welcome", "notice", "Welcome to deepseek-tui", "", text)
+    return Entry(WELCOME, "notice", "Welcome to deepseek-tui", "", text)
+
+
+def first_entry(told: Sequence[str]) -> Entry:
+    """Return the welcome of the first start, once it is known what this machine can run."""
+    return Entry(WELCOME, "notice", "Welcome to deepseek-tui", "", "\n".join(told))
+
+
+def fetch_entry(view: JobView, key: str, loads: str = "", *, preset: bool) -> Entry:
+    """Return how a fetch ended. `key` chooses its preset, if it is a `preset`'s; `loads` says when it is loaded."""
+    title, progress, error = printable(view.spec.title, 80), view.progress, view.progress.error
+    when = clock(time.time())
+    choosing = f"{key} loads it" if key else "choosing it loads it" if preset else "`deepseek-tui presets new` uses it"
+    if view.state == "done":
+        # A hash that was right is no news; one that there is not is.
+        note = progress.note if progress.note != "Verified." else ""
+        text = " ".join(part for part in (f"{loads or choosing}.", note) if part)
+        return Entry(f"fetch-{view.key}", "notice", f"▼ {title} is here", when, text)
+    again = f"{key} goes on from there." if key else "Fetching it again goes on from there."
+    here = f"{memory(progress.done_bytes)} are here and stay: {again}" if progress.done_bytes else ""
+    if view.state == "stopped":
+        return Entry(f"fetch-{view.key}", "notice", f"▼ {title}: stopped", when, here or "Nothing of it is here yet.")
+    killed = "Its process was killed, or ended with the machine."
+    parts = (f"{error.title.removesuffix('.')}.", error.detail, error.hint) if error is not None else (killed,)
+    text = "\n".join(printable(part, 2000) for part in (*parts, here) if part)
+    return Entry(
+        f"fetch-{view.key}", "notice", f"✗ {title} was not fetched", when, text,
+        footnote_kind="error",
+    )  # fmt: skip
 
 
 def notes_entry(title: str, notes: tuple[str, ...]) -> Entry:

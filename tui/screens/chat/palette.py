@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from textual.app import SystemCommand
@@ -13,8 +13,17 @@ from tui.chat.clean import clean_line
 from tui.screens.chat.choosing import Presets
 
 
-def commands(presets: Presets, choose: Callable[[str], None], run: Callable[[str], None]) -> Iterator[SystemCommand]:
-    """Yield the commands; `run` takes an action. The palette reads titles as markup, so they are escaped."""
+def commands(
+    presets: Presets,
+    choose: Callable[[str], None],
+    run: Callable[[str], None],
+    more: Iterable[SystemCommand] = (),
+) -> Iterator[SystemCommand]:
+    """Yield the commands, first those that are offered only now; `run` takes an action.
+
+    The palette reads titles as markup, so they are escaped.
+    """
+    yield from more
     for entry in presets.entries:
         title, name = escape(clean_line(entry.preset.title)), entry.name
         yield SystemCommand(f"Preset: {title}", escape(clean_line(name)), partial(choose, name))

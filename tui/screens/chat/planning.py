@@ -18,6 +18,7 @@ from tui.plans.live import LivePlans, Planned, Situation, apart
 from tui.screens.chat import notices
 from tui.screens.chat.choosing import Presets
 from tui.screens.chat.explaining import Explaining
+from tui.screens.chat.lists import Coming
 from tui.screens.chat.shown import Shown
 from tui.widgets.sidebar import PresetList
 
@@ -57,10 +58,18 @@ class Planning:
         self._live: LivePlans | None = None
         self._view: PlanScreen | None = None
         self._loading: Target | None = None
+        self.coming: Callable[[], Mapping[str, Coming]] = dict
+        """What the sidebar says instead of a plan, by preset: how far a fetch is."""
+        self.heard: Callable[[], None] = lambda: None
+        """Is told that there are new plans."""
         self._warning: asyncio.Task[None] | None = None
 
     def start(self, session: Session | None, shown: Shown) -> None:
-        """Have everything ready for the first `look`. `shown` takes what is to be said before a load."""
+        """Have everything ready for the first `look`. `shown` takes what is to be said before a load.
+
+        To be called again where the presets are others.
+        """
+        self.stop()
         loop, context = asyncio.get_running_loop(), contextvars.copy_context()
 
         def changed() -> None:
@@ -84,7 +93,7 @@ class Planning:
     def show(self) -> None:
         """Show the presets in the sidebar; under another screen that is done when it closes."""
         if self._session is not None and self._screen.is_active:
-            lines = self._presets().lines(self._session, self._plans, self._held)
+            lines = self._presets().lines(self._session, self._plans, self._held, self.coming())
             self._screen.query_one(PresetList).show(lines, SIDEBAR_WIDTH)
 
     def take(self, session: Session) -> None:
@@ -113,6 +122,25 @@ class Planning:
             elif found.tokens_per_second is not None:
                 figures["speed"] = f"The plan predicts {told.predicted(found.tokens_per_second)} tok/s {layers}"
         return figures
+
+    @property
+    def planned(self) -> Planned | None:
+        """All plans as they are now, None before the first time."""
+        return self._live.planned if self._live is not None else None
+
+    def plan_now(self, name: str, backend: str) -> PresetPlan | None:
+        """Return what is planned of a preset with a backend at this moment."""
+        plan = self._plans.get(name)
+        return plan if plan is not None and plan.backend == backend else None
+
+    async def plan_anew(self, entry: PresetEntry, backend: str) -> PresetPlan | None:
+        """Plan a preset with what is known of its model by now; None where this machine cannot be looked at."""
+        from presets.plan import plan_preset
+
+        planned = await self._first_plan()
+        if planned is None:
+            return None
+        return await apart(lambda: plan_preset(entry, planned.machine, backend, card_usable=planned.card_usable))
 
     # The view.
 
@@ -222,10 +250,11 @@ class Planning:
         self.show()
         if self._view is not None:
             self._view.look()
+        self.heard()
 
     @property
     def _planned(self) -> Planned | None:
-        return self._live.planned if self._live is not None else None
+        return self.planned
 
     @property
     def _plans(self) -> Mapping[str, PresetPlan]:

@@ -17,7 +17,7 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Static
 
-from backends.errors import Problem
+from backends.errors import ModelNotFound, Problem
 from presets.catalog import Catalog
 from tui import keys
 from tui.chat.session import Change, Session
@@ -26,7 +26,11 @@ from tui.screens.chat.around import Around
 from tui.screens.chat.choices import Choices
 from tui.screens.chat.choosing import Presets
 from tui.screens.chat.explaining import SETTLE_S, Explaining
+from tui.screens.chat.fetching import Fetching
+from tui.screens.chat.first import FirstStart
+from tui.screens.chat.leaving import Leaving
 from tui.screens.chat.mending import Mending
+from tui.screens.chat.offering import Asked, Offering
 from tui.screens.chat.planning import Planning
 from tui.screens.chat.shown import Shown
 from tui.screens.chat.switching import switch
@@ -39,7 +43,6 @@ from tui.widgets.transcript import Transcript
 TICK_S = 0.1
 LINES_EVERY = 5
 REFRESH_S = 2.0
-LEAVE_S = 0.8
 
 
 class ChatScreen(Screen[None]):
@@ -66,13 +69,18 @@ class ChatScreen(Screen[None]):
         self._below = False
         self._ticks = 0
         self._ticking: Timer | None = None
-        self._leaving = False
         self._begun = False
-        self._noted: int | None = None
         self._send_when_ready = False
         self._explaining = Explaining(self, lambda: self._presets)
         self._around = Around(self, self._show_lines)
         self._planning = Planning(self, self._explaining, lambda: self._presets, self._choose, self._say)
+        self._leaving = Leaving(self, lambda: self._session, self._end, self._show_lines)
+        self._fetching = Fetching(self, lambda: self._presets, self._choose, self._show_fetches)
+        self._planning.coming = self._fetching.coming
+        failed = lambda problem: self._shown.problem(problem)  # noqa: E731, PLW0108 - nothing is shown yet
+        asked = Asked(self._choose, self._reload, failed, self._say)
+        self._offering = Offering(self, lambda: self._presets, self._fetching, self._planning, asked)
+        self._first = FirstStart(self, lambda: self._presets, self._fetching, self._offering, self._planning)
 
     # What there is.
 
@@ -108,12 +116,11 @@ class ChatScreen(Screen[None]):
         self._explaining.start()
         begun = await start.begin(self._wish, self._heard)
         self._presets, self._session = Presets(begun.catalog, begun.settings.keep_alive_s), begun.session
-        if begun.chat is None:
-            starter = begun.target is not None and begun.target.preset == start.STARTER
-            self._shown.notice(notices.welcome_entry(starter=starter))
+        await self._first.begin(begun, self._shown)
         for problem in (*begun.problems, *begun.catalog.problems):
             self._shown.problem(problem)
         self._planning.start(begun.session, self._shown)
+        self._fetching.start(begun.session, self._shown)
         if begun.session is not None:
             await self._refresh_lists()
             if begun.chat is not None:
@@ -123,7 +130,10 @@ class ChatScreen(Screen[None]):
             self.set_interval(REFRESH_S, self._look_around)
         self._begun = True
         self._planning.look()
+        await self._fetching.look()
         self._show_lines()
+        if begun.missing:
+            self._offering.offer(begun.missing, self._wish.backend)
         if self._send_when_ready:
             composer = self.query_one(Composer)
             composer.post_message(Composer.Sent(composer, composer.text))
@@ -155,7 +165,7 @@ class ChatScreen(Screen[None]):
                 self._explaining.take(session)
                 self._planning.show()
                 self._show_branch(session)
-                self._tell_notes(session)
+                self._shown.notes(session)
             case "note" if session.note:
                 self._shown.notice(notices.engine_entry(session.note))
             case "overflow":
@@ -163,14 +173,6 @@ class ChatScreen(Screen[None]):
         if (session.busy or session.loading) and self._ticking is not None:
             self._ticking.resume()
         self._show_lines()
-
-    def _tell_notes(self, session: Session) -> None:
-        """Say, once for each loading, what the engine has to say about the model it has loaded."""
-        loaded = session.status.loaded if session.status is not None else None
-        pid, target = session.host_pid, session.loaded_target
-        if loaded is not None and loaded.notes and target is not None and pid != self._noted:
-            self._noted = pid
-            self._shown.notice(notices.notes_entry(target.title, loaded.notes))
 
     @on(ScreenResume)
     def _tick(self) -> None:
@@ -197,7 +199,8 @@ class ChatScreen(Screen[None]):
         self._show_lines()
 
     async def _look_around(self) -> None:
-        """Take in what other screens and `ask`s have written."""
+        """Take in what other screens, `ask`s and fetches have written."""
+        await self._fetching.look()
         if self._session is not None:
             self._planning.look()
             try:
@@ -230,7 +233,12 @@ class ChatScreen(Screen[None]):
     def _show_lines(self) -> None:
         if self.is_active:  # What changes under another screen has that one painted anew, all of it.
             seen = self._explaining.seen(self._session)
-            self._around.show(self._session, seen, below=self._below, leaving=self._leaving)
+            below, leaving = self._below, self._leaving.under_way
+            self._around.show(self._session, seen, self._fetching.forms, below=below, leaving=leaving)
+
+    def _show_fetches(self) -> None:
+        self._show_lines()
+        self._planning.show()
 
     async def _refresh_lists(self) -> None:
         session = self._session
@@ -247,9 +255,7 @@ class ChatScreen(Screen[None]):
         session = self._session
         if session is None or not self._begun:
             self._send_when_ready = not self._begun
-            self._say(
-                "Starting: it is sent in a moment" if not self._begun else "Nothing was sent. Your text stays here"
-            )
+            self._say("Nothing was sent. Your text stays here" if self._begun else "Starting: it is sent in a moment")
         elif session.busy:
             self._say(progress.not_yet(session))
         else:
@@ -261,6 +267,9 @@ class ChatScreen(Screen[None]):
                 event.composer.clear()
                 self._shown.forget_notices()
                 self._say("")
+
+    def on_composer_nothing(self) -> None:
+        self._first.take()
 
     def on_composer_scroll(self, event: Composer.Scroll) -> None:
         transcript = self.query_one(Transcript)
@@ -285,8 +294,7 @@ class ChatScreen(Screen[None]):
         self.query_one(Composer).focus()
 
     def action_preset(self, slot: int) -> None:
-        name = self._presets.in_slot(slot)
-        if name:
+        if name := self._presets.in_slot(slot):
             self._choose(name)
         else:
             self._say(f"No preset has the key F{slot + 1}")
@@ -297,18 +305,26 @@ class ChatScreen(Screen[None]):
             work = switch(session, entry, self._presets.keep_alive_s, self._mending, self._shown, self._say)
             self.run_worker(work, group="switch", exclusive=True)
 
-    def _choose(self, name: str) -> None:
+    def _choose(self, name: str, backend: str | None = None) -> None:
         session = self._session
         if session is None:
             return
         self._say("")
         try:
-            target = self._presets.target(name)
+            target = self._presets.target(name, backend)
         except Problem as problem:
-            self._shown.problem(problem)
+            if not isinstance(problem, ModelNotFound) or not self._offering.offer(name, backend):
+                self._shown.problem(problem)
         else:
             if target is not None:
+                self._fetching.forget_wishes()
                 session.choose(target)
+
+    async def _reload(self) -> None:
+        """Read the presets anew: a file of theirs has changed."""
+        self._presets = await asyncio.to_thread(self._presets.again)
+        self._planning.start(self._session, self._shown)
+        self._planning.look()
 
     async def action_stop(self) -> None:
         session = self._session
@@ -360,27 +376,11 @@ class ChatScreen(Screen[None]):
         self._explaining.open_usage(self._session)
 
     async def action_leave(self) -> None:
-        session = self._session
-        if self._leaving and session is not None:
-            await session.stop()
-            for _ in range(20):
-                if session.answer is None:
-                    break
-                await asyncio.sleep(0.1)
-        if session is None or session.answer is None:
-            await self._leave()
-            return
-        self._leaving = True
-        self._show_lines()
-        self.set_timer(LEAVE_S, self._leave)
+        await self._leaving.leave()
 
-    async def _leave(self) -> None:
+    def _end(self) -> None:
         self._explaining.stop()
         self._planning.stop()
-        goes_on = self._session is not None and self._session.answer is not None
-        if self._session is not None:
-            await self._session.leave()
-        self.app.exit(message="The answer goes on. `deepseek-tui` shows it." if goes_on else None)
 
     async def _tried(self, work: object) -> None:
         try:
@@ -393,7 +393,7 @@ class ChatScreen(Screen[None]):
 
     def get_commands(self) -> Iterable[SystemCommand]:
         """Return what the palette offers of this screen."""
-        yield from palette.commands(self._presets, self._choose, self._run)
+        yield from palette.commands(self._presets, self._choose, self._run, self._fetching.commands())
 
     def _run(self, action: str) -> None:
         self.call_later(self.run_action, action)

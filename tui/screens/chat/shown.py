@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from backends.errors import Problem
+from tui.chat.session import Session
 from tui.screens.chat import notices
 from tui.widgets.transcript import Entry, Transcript
 
@@ -17,6 +18,7 @@ class Shown:
         self._entries: dict[str, Entry] = {}
         self._notices: list[Entry] = []
         self._chat: str | None = None
+        self._noted: int | None = None
 
     def branch(self, chat: str | None, entries: Iterable[Entry]) -> None:
         """Show a conversation's entries; `chat` None is one that has no id yet."""
@@ -55,12 +57,29 @@ class Shown:
             self._transcript.take_out(notice.id)
         self._notices.clear()
 
+    def shows(self, notice_id: str) -> bool:
+        """Say whether a notice still stands."""
+        return any(notice.id == notice_id for notice in self._notices)
+
+    def notes(self, session: Session) -> None:
+        """Say, once for each loading, what the engine has to say about the model it has loaded."""
+        loaded = session.status.loaded if session.status is not None else None
+        pid, target = session.host_pid, session.loaded_target
+        if loaded is not None and loaded.notes and target is not None and pid != self._noted:
+            self._noted = pid
+            self.notice(notices.notes_entry(target.title, loaded.notes))
+
     def problem(self, problem: Problem) -> None:
         """Show a failure that belongs to no message; the same one twice in a row is shown once."""
         self.notice(notices.problem_entry(len(self._notices) + 1, problem))
 
     def notice(self, entry: Entry) -> None:
-        """Show something that nobody said, until the next message comes."""
+        """Show something that nobody said, until the next message comes; one of the same id takes its place."""
+        place = next((place for place, notice in enumerate(self._notices) if notice.id == entry.id), None)
+        if place is not None:
+            self._notices[place] = entry
+            self._transcript.put(entry)
+            return
         last = self._notices[-1] if self._notices else None
         if last is None or (last.title, last.text) != (entry.title, entry.text):
             self._notices.append(entry)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 import msgspec
 
-from backends.errors import Problem
-from presets.catalog import Catalog, load_catalog
+from backends.errors import ModelNotFound, Problem
+from presets.catalog import Catalog, find, load_catalog
 from tui.chat import recovery
 from tui.chat.session import Change, Session
 from tui.chat.store import Store
 from tui.chat.stored import Conversation
 from tui.chat.target import Target, choose
+from tui.screens.chat.choosing import source_of
 from tui.settings import Settings, load_settings
 
 STARTER = "starter"
@@ -28,7 +30,10 @@ class Wish(msgspec.Struct, frozen=True):
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """What there is to show. `session` is None if the conversations cannot be opened: `problems` say why."""
+    """What there is to show. `session` is None if the conversations cannot be opened: `problems` say why.
+
+    `missing` is the preset that was wished for and whose model is not here, "" for none; `target` then is another.
+    """
 
     settings: Settings
     catalog: Catalog
@@ -36,6 +41,7 @@ class Begun(msgspec.Struct, frozen=True):
     chat: str | None
     target: Target | None
     problems: tuple[Problem, ...]
+    missing: str = ""
 
 
 async def begin(wish: Wish, changed: Callable[[Change], None]) -> Begun:
@@ -55,13 +61,27 @@ async def begin(wish: Wish, changed: Callable[[Change], None]) -> Begun:
         session = Session(store, changed)
     except Problem as problem:
         problems.append(problem)
-    target = None
+    last = chat.preset if chat is not None else None
+    target, missing = None, ""
     try:
-        last = chat.preset if chat is not None else None
         target = choose(catalog, wish.preset or settings.preset, last, wish.backend, settings.keep_alive_s)
     except Problem as problem:
-        problems.append(problem)
-    return Begun(settings, catalog, session, chat.id if chat else None, target, tuple(problems))
+        missing = _missing(catalog, wish.preset or settings.preset, wish.backend, problem)
+        if not missing:
+            problems.append(problem)
+    if missing:
+        # It can be fetched; meanwhile another answers.
+        with contextlib.suppress(Problem):
+            target = choose(catalog, None, last, keep_alive_s=settings.keep_alive_s)
+    return Begun(settings, catalog, session, chat.id if chat else None, target, tuple(problems), missing)
+
+
+def _missing(catalog: Catalog, named: str | None, backend: str | None, problem: Problem) -> str:
+    """Return the preset that only lacks a model which can be fetched, "" for any other trouble."""
+    if not named or not isinstance(problem, ModelNotFound):
+        return ""
+    entry = find(catalog, named)
+    return entry.name if source_of(entry, backend or entry.preset.backend) is not None else ""
 
 
 def _chat(store: Store, wish: Wish) -> Conversation | None:

@@ -1,0 +1,146 @@
+"""What happens when a preset is chosen whose model is not here: the question, and what follows from its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+from textual.screen import Screen
+
+from backends.errors import Problem
+from presets.schema import PresetEntry
+from tui.plans.live import apart
+from tui.screens.chat.choosing import Presets, source_of
+from tui.screens.chat.fetching import Fetching, last_rate
+from tui.screens.chat.planning import Planning
+
+if TYPE_CHECKING:
+    from backends.jobs.job import JobView
+    from presets.found import Found
+    from presets.sources import HuggingFace
+    from tui.screens.fetch import FetchScreen
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a screen does for the question: it loads a preset, reads them all anew, tells failures, says in passing."""
+
+    choose: Callable[[str, str | None], None]
+    reload: Callable[[], Awaitable[None]]
+    failed: Callable[[Problem], None]
+    say: Callable[[str], None]
+
+
+class Offering:
+    """Asks above `screen` about presets whose models are not here."""
+
+    def __init__(
+        self,
+        screen: Screen[None],
+        presets: Callable[[], Presets],
+        fetching: Fetching,
+        planning: Planning,
+        asked: Asked,
+    ) -> None:
+        self._screen = screen
+        self._presets = presets
+        self._fetching = fetching
+        self._planning = planning
+        self._asked = asked
+
+    def offer(self, name: str, backend: str | None = None) -> bool:
+        """Ask whether to fetch a preset's model; say whether that is what it needs."""
+        entry = self._presets().entry(name)
+        if entry is None:
+            return False
+        chosen = backend or entry.preset.backend
+        source = source_of(entry, chosen)
+        if source is None:
+            return False
+        view = self._fetching.of(entry, chosen)
+        if view is not None and view.running:
+            self._fetching.wish(view.key, name, chosen)
+            self._asked.say(f"{entry.preset.title} loads when it is here. ^p stops it")
+        else:
+            self._screen.run_worker(self._ask(entry, chosen, source, view), group="offer", exclusive=True)
+        return True
+
+    def load(self, entry: PresetEntry, backend: str) -> None:
+        """Load a preset whose model is here."""
+        self._asked.choose(entry.name, backend)
+
+    async def begin(self, entry: PresetEntry, backend: str, *, explicit: bool = False, force: bool = False) -> None:
+        """Begin to fetch a model, and say what becomes of it."""
+        try:
+            await self._fetching.begin(entry, backend, explicit=explicit, force=force)
+        except Problem as problem:
+            self._asked.failed(problem)
+        else:
+            self._asked.say(f"{entry.preset.title} is fetched, also when you leave. ^p stops it")
+
+    async def use(self, entry: PresetEntry, backend: str, found: Found) -> None:
+        """Let a preset use a model where another program keeps it, and load it."""
+        try:
+            await apart(lambda: _use(entry, found))
+            await self._asked.reload()
+        except Problem as problem:
+            self._asked.failed(problem)
+        else:
+            self._asked.choose(entry.name, backend)
+
+    async def _ask(self, entry: PresetEntry, backend: str, source: HuggingFace, view: JobView | None) -> None:
+        from tui.screens.fetch import FetchScreen
+        from tui.screens.fetch.offer import offer, with_plan
+
+        first = offer(entry, source, view, await asyncio.to_thread(last_rate))
+        question = FetchScreen(with_plan(first, self._planning.plan_now(entry.name, backend)))
+        looks = asyncio.gather(
+            self._look_at_room(question, source),
+            self._look_elsewhere(question, entry),
+            self._ask_the_server(question, entry, backend, source),
+            return_exceptions=True,
+        )
+        try:
+            answer = await self._screen.app.push_screen_wait(question)
+        finally:
+            looks.cancel()
+        if answer in {"fetch", "force"}:
+            await self.begin(entry, backend, force=answer == "force")
+        elif answer == "use" and question.offer.elsewhere is not None:
+            await self.use(entry, backend, question.offer.elsewhere)
+
+    async def _look_at_room(self, question: FetchScreen, source: HuggingFace) -> None:
+        from tui.screens.fetch.offer import free_bytes, with_room
+
+        free = await apart(lambda: free_bytes(source))
+        question.take(with_room(question.offer, free))
+
+    async def _look_elsewhere(self, question: FetchScreen, entry: PresetEntry) -> None:
+        from tui.screens.fetch.offer import others, with_others
+
+        entries = self._presets().entries
+        found = await apart(lambda: others(entry, entries))
+        question.take(with_others(question.offer, found))
+
+    async def _ask_the_server(
+        self, question: FetchScreen, entry: PresetEntry, backend: str, source: HuggingFace
+    ) -> None:
+        from presets import remote
+        from tui.screens.fetch.offer import answered, with_plan
+
+        plan = await self._planning.plan_anew(entry, backend)
+        question.take(with_plan(question.offer, plan))
+        if question.offer.asking:
+            trouble = await remote.ask(source)
+            if trouble is None:
+                plan = await self._planning.plan_anew(entry, backend)
+            question.take(answered(with_plan(question.offer, plan), trouble))
+
+
+def _use(entry: PresetEntry, found: Found) -> None:
+    from presets import writing
+    from presets.catalog import load_catalog
+    from presets.drafting import source_of as source_of_found
+
+    writing.change(load_catalog(), entry.name, {("backends", "llama_cpp", "source"): source_of_found(found)})
