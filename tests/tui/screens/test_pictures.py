@@ -102,11 +102,6 @@ def test_answers_that_ended_badly(snap_compare, size) -> None:
 
 
 @BOTH
-def test_a_preset_that_is_not_here(snap_compare, size) -> None:
-    picture(snap_compare, size, "f3")
-
-
-@BOTH
 def test_hostile_text(snap_compare, size) -> None:
     hostile = "[/x] [bold]no[/] \x1b[31mred \x1b]52;c;aGk=\x07 left\u202eright nul\x00 <script>x</script>"
     said((hostile, [Reasoning(hostile, 3), Text(hostile, 3), Done("stop", USAGE)]))
