@@ -50,6 +50,13 @@ def test_a_stage_without_a_rate_is_named(stage: str, said: str) -> None:
     assert line_forms([view(progress(stage=stage, bytes_per_s=None, left_s=None))])[0] == said
 
 
+def test_why_a_fetch_waits_is_said_first() -> None:
+    note = "The line broke. The next try is in 8 s."
+    waits = view(progress(stage="waiting", note=note, bytes_per_s=None, left_s=None))
+    assert line_forms([waits])[0] == "▼ 14B Q3_K_S + offload · The line broke. The next try is in 8 s. · 46 %"
+    assert line_forms([waits])[1] == "▼ 14B Q3_K_S + offload waits for the server · 3.1/6.7 GB"
+
+
 def test_what_is_unknown_is_left_out() -> None:
     told = view(Progress("running", "asking"))
     assert line_forms([told]) == ("▼ 14B Q3_K_S + offload asking the server", "▼ asking the server", "▼")

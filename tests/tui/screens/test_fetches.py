@@ -150,7 +150,7 @@ def test_choosing_what_is_on_its_way_loads_it_when_it_is_here(hub: FakeHub) -> N
         await pilot.press("f2")
         await pilot.pause(0.1)
         assert not asked(pilot)
-        assert pilot.app.screen.query_one("#progress", Line).text.startswith("Far loads when it is here. ^p stops it")
+        assert pilot.app.screen.query_one("#progress", Line).text.startswith("Far loads when it is here; ^p stops it")
         await until(pilot, lambda: loaded(session, "far"))
 
     on_the_screen(steps)

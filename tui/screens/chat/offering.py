@@ -61,7 +61,7 @@ class Offering:
         view = self._fetching.of(entry, chosen)
         if view is not None and view.running:
             self._fetching.wish(view.key, name, chosen)
-            self._asked.say(f"{entry.preset.title} loads when it is here. ^p stops it")
+            self._asked.say(f"{entry.preset.title} loads when it is here; ^p stops it")
         else:
             self._screen.run_worker(self._ask(entry, chosen, source, view), group="offer", exclusive=True)
         return True
@@ -77,7 +77,7 @@ class Offering:
         except Problem as problem:
             self._asked.failed(problem)
         else:
-            self._asked.say(f"{entry.preset.title} is fetched, also when you leave. ^p stops it")
+            self._asked.say("It comes in the background; ^p stops it")
 
     async def use(self, entry: PresetEntry, backend: str, found: Found) -> None:
         """Let a preset use a model where another program keeps it, and load it."""

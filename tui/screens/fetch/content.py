@@ -85,7 +85,8 @@ def _expected(offer: Offer) -> str:
     if not offer.expected:
         return "– (nothing is known yet of its layers)" if offer.asking else "–"
     line = offer.expected if offer.expected_fits else f"it does not fit here: {offer.expected}"
-    return ", ".join(part for part in (line, offer.speed) if part)
+    unknown = "how fast is unknown (F8, then m, measures this machine)" if offer.expected_fits else ""
+    return ", ".join(part for part in (line, offer.speed or unknown) if part)
 
 
 def _notes(offer: Offer, width: int) -> Iterator[Content]:

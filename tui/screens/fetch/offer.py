@@ -126,7 +126,10 @@ def with_plan(found: Offer, plan: PresetPlan | None) -> Offer:
         return found
     there = msgspec.structs.replace(plan, located=msgspec.structs.replace(plan.located, present=True))
     look = planned_outlook(there)
-    return msgspec.structs.replace(found, expected=look.line, expected_fits=look.ready, speed=look.speed)
+    # What was published holds for another machine.
+    known = plan.measured_speed is not None or plan.fit.tokens_per_second is not None
+    speed = look.speed if known else ""
+    return msgspec.structs.replace(found, expected=look.line, expected_fits=look.ready, speed=speed)
 
 
 def free_bytes(source: HuggingFace) -> int | None:

@@ -35,7 +35,10 @@ def line_forms(views: Sequence[JobView]) -> tuple[str, ...]:
     rate, left = sum(moving), _left_s(views, sum(moving))
     if stage or not moving:
         said = stage or "fetching"
-        forms = [[f"{name} {said}", sizes], [f"{name} {said}", share], [said, share], [share]]
+        # Why it waits is said where there is room.
+        why = clean_line(at_work.progress.note) if at_work.progress.stage == "waiting" else ""
+        forms = [[name, why, share]] if why and not at_work.stopping else []
+        forms += [[f"{name} {said}", sizes], [f"{name} {said}", share], [said, share], [share]]
     else:
         forms = [
             [f"{name} {sizes}", rate_text(rate), duration(left) if left is not None else ""],
