@@ -23,18 +23,25 @@ def lines(
     *,
     card_usable: bool = True,
     key: str = "",
+    coming: bool = False,
     rate: float | None = None,
     same: Found | None = None,
 ) -> list[str]:
-    """Return the list. `key` chooses the advised preset, `rate` is what the last fetch reached.
+    """Return the list. `key` chooses the advised preset, and `coming` says that its model is being fetched.
 
-    `same` is the advised model as another program keeps it.
+    `rate` is what the last fetch reached, `same` the advised model as another program keeps it.
     """
     told = [*_machine(machine, card_usable=card_usable)]
     if advice is None:
         told += ["", "Best here: no preset is known to fit into its memory. F8 says why."]
     else:
-        told += ["", *_advised(advice, key, rate, same)]
+        told += ["", *_advised(advice)]
+        if advice.plan.located.present:
+            told.append(f"It is here: {key or 'Tab goes to the list, where Enter'} loads it.")
+        elif coming:
+            told.append("It is on its way, and loads when it is here.")
+        else:
+            told.append(_next(advice.plan, rate, same))
     return [*told, "", STARTER, KEYS]
 
 
@@ -52,23 +59,24 @@ def _machine(machine: Machine, *, card_usable: bool) -> Iterator[str]:
         yield f"Disk: {memory(machine.disk.free_bytes)} free where models go"
 
 
-def _advised(advice: Advice, key: str, rate: float | None, same: Found | None) -> Iterator[str]:
+def _advised(advice: Advice) -> Iterator[str]:
     plan, found = advice.plan, advice.plan.fit
     size = f", {size_text(plan.size_bytes)}" if plan.size_bytes is not None else ""
     yield f"Best here: {plan.title}{size}: {advice.why}"
-    if found is not None:
-        where = planned_outlook(_as_here(plan)).line
-        speed = plan.measured_speed or found.tokens_per_second
-        yield f"Expected: {where}" + (f", {predicted(speed)} tok/s" if speed is not None else "")
-    if plan.located.present:
-        yield f"It is here: {key or 'Tab goes to the list, where Enter'} loads it."
-    elif same is not None:
-        yield f"{same.place} keeps it on this machine already: Enter, with nothing typed, uses it as it is."
+    if found is None:
+        return
+    speed = plan.measured_speed or found.tokens_per_second
+    if speed is None:
+        yield f"Expected: {planned_outlook(_as_here(plan)).line}. F8, then m, measures how fast: it takes 5 s"
     else:
-        took = ""
-        if rate and plan.size_bytes is not None:
-            took = f", in ~{duration(plan.size_bytes / rate)} at the last fetch's speed"
-        yield f"Enter, with nothing typed, fetches it{took}, and begins with it."
+        yield f"Expected: {planned_outlook(_as_here(plan)).line}, {predicted(speed)} tok/s"
+
+
+def _next(plan: PresetPlan, rate: float | None, same: Found | None) -> str:
+    if same is not None:
+        return f"{same.place} keeps it on this machine already: Enter, with nothing typed, uses it as it is."
+    took = f", in ~{duration(plan.size_bytes / rate)}" if rate and plan.size_bytes is not None else ""
+    return f"Enter, with nothing typed, fetches it{took}, and begins with it."
 
 
 def _as_here(plan: PresetPlan) -> PresetPlan:

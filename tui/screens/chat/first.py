@@ -58,8 +58,8 @@ class FirstStart:
         if starter and not begun.missing and await asyncio.to_thread(_is_first, self._presets()):
             self._shown = shown
             self._rate = await asyncio.to_thread(last_rate)
-            self._planning.heard = self._advise
-            self._advise()
+            self._planning.heard = self.advise
+            self.advise()
 
     def take(self) -> None:
         """Begin with what was advised, if the advice still stands: Enter was pressed with nothing typed."""
@@ -69,8 +69,7 @@ class FirstStart:
             return
         if advice.plan.located.present:
             return
-        view = self._fetching.of(entry, advice.plan.backend)
-        if self._beginning or (view is not None and view.running):
+        if self._beginning or self._is_coming(entry):
             return
         self._beginning = True
         self._screen.run_worker(self._begin(entry, advice), group="first")
@@ -97,7 +96,7 @@ class FirstStart:
         free = await apart(lambda: free_bytes(source))
         return bool(with_room(with_plan(offer(entry, source), advice.plan), free).missing_bytes)
 
-    def _advise(self) -> None:
+    def advise(self) -> None:
         """Say what is best, now that there are plans, and again when they are others."""
         planned, shown = self._planning.planned, self._shown
         if planned is None or shown is None or not shown.shows(notices.WELCOME):
@@ -119,9 +118,21 @@ class FirstStart:
         entry = self._presets().entry(name)
         key = f"F{entry.preset.slot + 1}" if entry is not None and entry.preset.slot else ""
         told = lines(
-            planned.machine, self._advice, card_usable=planned.card_usable, key=key, rate=self._rate, same=same
+            planned.machine,
+            self._advice,
+            card_usable=planned.card_usable,
+            key=key,
+            coming=self._is_coming(entry),
+            rate=self._rate,
+            same=same,
         )
         shown.notice(notices.first_entry(told))
+
+    def _is_coming(self, entry: PresetEntry | None) -> bool:
+        if entry is None or self._advice is None:
+            return False
+        view = self._fetching.of(entry, self._advice.plan.backend)
+        return view is not None and view.running
 
     async def _look_elsewhere(self, name: str) -> None:
         from tui.screens.fetch.offer import others
@@ -129,7 +140,7 @@ class FirstStart:
         entry, entries = self._presets().entry(name), self._presets().entries
         if entry is not None:
             self._others = await apart(lambda: others(entry, entries))
-            self._advise()
+            self.advise()
 
 
 def _is_first(presets: Presets) -> bool:

@@ -239,6 +239,7 @@ class ChatScreen(Screen[None]):
     def _show_fetches(self) -> None:
         self._show_lines()
         self._planning.show()
+        self._first.advise()
 
     async def _refresh_lists(self) -> None:
         session = self._session

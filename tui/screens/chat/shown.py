@@ -76,6 +76,8 @@ class Shown:
     def notice(self, entry: Entry) -> None:
         """Show something that nobody said, until the next message comes; one of the same id takes its place."""
         place = next((place for place, notice in enumerate(self._notices) if notice.id == entry.id), None)
+        if place is not None and self._notices[place] == entry:
+            return
         if place is not None:
             self._notices[place] = entry
             self._transcript.put(entry)
