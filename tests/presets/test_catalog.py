@@ -62,9 +62,9 @@ def test_the_built_ins_have_their_slots_and_the_published_figures(folder: Path) 
     slots = [(entry.preset.slot, entry.name) for entry in catalog.entries if entry.preset.slot]
     assert slots == list(enumerate(WITH_KEYS, 1))
     assert [entry.preset.published for entry in catalog.entries] == [
-        Published(4.2, None, False, (15, 18), 0.0008),
-        Published(6.1, 2.9, False, (9, 12), 0.0015),
-        Published(5.8, 8, True, (3, 5), 0.0042),
+        Published(4.2, None, False, (15, 18), 0.0008, 24, 2048, (8, 15)),
+        Published(6.1, 2.9, False, (9, 12), 0.0015, 28, 1024, (15, 25)),
+        Published(5.8, 8, True, (3, 5), 0.0042, None, 512, (10, 20)),
         *[None] * 4,
     ]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import signal
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
@@ -127,22 +129,31 @@ def _fetch_headers(entries: list[PresetEntry]) -> None:
                 if isinstance(source, HuggingFace) and not locate(source).present:
                     wanted.append((entry, source))
     cancel = Cancel()
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        try:
-            begun = [(entry, pool.submit(partial(fetch_shape, source, cancel=cancel))) for entry, source in wanted]
-            for entry, work in begun:
-                # A signal that comes just before a wait without an end is heard only after it.
-                while not wait([work], _HEARS_S).done:
-                    pass
-                try:
-                    work.result()
-                except Problem as problem:
-                    output.warn(f"{entry.name}: {problem} {problem.hint}".rstrip())
-        except BaseException:
-            # Whoever gives up does not want to wait for a server that is silent.
-            pool.shutdown(wait=False, cancel_futures=True)
-            cancel.set()
-            raise
+    with _interrupts() as interrupts, ThreadPoolExecutor(max_workers=4) as pool:
+        begun = [(entry, pool.submit(partial(fetch_shape, source, cancel=cancel))) for entry, source in wanted]
+        for entry, work in begun:
+            while not interrupts and not wait([work], _HEARS_S).done:
+                pass
+            if interrupts:
+                # Whoever gives up does not want to wait for a server that is silent.
+                pool.shutdown(wait=False, cancel_futures=True)
+                cancel.set()
+                raise KeyboardInterrupt
+            try:
+                work.result()
+            except Problem as problem:
+                output.warn(f"{entry.name}: {problem} {problem.hint}".rstrip())
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Give a list that every Ctrl+C is put into. As an exception it could be raised where Python drops it."""
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _tokens(text: str) -> int:
