@@ -48,7 +48,7 @@ def help_text() -> Content:
     lines += [_row(keys, what) for keys, what in MESSAGE_KEYS]
     lines.append(Content.styled("Marks", "bold $text-accent"))
     lines += [
-        _row("●  ▌  !", "loaded · chosen · cannot be used as it is"),
+        _row("●  ▌  ▼  !", "loaded · chosen · being fetched · cannot be used as it is"),
         _row("█ ▒", "memory of the card: the model's · others'"),
         _row("~", "an estimate, or made with an assumed price of electricity"),
         _row("–", "unknown: what nobody measured is not shown as 0"),
