@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from backends.base import Cancel, Cancelled
 from backends.errors import BackendError, ServerUnreachable
-from backends.hub.connection import Connection
 from backends.jobs.report import Report
 from backends.shown import printable
 
@@ -20,14 +19,20 @@ LONGEST_WAIT_S = 3600.0
 _LONGEST_PAUSE_S = 60.0
 
 
+class Line(Protocol):
+    """Whoever talks to a server: `again_s` after a failure as `backends.hub.connection.Connection` has it."""
+
+    again_s: float | None
+
+
 class Patience:
     """Tries again what fails for now, with ever longer pauses, `later_s` seconds long. Progress makes it fresh.
 
     Once a server has answered, a line that is down comes back: a router restarts, a laptop wakes up.
     """
 
-    def __init__(self, connection: Connection, report: Report, cancel: Cancel, later_s: float) -> None:
-        self._connection, self._report, self._cancel = connection, report, cancel
+    def __init__(self, line: Line, report: Report, cancel: Cancel, later_s: float) -> None:
+        self._line, self._report, self._cancel = line, report, cancel
         self._later_s = later_s
         self._reached = False
         self._began: float | None = None
@@ -55,7 +60,7 @@ class Patience:
 
         What a server asks for in its Retry-After does not count, up to an hour.
         """
-        wanted_s = self._connection.again_s
+        wanted_s = self._line.again_s
         now = time.monotonic()
         self._began = now if self._began is None else self._began
         if wanted_s is None or self._waited_s + wanted_s > LONGEST_WAIT_S:

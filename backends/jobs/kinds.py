@@ -12,9 +12,9 @@ from backends.jobs.report import Report
 from backends.shown import printable
 
 Work = Callable[[dict[str, Any], Report, Cancel], str]
-"""Does a job: takes its `work`, returns the path of what it made. Raises BackendError, and Cancelled."""
+"""Does a job: takes its `work`, returns the path of what it made, "" if it has none. Raises BackendError, Cancelled."""
 
-KINDS = {"pull": "backends.hub.pull"}
+KINDS = {"pull": "backends.hub.pull", "ollama_pull": "backends.ollama.pulling"}
 """The module of each kind, which has a function `run`."""
 
 

@@ -64,6 +64,9 @@ class FakeOllama(FakeServer):
 
     `blobs` are the files that it was sent whole, by hash, `uploads` all that anybody began to send; each MiB of one
     takes `piece_s`.
+
+    `library` are the models that it can fetch, as the sizes of their layers, and `kept` how much it has of each layer.
+    A fetch takes `layer_s` for each tenth of a layer.
     """
 
     def __init__(self, port: int = 0, version: str = "0.33.0") -> None:
@@ -73,6 +76,9 @@ class FakeOllama(FakeServer):
         self.token_s = self.prefill_s = self.load_s = self.piece_s = 0.0
         self.blobs: dict[str, int] = {}
         self.uploads: list[str] = []
+        self.library: dict[str, tuple[int, ...]] = {}
+        self.kept: dict[str, int] = {}
+        self.layer_s = 0.0
         super().__init__(Handler, port=port)
         self.url = self.root
 
@@ -143,9 +149,33 @@ class Handler(StreamHandler):
         self.line({"status": "success"})
         return self.end()
 
+    def _pull(self, body: dict[str, Any]) -> None:
+        """Fetch a model as `pull` does: layer by layer, going on from what is kept; what is 0 is left out."""
+        fake, tag = self.fake, body["model"]
+        self.begin()
+        self.line({"status": "pulling manifest"})
+        if tag not in fake.library:
+            self.line({"error": "pull model manifest: file does not exist"})
+            return self.end()
+        for number, size in enumerate(fake.library[tag]):
+            digest = f"sha256:{hashlib.sha256(f'{tag} {number}'.encode()).hexdigest()}"
+            begun = {"status": f"pulling {digest[7:19]}", "digest": digest, "total": size}
+            while (done := fake.kept.get(digest, 0)) < size:
+                self.line({**begun, "completed": done} if done else begun)
+                self.wait(fake.layer_s)
+                fake.kept[digest] = min(size, done + max(1, size // 10))
+            self.line({**begun, "completed": size})
+        self.line({"status": "verifying sha256 digest"})
+        self.line({"status": "writing manifest"})
+        fake.models[tag if ":" in tag else f"{tag}:latest"] = FakeModel()
+        self.line({"status": "success"})
+        return self.end()
+
     def answer(self, body: dict[str, Any]) -> None:
         fake = self.fake
         match self.path:
+            case "/api/pull":
+                return self._pull(body)
             case "/api/create":
                 return self._create(body)
             case "/api/version":
