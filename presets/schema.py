@@ -58,7 +58,8 @@ class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to run and how.
 
-    `slot` 1…6 puts the preset on F2…F7. `backend` is the first choice among the tables of `backends`. `context` is in
+    `slot` 1…6 puts the preset on F2…F7; 0 takes it off, also off a key that another file gives it, and reads as None.
+    `backend` is the first choice among the tables of `backends`. `context` is in
     tokens. `keep_alive_s` is how long the model stays loaded after its last client (None: the settings decide).
     `backends` maps a backend's name to its `source` and options.
     """
@@ -66,7 +67,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
     backend: str
     model: ModelInfo
-    slot: Annotated[int, msgspec.Meta(ge=1, le=SLOTS)] | None = None
+    slot: Annotated[int, msgspec.Meta(ge=0, le=SLOTS)] | None = None
     description: str = ""
     context: Annotated[int, msgspec.Meta(ge=256, le=1 << 24)] | None = None
     keep_alive_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)] | None = None
@@ -92,6 +93,8 @@ def decode(name: str, table: dict[str, Any]) -> Preset:
     Options of backends are not looked at: see `options_for` and `check_backends`.
     """
     preset = checked(name, table, Preset)
+    if preset.slot == 0:
+        preset = msgspec.structs.replace(preset, slot=None)
     _check_sampling(name, preset.sampling)
     for key in ("tokens_per_second", "loss_percent"):
         low, high = getattr(preset.published, key, None) or (1.0, 1.0)

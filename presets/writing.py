@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from backends import paths
 from backends.errors import Problem
 from backends.shown import printable, shown_path
@@ -20,6 +22,15 @@ from presets.toml_edit import CannotEdit, drop, literal, put
 from presets.toml_lines import Key
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class Edited(msgspec.Struct, frozen=True):
+    """What a preset's file is to say. `new` says that there is no such file yet."""
+
+    path: Path
+    text: str
+    entry: PresetEntry
+    new: bool
 
 
 def check_name(name: str) -> str:
@@ -66,17 +77,30 @@ def change(
 ) -> tuple[PresetEntry, bool]:
     """Change settings of a preset in the user's own file; return the preset, and whether its file is a new one.
 
+    Raises PresetError as `edited` does, and then nothing is changed.
+    """
+    found = edited(catalog, name, values, dropped)
+    write(found)
+    return found.entry, found.new
+
+
+def edited(catalog: Catalog, name: str, values: Mapping[Key, Any], dropped: Iterable[Key] = ()) -> Edited:
+    """Return a preset with other settings, checked and not yet written.
+
     A built-in is not touched: a file of the same name that extends it holds what differs. Raises PresetError for
-    values that a preset may not have, or where the file cannot be changed line by line, and then nothing is changed.
+    values that a preset may not have, or where the file cannot be changed line by line.
     """
     if own_file(name) is None:
         name = find(catalog, name).name
     own = own_file(name)
     path, text = (_place(name), _override(name)) if own is None else (own, read_text(own))
     changed = _edited(name, path, text, values, dropped)
-    entry = check_text(path, changed)
-    save(path, changed, new=own is None)
-    return entry, own is None
+    return Edited(path, changed, check_text(path, changed), own is None)
+
+
+def write(found: Edited) -> None:
+    """Write an edited preset. Raises Problem."""
+    save(found.path, found.text, new=found.new)
 
 
 def check_removable(catalog: Catalog, name: str) -> Path:

@@ -228,6 +228,12 @@ def test_a_broken_override_is_not_quietly_replaced_by_the_built_in_below(folder:
     assert "child" in {found.name for found in load_catalog().problems}
 
 
+def test_slot_0_takes_the_key_of_a_built_in_off(folder: Path) -> None:
+    (folder / "8b-q4_k_m.toml").write_text('extends = "8b-q4_k_m"\nslot = 0\n')
+    (entry,) = (entry for entry in load_catalog(folder).entries if entry.name == "8b-q4_k_m")
+    assert (entry.preset.slot, entry.notes) == (None, ())
+
+
 def test_of_two_presets_with_one_slot_the_users_keeps_it(folder: Path) -> None:
     (folder / "mine.toml").write_text("slot = 2\n" + MINE)
     (folder / "other.toml").write_text("slot = 2\n" + MINE)
