@@ -128,11 +128,13 @@ def _listen(connection: Connection, pull: OllamaPull, report: Report, patience: 
             said = _said(line, pull.server)
             if said.error is not None:
                 raise pull_failures.refused(message(line), pull.tag, pull.server)
-            if said.status == "success":
-                return
             if said.digest:
                 layers.take(said)
-            elif said.status.startswith("verifying"):
+                continue
+            layers.complete()
+            if said.status == "success":
+                return
+            if said.status.startswith("verifying"):
                 report.stage("verifying")
             elif not said.status.startswith("pulling manifest"):
                 report.stage("finishing", printable(said.status, 200))
@@ -151,12 +153,20 @@ class _Layers:
         self._done: dict[str, int] = {}
         self._total: dict[str, int] = {}
 
+    def complete(self) -> None:
+        """Tell that all is there that was told of: one follows the other, and the last piece of each goes untold."""
+        if self._done != self._total:
+            self._done = dict(self._total)
+            self._report.at(sum(self._done.values()))
+
     def take(self, said: _Line) -> None:
         """Tell what a line says. Raises ServerError for a server that goes on and on."""
         if len(self._total) >= _MOST_LAYERS and said.digest not in self._total:
             raise garbage(f"more than {_MOST_LAYERS} layers of one model".encode(), self._server)
         first, before = said.digest not in self._total, self._done.get(said.digest, 0)
         done = min(said.completed, said.total)
+        if first:
+            self.complete()
         if first or self._total[said.digest] != said.total:
             self._total[said.digest] = said.total
             self._report.total(sum(self._total.values()))

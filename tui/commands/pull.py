@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,13 +14,16 @@ from backends.jobs import launch
 from backends.shown import shown_path
 from presets.catalog import find, load_catalog
 from presets.found import find_models, match
-from presets.pulling import job_for, job_key, place_of
+from presets.pulling import by_ollama, job_for, job_key, place_of
 from presets.schema import PresetEntry, source_for
 from presets.sources import HuggingFace, Located, Ollama, Source, locate, parse
 from tui.commands import output, parser
 from tui.commands.pull_words import Words
 from tui.settings import model_folders
 from tui.units import memory
+
+if TYPE_CHECKING:
+    from backends.ollama.wanted import OllamaPull
 
 _EPILOG = """\
 examples:
@@ -28,6 +32,7 @@ examples:
   deepseek-tui pull --stop 8b-q4_k_m      end it; what is here stays, and the next pull goes on from there
   deepseek-tui pull hf:OWNER/REPO/FILE    a file of Hugging Face, all parts of it if it is split
   deepseek-tui pull hf:OWNER/REPO@BRANCH  a model folder (EXL2, GPTQ)
+  deepseek-tui pull ollama:deepseek-r1:8b  a model of Ollama's library: its server fetches and keeps it
 
 Downloads go on when the line to this machine breaks, and after a restart with the same command. They go one after the
 other. HF_ENDPOINT names a mirror of Hugging Face, HF_TOKEN is for https://huggingface.co alone: a mirror gets the key
@@ -39,12 +44,12 @@ exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped"""
 class Item(msgspec.Struct, frozen=True):
     """One model to fetch. `name` is what the user may call it, `entry` is None where no preset was named.
 
-    `source` is None for a model that is here, and would not be fetched from Hugging Face.
+    `source` is None for a model that is here, and would not be fetched.
     """
 
     name: str
     title: str
-    source: HuggingFace | None
+    source: HuggingFace | OllamaPull | None
     located: Located
     backend: str = ""
     entry: PresetEntry | None = None
@@ -126,7 +131,9 @@ def _items(arguments: argparse.Namespace) -> Iterator[Item]:
             item
             for name in arguments.names
             for item in (
-                _of_source(name) if name.startswith("hf:") else _of_preset(find(catalog, name), backend, strict=True)
+                _of_source(name)
+                if name.startswith(("hf:", "ollama:"))
+                else _of_preset(find(catalog, name), backend, strict=True)
             )
         ]
     for item in found:
@@ -137,6 +144,8 @@ def _items(arguments: argparse.Namespace) -> Iterator[Item]:
 
 def _of_source(text: str) -> list[Item]:
     source = parse(text)
+    if isinstance(source, Ollama):
+        return [Item(text, source.tag, by_ollama(source), locate(source))]
     if not isinstance(source, HuggingFace):
         return []
     title = (source.file.rstrip("/") or source.repo).rpartition("/")[2]
@@ -155,14 +164,14 @@ def _of_preset(entry: PresetEntry, backend: str | None, *, strict: bool) -> list
     located = locate(source)
     if isinstance(source, HuggingFace):
         return [Item(entry.name, entry.preset.title, source, located, chosen, entry)]
+    if isinstance(source, Ollama):
+        by_server = by_ollama(source, entry.preset.backends[chosen].get("host"))
+        return [Item(entry.name, entry.preset.title, by_server, located, chosen, entry)]
     if not strict:
         return []
     if located.present:
         return [Item(entry.name, entry.preset.title, None, located, chosen, entry)]
-    title = f"{entry.preset.title} is not fetched from Hugging Face"
-    if isinstance(source, Ollama):
-        raise Problem(title, f"Its server fetches {source.tag}.", f"Run: {located.hint}")
-    raise Problem(title, located.detail, located.hint)
+    raise Problem(f"{entry.preset.title} is not fetched from Hugging Face", located.detail, located.hint)
 
 
 def _runs(item: Item) -> bool:
@@ -179,10 +188,16 @@ def _begin(item: Item, words: Words, *, force: bool) -> bool:
     if item.source is None or (item.located.present and item.located.path is not None):
         words.here(item.name, item.title, item.located)
         return False
-    if not force:
-        _check_elsewhere(item, item.source)
-    size, place = _size(item.source, item.title, words), place_of(item.source)
-    words.plan(item.name, item.title, item.backend, item.entry, item.source, place, size)
+    if not isinstance(item.source, HuggingFace):
+        if _server_has(item.title, item.source, words):
+            words.at_server(item.name, item.title, item.source)
+            return False
+        words.by_server(item.name, item.title, item.source)
+    else:
+        if not force:
+            _check_elsewhere(item, item.source)
+        size, place = _size(item.source, item.title, words), place_of(item.source)
+        words.plan(item.name, item.title, item.backend, item.entry, item.source, place, size)
     spec = job_for(item.source, item.title, force=force)
     try:
         begun = launch.start(spec)
@@ -209,6 +224,17 @@ def _unfinished(source: HuggingFace) -> bool:
     """Say whether an earlier pull has begun it: who goes on has decided already."""
     place = place_of(source)
     return place.with_name(f"{place.name}.part").exists()
+
+
+def _server_has(title: str, pull: OllamaPull, words: Words) -> bool:
+    """Ask an Ollama server whether it has a model. Raises Problem where it does not answer: how to start it."""
+    from backends.ollama.pulling import has
+
+    words.asking(title, f"asking Ollama at {pull.server}")
+    try:
+        return has(pull)
+    finally:
+        words.clear()
 
 
 def _size(source: HuggingFace, title: str, words: Words) -> int | None:

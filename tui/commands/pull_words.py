@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backends.errors import ErrorInfo, Problem, to_info
 from backends.hardware.disk import disk_under
@@ -22,6 +22,9 @@ from tui.commands import output
 from tui.commands.table import fitted
 from tui.units import duration, memory
 
+if TYPE_CHECKING:
+    from backends.ollama.wanted import OllamaPull
+
 REDRAW_S = 0.25
 JSON_S = 1.0
 _ERASE = "\r\x1b[K"
@@ -32,6 +35,7 @@ _STAGES = {
     "waiting": "waiting",
     "fetching": "",
     "checking": "checking what is here",
+    "verifying": "verifying its sha256",
     "finishing": "finishing",
     "done": "finishing",
 }
@@ -53,10 +57,25 @@ class Words:
             size = f" ({memory(located.size)})" if located.size is not None else ""
             output.say(f"{title} is here already{size}: {shown_path(located.path or Path())}")
 
-    def asking(self, title: str) -> None:
-        """Tell that a server is asked for the model's header, which may take seconds."""
+    def at_server(self, name: str, title: str, pull: OllamaPull) -> None:
+        if self._json:
+            self._event("here", name, path=None, size_bytes=None, server=pull.server)
+        else:
+            output.say(f"{title} is there already: Ollama at {pull.server} has {clean_line(pull.tag)}.")
+
+    def asking(self, title: str, what: str = "asking how large it is") -> None:
+        """Tell that a server is asked for something, which may take seconds."""
         if self._terminal:
-            self._draw(f"{title}: asking how large it is")
+            self._draw(f"{title}: {what}")
+
+    def by_server(self, name: str, title: str, pull: OllamaPull) -> None:
+        """Tell that a server fetches it for itself. How large it is and how much room there is only that one knows."""
+        if self._json:
+            unknown: dict[str, Any] = {"size_bytes": None, "free_bytes": None, "expected": None, "speed": None}
+            self._event("plan", name, source=f"ollama:{pull.tag}", server=pull.server, path=None, **unknown)
+            return
+        output.say(f"{title}: {clean_line(f'ollama:{pull.tag}')}")
+        output.say(f"  fetched and kept by Ollama at {pull.server}; how large it is, it says when it begins")
 
     def plan(
         self,
@@ -128,7 +147,8 @@ class Words:
             if self._json:
                 self._event("done", name, key=key, path=result or None, note=note or None)
             else:
-                output.say(f"{view.spec.title if view else name} is here: {shown_path(Path(result))}   {note}")
+                title = view.spec.title if view else name
+                output.say(f"{title} is here: {shown_path(Path(result))}   {note}" if result else f"{title}: {note}")
             return output.DONE
         error = view.progress.error or _gone(name, view)
         self._error(name, key, error)
@@ -196,7 +216,7 @@ def line(view: JobView) -> str:
     if stage:
         parts.append(stage)
     total = progress.total_bytes
-    if total and progress.stage in {"fetching", "waiting", "checking"}:
+    if total and progress.stage in {"fetching", "waiting", "checking", "verifying"}:
         parts.append(f"{amount(progress.done_bytes, total)} · {progress.done_bytes / total:.0%}")
     if progress.stage == "fetching" and progress.bytes_per_s is not None:
         parts.append(f"{progress.bytes_per_s / 1e6:.1f} MB/s")

@@ -15,9 +15,7 @@ from backends.host import launch
 from backends.jobs import launch as jobs
 from backends.jobs.job import JobView
 from presets.catalog import find, load_catalog
-from presets.pulling import job_key
-from presets.schema import source_for
-from presets.sources import HuggingFace, parse
+from presets.pulling import keys as job_keys
 from tui.chat.target import resolve
 from tui.commands import output, parser
 from tui.commands.ps import doing
@@ -128,11 +126,9 @@ def _keys(name: str, views: list[launch.HostView]) -> set[str]:
 def _keys_of_preset(name: str) -> Iterator[str]:
     """Yield the keys that a preset's hosts and downloads have, whichever of its backends. Raises PresetError."""
     entry = find(load_catalog(), name)
+    yield from job_keys(entry)
     for backend in entry.preset.backends:
         try:
-            source = parse(source_for(entry.preset, backend, name=entry.name))
-            if isinstance(source, HuggingFace):
-                yield job_key(source)
             yield launch.key_of(resolve(entry, backend).spec)
         except Problem:
             continue  # Not installed or not here, so it is not loaded either.

@@ -277,9 +277,6 @@ def test_the_modelfile_that_ollama_would_take_is_printed_and_nothing_fetched(run
 
 
 def test_what_cannot_be_fetched_says_what_to_do_instead(run: Run, hub: FakeHub) -> None:
-    ran = run("pull", "small", "-b", "ollama")
-    assert ran.status == 1
-    assert "ollama pull tiny" in ran.err
     ran = run("pull", "exl2-8b-4.0bpw")
     assert ran.status == 1
     assert "is not fetched from Hugging Face" in ran.err
