@@ -12,6 +12,7 @@ from rich.cells import cell_len
 
 from backends.errors import ErrorInfo
 from backends.hub.pull import STAYS_FREE_BYTES
+from backends.ollama.wanted import OllamaPull
 from presets.catalog import find, load_catalog
 from presets.found import Found
 from presets.plan import plan_preset
@@ -21,7 +22,17 @@ from tests.gguf_files import QWEN_1_5B, QWEN_14B
 from tests.models_here import in_hub_cache, in_ollama
 from tests.tui.fetches import GATED, GB, MB, NO_NETWORK, progress, source_of, view
 from tui.screens.fetch.content import content, keys, title
-from tui.screens.fetch.offer import Offer, answered, offer, others, with_others, with_plan, with_room
+from tui.screens.fetch.offer import (
+    Offer,
+    answered,
+    free_at_server,
+    offer,
+    offer_by_server,
+    others,
+    with_others,
+    with_plan,
+    with_room,
+)
 
 PRESET = "14b-q3_k_s-offload"
 
@@ -130,3 +141,41 @@ def test_whatever_is_known_every_line_fits_and_nothing_steers_the_terminal(
     shown = content(found, width).plain
     assert all(cell_len(line) <= max(width, 18) for line in shown.split("\n"))
     assert not any(character in shown for character in "\x1b\x07\x9b\u202e\x00")
+
+
+def at_ollama(**changes: object) -> Offer:
+    preset = msgspec.structs.replace(
+        find(load_catalog(), PRESET).preset, title="Served", backends={"ollama": {"source": "ollama:r1:7b"}}
+    )
+    entry = msgspec.structs.replace(find(load_catalog(), PRESET), preset=preset)
+    return msgspec.structs.replace(offer_by_server(entry, OllamaPull("http://here:11434", "r1:7b")), **changes)
+
+
+def test_what_a_server_fetches_has_no_size_before_and_that_is_said() -> None:
+    found = at_ollama()
+    told = text(found)
+    assert title(found) == "Ollama does not have Served yet: fetch it?"
+    assert "size      – (not known before: Ollama tells it when the fetch begins)" in told
+    assert "from      Ollama's library: r1:7b" in told
+    assert "by        Ollama at here:11434, which keeps it with its other models" in told
+    assert "free      –" in told
+    assert "file" not in told
+    assert keys(found) == "Enter fetches it · Esc leaves it"
+
+
+def test_a_server_s_disk_is_said_to_be_too_full_once_the_size_is_known() -> None:
+    assert at_ollama(free_bytes=5 * GB).missing_bytes == 0
+    found = at_ollama(size_bytes=7 * GB, here_bytes=GB, free_bytes=5 * GB)
+    assert found.missing_bytes == GB
+    assert "1.0 GB are missing" in text(found)
+    assert "`ollama rm`" in text(found)
+
+
+def test_what_is_free_is_asked_only_of_a_server_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backends.ollama_store.stores", lambda: (tmp_path, tmp_path / "none"))
+    assert free_at_server(OllamaPull("http://127.0.0.1:11434", "r1:7b"))
+    assert free_at_server(OllamaPull("http://ollama.example:11434", "r1:7b")) is None
+    monkeypatch.setattr("backends.ollama_store.stores", lambda: ())
+    assert free_at_server(OllamaPull("http://127.0.0.1:11434", "r1:7b")) is None

@@ -15,6 +15,7 @@ from tui.screens.chat import lists
 from tui.widgets.sidebar import PresetLine
 
 if TYPE_CHECKING:
+    from backends.ollama.wanted import OllamaPull
     from presets.plan import PresetPlan
     from tui.plans.brief import Held
 
@@ -80,3 +81,13 @@ def source_of(entry: PresetEntry, backend: str) -> HuggingFace | None:
     except Problem:
         return None
     return source if isinstance(source, HuggingFace) else None
+
+
+def wanted_of(entry: PresetEntry, backend: str) -> HuggingFace | OllamaPull | None:
+    """Return what can be fetched for a preset's backend, also by its server; None where nothing can be."""
+    from presets.pulling import wanted
+
+    try:
+        return wanted(entry, backend)
+    except Problem:
+        return None

@@ -22,7 +22,7 @@ from presets.schema import PresetEntry
 from tui.chat.clean import clean_line
 from tui.chat.session import Session
 from tui.screens.chat import notices
-from tui.screens.chat.choosing import Presets, source_of
+from tui.screens.chat.choosing import Presets, wanted_of
 from tui.screens.chat.lists import Coming
 from tui.screens.chat.shown import Shown
 from tui.widgets.fetch_line import show_over
@@ -31,7 +31,6 @@ if TYPE_CHECKING:  # What looks at jobs is imported by the first look: after the
     from backends.jobs.job import JobView
 
 POLL_S = 1.0
-_KIND = "pull"
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -87,7 +86,7 @@ class Fetching:
         """Return the fetch of a preset's model for a backend, also one that has ended and was not done."""
         from presets.pulling import job_key
 
-        source = source_of(entry, backend)
+        source = wanted_of(entry, backend)
         return (self._views or {}).get(job_key(source)) if source is not None else None
 
     def coming(self) -> Mapping[str, Coming]:
@@ -154,7 +153,7 @@ class Fetching:
         from backends.jobs import launch
         from presets.pulling import job_for
 
-        source = source_of(entry, backend)
+        source = wanted_of(entry, backend)
         if source is None:
             return
         spec = job_for(source, entry.preset.title, force=force)
@@ -224,25 +223,27 @@ class Fetching:
 
     def _names(self, key: str) -> list[str]:
         """Return which presets use the model of a fetch."""
-        from presets.pulling import job_key
+        from presets.pulling import keys
 
         presets = self._presets()
         if self._keys[0] is not presets:
             users: dict[str, list[str]] = {}
             for entry in presets.entries:
-                for backend in entry.preset.backends:
-                    source = source_of(entry, backend)
-                    if source is not None and entry.name not in users.setdefault(job_key(source), []):
-                        users[job_key(source)].append(entry.name)
+                for one in keys(entry):
+                    users.setdefault(one, []).append(entry.name)
             self._keys = presets, users
         return self._keys[1].get(key, [])
 
 
 def _survey() -> list[JobView]:
     from backends.jobs import launch
+    from presets.pulling import KINDS
 
     launch.reap()
-    return [view for view in launch.survey() if view.spec.kind == _KIND]
+    found = [view for view in launch.survey() if view.spec.kind in KINDS]
+    if found:
+        import backends.ollama.wanted  # noqa: F401 - whose model each is will be asked in the event loop
+    return found
 
 
 def _ended(before: Mapping[str, JobView], now: Mapping[str, JobView]) -> Iterator[JobView]:
@@ -273,9 +274,10 @@ def _note(view: JobView, rate: float | None) -> None:
     """Remember that a fetch was told, and how fast it was."""
     from backends import remembered
     from backends.hub.address import endpoint
+    from backends.hub.wanted import KIND
 
     remembered.write("fetch_told", view.key, view.progress.updated_at)
-    if view.state == "done" and rate:
+    if view.state == "done" and rate and view.spec.kind == KIND:
         with contextlib.suppress(Problem):
             remembered.write("fetch_rate", endpoint(), round(rate))
 

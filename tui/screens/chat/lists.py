@@ -53,8 +53,9 @@ def preset_lines(
         else:
             mark = "problem" if told.problem else ""
         comes, detail = (coming or {}).get(entry.name), told.detail
-        # One that is here, by whichever way, needs no fetch any more.
-        if comes is not None and told.problem:
+        # One that is here, by whichever way, needs no fetch any more; what a server has is not known here.
+        by_server = comes is not None and comes.running and entry.name != loaded and _is_a_servers(entry, used)
+        if comes is not None and (told.problem or by_server):
             detail, mark = comes.text, "fetching" if comes.running else mark
         lines.append(PresetLine(entry.name, preset.slot or 0, preset.title, detail, told.speed, mark))
     lines += [
@@ -80,6 +81,10 @@ def _brief(entry: PresetEntry, backend: str, plan: PresetPlan | None, held: Held
         return brief(plan, held)
     look = outlook(entry, backend, locate(parse(source_for(entry.preset, backend, name=entry.name))))
     return Brief(look.line, _speed(entry), problem=not look.ready)
+
+
+def _is_a_servers(entry: PresetEntry, backend: str) -> bool:
+    return locate(parse(source_for(entry.preset, backend, name=entry.name))).present is None
 
 
 def _speed(entry: PresetEntry) -> str:

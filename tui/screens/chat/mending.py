@@ -1,4 +1,7 @@
-"""What can be mended at once where a server is in the way: a new one is confirmed, one that is down is started."""
+"""What can be mended at once where a server is in the way: a new one is confirmed, one that is down is started.
+
+One that has not the model can fetch it: that is asked as for any other fetch.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from functools import partial
 
 from textual.screen import Screen
 
-from backends.errors import NewOrigin, Problem, ServerUnreachable
+from backends.errors import ModelNotFound, NewOrigin, Problem, ServerUnreachable
 from backends.titles import backend_title
 from tui.chat.session import Session
 from tui.chat.target import Target
@@ -17,10 +20,20 @@ from tui.settings import confirm_origin
 
 
 class Mending:
-    """Asks above `screen` before it does anything. `say` tells in passing, `failed` hears of what could not be done."""
+    """Asks above `screen` before it does anything. `say` tells in passing, `failed` hears of what could not be done.
 
-    def __init__(self, screen: Screen[None], say: Callable[[str], None], failed: Callable[[Problem], None]) -> None:
+    `fetch` asks whether a server is to fetch the model of a preset for a backend.
+    """
+
+    def __init__(
+        self,
+        screen: Screen[None],
+        say: Callable[[str], None],
+        failed: Callable[[Problem], None],
+        fetch: Callable[[str, str], object] = lambda *_: None,
+    ) -> None:
         self._screen = screen
+        self._fetch = fetch
         self._say = say
         self._failed = failed
         self._asking = False
@@ -34,6 +47,9 @@ class Mending:
             mended = await self.confirmed(failure.detail)
         elif failure.kind == ServerUnreachable.kind:
             mended = await self._restarted(target)
+        elif failure.kind == ModelNotFound.kind and target.spec.backend == "ollama":
+            self._fetch(target.preset, target.spec.backend)
+            return
         else:
             return
         if mended and session.target == target and not session.busy:

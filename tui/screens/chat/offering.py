@@ -11,15 +11,16 @@ from textual.screen import Screen
 
 from backends.errors import Problem
 from presets.schema import PresetEntry
+from presets.sources import HuggingFace, locate
 from tui.plans.live import apart
-from tui.screens.chat.choosing import Presets, source_of
+from tui.screens.chat.choosing import Presets, wanted_of
 from tui.screens.chat.fetching import Fetching, last_rate
 from tui.screens.chat.planning import Planning
 
 if TYPE_CHECKING:
     from backends.jobs.job import JobView
+    from backends.ollama.wanted import OllamaPull
     from presets.found import Found
-    from presets.sources import HuggingFace
     from tui.screens.fetch import FetchScreen
 
 
@@ -55,15 +56,17 @@ class Offering:
         if entry is None:
             return False
         chosen = backend or entry.preset.backend
-        source = source_of(entry, chosen)
-        if source is None:
+        source = wanted_of(entry, chosen)
+        if source is None or (isinstance(source, HuggingFace) and locate(source).present):
             return False
         view = self._fetching.of(entry, chosen)
         if view is not None and view.running:
             self._fetching.wish(view.key, name, chosen)
             self._asked.say(f"{entry.preset.title} loads when it is here; ^p stops it")
-        else:
+        elif isinstance(source, HuggingFace):
             self._screen.run_worker(self._ask(entry, chosen, source, view), group="offer", exclusive=True)
+        else:
+            self._screen.run_worker(self._ask_for_server(entry, chosen, source, view), group="offer", exclusive=True)
         return True
 
     def load(self, entry: PresetEntry, backend: str) -> None:
@@ -109,6 +112,25 @@ class Offering:
             await self.begin(entry, backend, force=answer == "force")
         elif answer == "use" and question.offer.elsewhere is not None:
             await self.use(entry, backend, question.offer.elsewhere)
+
+    async def _ask_for_server(self, entry: PresetEntry, backend: str, pull: OllamaPull, view: JobView | None) -> None:
+        """Ask about a model that a server would fetch for itself: only that one knows its size."""
+        from tui.screens.fetch import FetchScreen
+        from tui.screens.fetch.offer import free_at_server, offer_by_server, with_room
+
+        question = FetchScreen(offer_by_server(entry, pull, view))
+
+        async def look_at_room() -> None:
+            free = await apart(lambda: free_at_server(pull))
+            question.take(with_room(question.offer, free))
+
+        look = asyncio.ensure_future(look_at_room())
+        try:
+            answer = await self._screen.app.push_screen_wait(question)
+        finally:
+            look.cancel()
+        if answer in {"fetch", "force"}:
+            await self.begin(entry, backend)
 
     async def _look_at_room(self, question: FetchScreen, source: HuggingFace) -> None:
         from tui.screens.fetch.offer import free_bytes, with_room

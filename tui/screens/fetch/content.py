@@ -30,6 +30,8 @@ def title(offer: Offer) -> str:
     """Return the question."""
     if offer.elsewhere is not None:
         return f"{offer.title}: the same model is on this machine already"
+    if offer.by_server:
+        return f"Ollama does not have {offer.title} yet: fetch it?"
     return f"{offer.title} is not here yet: fetch it?"
 
 
@@ -51,6 +53,11 @@ def _facts(offer: Offer, width: int) -> Iterator[Content]:
         yield from _fact("here", f"{same.place} keeps it: {shown_path(same.path)}, {size_text(same.size)}", width)
         yield from _fact("", "It is used where it lies; nothing is fetched and nothing is copied.", width)
     yield from _fact("size", _size(offer), width)
+    if offer.by_server:
+        yield from _fact("from", f"Ollama's library: {offer.repository}", width)
+        yield from _fact("by", f"Ollama at {offer.server}, which keeps it with its other models", width)
+        yield from _fact("free", _free(offer), width)
+        return
     yield from _fact("from", f"{offer.server or '–'}: {offer.repository}", width)
     yield from _fact("file", offer.file or "all of it: a model folder", width)
     yield from _fact("to", offer.folder, width)
@@ -61,6 +68,8 @@ def _facts(offer: Offer, width: int) -> Iterator[Content]:
 
 
 def _size(offer: Offer) -> str:
+    if offer.size_bytes is None and offer.by_server:
+        return "– (not known before: Ollama tells it when the fetch begins)"
     if offer.size_bytes is None:
         return "– (its server is asked)" if offer.asking else "–"
     parts = [size_text(offer.size_bytes), _SIZES[offer.size_of]]
@@ -113,6 +122,11 @@ def _failed(error: ErrorInfo | None, before: str, width: int) -> Iterator[Conten
 
 
 def _short(offer: Offer, width: int) -> Iterator[Content]:
+    if offer.by_server:
+        text = f"Too little room where Ollama keeps its models. {size_text(offer.missing_bytes)} are missing."
+        yield from _bullet("✗", text, width, "$text-error")
+        yield from _bullet("→", "`ollama list` and `ollama rm` show and remove its models.", width, "")
+        return
     text = f"{size_text(offer.missing_bytes)} are missing: {size_text(STAYS_FREE_BYTES)} stay free for everything else."
     yield from _bullet("✗", f"Too little room. {text}", width, "$text-error")
     for name, size in offer.removable:

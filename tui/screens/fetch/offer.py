@@ -9,15 +9,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from backends import ollama_store
 from backends.errors import ErrorInfo, Problem, to_info
 from backends.hardware.disk import disk_under
 from backends.hub.address import endpoint
 from backends.hub.pull import STAYS_FREE_BYTES
 from backends.jobs.job import JobView
+from backends.origins import is_local, origin_of
 from backends.shown import printable, shown_path
 from presets import housekeeping
 from presets.found import Found, find_models, match
@@ -26,6 +28,9 @@ from presets.pulling import place_of
 from presets.schema import PresetEntry
 from presets.sources import HuggingFace, models
 from tui.settings import model_folders
+
+if TYPE_CHECKING:
+    from backends.ollama.wanted import OllamaPull
 
 NAMED = 3
 """So many models that could be removed are named, the largest."""
@@ -45,6 +50,7 @@ class Offer(msgspec.Struct, frozen=True):
     `expected` and `speed` are the plan's as if the model were here; `expected_here` says whether it would fit.
     `rate` is what the last fetch reached. `elsewhere` is the same model as another program keeps it. `removable` are
     models that may go, (name, bytes). `asking` says that its server is being asked, `trouble` what came of that.
+    `by_server` says that a server of Ollama's fetches and keeps it: `repository` is its tag, `server` that server.
     """
 
     title: str
@@ -69,6 +75,7 @@ class Offer(msgspec.Struct, frozen=True):
     removable: tuple[tuple[str, int], ...] = ()
     asking: bool = False
     trouble: ErrorInfo | None = None
+    by_server: bool = False
 
     @property
     def to_come(self) -> int | None:
@@ -82,35 +89,59 @@ class Offer(msgspec.Struct, frozen=True):
 
     @property
     def missing_bytes(self) -> int:
-        """Return how much room is missing, with what a fetch leaves for everything else."""
-        return 0 if self.left_bytes is None else max(0, STAYS_FREE_BYTES - self.left_bytes)
+        """Return how much room is missing, with what a fetch leaves for everything else; a server leaves nothing."""
+        stays = 0 if self.by_server else STAYS_FREE_BYTES
+        return 0 if self.left_bytes is None else max(0, stays - self.left_bytes)
 
 
 def offer(entry: PresetEntry, source: HuggingFace, view: JobView | None = None, rate: float | None = None) -> Offer:
     """Return what is known at once of a preset's model. `view` is the job that has fetched some of it before."""
+    file = printable(f"{source.file}{f'@{source.revision}' if source.revision else ''}", 400)
+    found = _offer(entry, f"{source.owner}/{source.repo}", file, shown_path(models()), view)
+    found = msgspec.structs.replace(found, rate=rate, asking=not source.is_folder)
+    try:
+        return msgspec.structs.replace(found, server=printable(endpoint().partition("://")[2], 200))
+    except Problem as problem:
+        return msgspec.structs.replace(found, trouble=to_info(problem), asking=False)
+
+
+def offer_by_server(entry: PresetEntry, pull: OllamaPull, view: JobView | None = None) -> Offer:
+    """Return what is known of a preset's model that a server fetches: its size only after an earlier try."""
+    found = _offer(entry, pull.tag, "", "", view)
+    return msgspec.structs.replace(found, server=printable(pull.server, 200), by_server=True)
+
+
+def free_at_server(pull: OllamaPull) -> int | None:
+    """Return what is free where a server of this machine keeps its models; None where that is not known. May block.
+
+    Which of its usual folders it uses only the server knows: where they differ, nothing is said.
+    """
+    if not is_local(origin_of(pull.url)):
+        return None
+    free = {disk_under(store).free_bytes for store in ollama_store.stores() if store.is_dir()}
+    return free.pop() if len(free) == 1 else None
+
+
+def _offer(entry: PresetEntry, repository: str, file: str, folder: str, view: JobView | None) -> Offer:
+    """Return what a preset says, and what an earlier try has left."""
     preset = entry.preset
-    begun = view is not None and view.state != "done"
-    found = Offer(
+    begun = view if view is not None and view.state != "done" else None
+    size = begun.progress.total_bytes if begun is not None else None
+    return Offer(
         printable(preset.title, 80),
         f"F{preset.slot + 1}" if preset.slot else "",
         printable(f"{preset.model.family} {preset.model.quantization}", 200),
         printable(preset.model.licence, 80),
         printable(preset.description, 400),
-        printable(f"{source.owner}/{source.repo}", 200),
-        printable(f"{source.file}{f'@{source.revision}' if source.revision else ''}", 400),
+        printable(repository, 200),
+        file,
         "",
-        shown_path(models()),
-        here_bytes=view.progress.done_bytes if view is not None and begun else 0,
-        last=view.progress.error if view is not None and begun else None,
-        rate=rate,
-        asking=not source.is_folder,
+        folder,
+        size_bytes=size,
+        size_of="" if size is None else "header",
+        here_bytes=begun.progress.done_bytes if begun is not None else 0,
+        last=begun.progress.error if begun is not None else None,
     )
-    if view is not None and begun and view.progress.total_bytes is not None:
-        found = msgspec.structs.replace(found, size_bytes=view.progress.total_bytes, size_of="header")
-    try:
-        return msgspec.structs.replace(found, server=printable(endpoint().partition("://")[2], 200))
-    except Problem as problem:
-        return msgspec.structs.replace(found, trouble=to_info(problem), asking=False)
 
 
 def with_plan(found: Offer, plan: PresetPlan | None) -> Offer:

@@ -15,6 +15,7 @@ _STAGES = {
     "queued": "waits for its turn",
     "waiting": "waits for the server",
     "checking": "checking",
+    "verifying": "verifying",
     "finishing": "finishing",
     "done": "finishing",
 }
