@@ -62,6 +62,7 @@ MESSAGE_KEYS = (
     ("↑ ↓ j k Home", "Scroll by lines; to the beginning: in the messages"),
     ("t", "Unfold or fold the last thought, in the messages"),
     ("Enter", "Send, in the composer; open, in the lists"),
+    ("e d x", "Edit, duplicate or delete a preset, in the list"),
     ("Ctrl+J  ↑", "New line; in an empty composer the last question"),
 )
 

@@ -64,8 +64,7 @@ class Composer(TextArea):
         match event.key:
             case "enter":
                 self._taken(event)
-                sent = self.Sent(self, self.text) if self.text.strip() else self.Nothing()
-                self.post_message(sent)
+                self.send() if self.text.strip() else self.post_message(self.Nothing())
             case "ctrl+j":
                 self._taken(event)
                 self.insert("\n")
@@ -80,6 +79,15 @@ class Composer(TextArea):
                 self.post_message(self.Scroll(event.key))
             case _:
                 await super()._on_key(event)
+
+    def send(self) -> None:
+        """Send what is typed."""
+        self.post_message(self.Sent(self, self.text))
+
+    def put_back(self, text: str) -> None:
+        """Have a text edited again."""
+        self.load_text(text)
+        self.move_cursor(self.document.end)
 
     def _taken(self, event: events.Key) -> None:
         event.stop()

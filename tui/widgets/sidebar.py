@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 import msgspec
+from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import OptionList
@@ -33,7 +36,22 @@ class ChatLine(msgspec.Struct, frozen=True):
 
 
 class PresetList(OptionList):
-    """The presets. Enter chooses one."""
+    """The presets. Enter chooses one, and three keys change them."""
+
+    Work = Literal["edit", "copy", "delete"]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("e", "work('edit')", "Edit", show=False, id="presets.edit"),
+        Binding("d", "work('copy')", "Duplicate", show=False, id="presets.copy"),
+        Binding("x", "work('delete')", "Delete", show=False, id="presets.delete"),
+    ]
+
+    class Worked(Message):
+        """Something is to be done with a preset."""
+
+        def __init__(self, what: PresetList.Work, name: str) -> None:
+            super().__init__()
+            self.what = what
+            self.name = name
 
     class Chosen(Message):
         def __init__(self, name: str) -> None:
@@ -76,6 +94,10 @@ class PresetList(OptionList):
         event.stop()
         if event.option.id is not None:
             self.post_message(self.Chosen(event.option.id))
+
+    def action_work(self, what: Work) -> None:
+        if self.highlighted_option is not None and self.highlighted_option.id is not None:
+            self.post_message(self.Worked(what, self.highlighted_option.id))
 
 
 class ChatList(OptionList):

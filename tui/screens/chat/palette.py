@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import Protocol
 
 from textual.app import SystemCommand
 from textual.markup import escape
@@ -13,17 +14,24 @@ from tui.chat.clean import clean_line
 from tui.screens.chat.choosing import Presets
 
 
+class Commanding(Protocol):
+    """What has commands of its own."""
+
+    def commands(self) -> Iterable[SystemCommand]: ...
+
+
 def commands(
     presets: Presets,
     choose: Callable[[str], None],
     run: Callable[[str], None],
-    more: Iterable[SystemCommand] = (),
+    first: Commanding | None = None,
+    last: Commanding | None = None,
 ) -> Iterator[SystemCommand]:
-    """Yield the commands, first those that are offered only now; `run` takes an action.
+    """Yield the commands, in between those of `first` and `last`; `run` takes an action.
 
     The palette reads titles as markup, so they are escaped.
     """
-    yield from more
+    yield from first.commands() if first is not None else ()
     for entry in presets.entries:
         title, name = escape(clean_line(entry.preset.title)), entry.name
         yield SystemCommand(f"Preset: {title}", escape(clean_line(name)), partial(choose, name))
@@ -31,3 +39,4 @@ def commands(
         if key.group != "Presets" and key.action != "app.command_palette":
             yield SystemCommand(key.help, keys.shown_keys(key.keys), partial(run, key.action))
     yield SystemCommand("Usage: tokens, energy, money", "By day, preset, backend or chat", partial(run, "usage"))
+    yield from last.commands() if last is not None else ()

@@ -25,6 +25,7 @@ from tui.screens.chat import entries, lists, notices, palette, progress, start
 from tui.screens.chat.around import Around
 from tui.screens.chat.choices import Choices
 from tui.screens.chat.choosing import Presets
+from tui.screens.chat.editing import Editing
 from tui.screens.chat.explaining import SETTLE_S, Explaining
 from tui.screens.chat.fetching import Fetching
 from tui.screens.chat.first import FirstStart
@@ -73,6 +74,7 @@ class ChatScreen(Screen[None]):
         self._send_when_ready = False
         self._explaining = Explaining(self, lambda: self._presets)
         self._around = Around(self, self._show_lines)
+        self._say = self._around.say
         self._planning = Planning(self, self._explaining, lambda: self._presets, self._choose, self._say)
         self._leaving = Leaving(self, lambda: self._session, self._end, self._show_lines)
         self._fetching = Fetching(self, lambda: self._presets, self._choose, self._show_fetches)
@@ -80,6 +82,7 @@ class ChatScreen(Screen[None]):
         failed = lambda problem: self._shown.problem(problem)  # noqa: E731, PLW0108 - nothing is shown yet
         asked = Asked(self._choose, self._reload, failed, self._say)
         self._offering = Offering(self, lambda: self._presets, self._fetching, self._planning, asked)
+        self._editing = Editing(self, lambda: self._presets, lambda: self._session, self._planning, asked)
         self._first = FirstStart(self, lambda: self._presets, self._fetching, self._offering, self._planning)
 
     # What there is.
@@ -106,7 +109,7 @@ class ChatScreen(Screen[None]):
     def on_mount(self) -> None:
         self._shown = Shown(self.query_one(Transcript))
         self._choices = Choices(self, self._shown.problem)
-        self._mending = Mending(self, self._say, self._shown.problem)
+        self._mending = Mending(self, self._say, self._shown.problem, self._offering.offer)
         self._ticking = self.set_interval(TICK_S, self._tick, pause=True)
         self._show_lines()
         self.call_after_refresh(lambda: self.run_worker(self._start(), group="start", exclusive=True))
@@ -135,8 +138,7 @@ class ChatScreen(Screen[None]):
         if begun.missing:
             self._offering.offer(begun.missing, self._wish.backend)
         if self._send_when_ready:
-            composer = self.query_one(Composer)
-            composer.post_message(Composer.Sent(composer, composer.text))
+            self.query_one(Composer).send()
 
     # The session speaks.
 
@@ -274,16 +276,14 @@ class ChatScreen(Screen[None]):
 
     def on_composer_scroll(self, event: Composer.Scroll) -> None:
         transcript = self.query_one(Transcript)
-        up, down, end = transcript.action_page_up, transcript.action_page_down, transcript.action_end
-        {"pageup": up, "pagedown": down, "end": end}[event.key]()
+        page_up, page_down, end = transcript.action_page_up, transcript.action_page_down, transcript.action_end
+        {"pageup": page_up, "pagedown": page_down, "end": end}[event.key]()
 
     def on_composer_recall(self, _event: Composer.Recall) -> None:
         if self._session is not None:
             questions = [message.text for message in self._session.branch if message.role == "user"]
             if questions:
-                composer = self.query_one(Composer)
-                composer.load_text(questions[-1])
-                composer.move_cursor(composer.document.end)
+                self.query_one(Composer).put_back(questions[-1])
 
     async def on_chat_list_opened(self, event: ChatList.Opened) -> None:
         if self._session is not None:
@@ -293,6 +293,9 @@ class ChatScreen(Screen[None]):
     def on_preset_list_chosen(self, event: PresetList.Chosen) -> None:
         self._choose(event.name)
         self.query_one(Composer).focus()
+
+    def on_preset_list_worked(self, event: PresetList.Worked) -> None:
+        self._editing.do(event.what, event.name)
 
     def action_preset(self, slot: int) -> None:
         if name := self._presets.in_slot(slot):
@@ -389,12 +392,9 @@ class ChatScreen(Screen[None]):
         except Problem as problem:
             self._shown.problem(problem)
 
-    def _say(self, text: str) -> None:
-        self._around.say(text)
-
     def get_commands(self) -> Iterable[SystemCommand]:
         """Return what the palette offers of this screen."""
-        yield from palette.commands(self._presets, self._choose, self._run, self._fetching.commands())
+        yield from palette.commands(self._presets, self._choose, self._run, self._fetching, self._editing)
 
     def _run(self, action: str) -> None:
         self.call_later(self.run_action, action)
