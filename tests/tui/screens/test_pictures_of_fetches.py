@@ -14,7 +14,9 @@ from backends.errors import ErrorInfo
 from backends.hardware.disk import Disk
 from backends.hardware.machine import Machine
 from backends.jobs.job import Progress
+from backends.ollama.wanted import OllamaPull
 from presets import remote
+from presets.catalog import find, load_catalog
 from presets.found import Found, Search
 from presets.reference import machine_named
 from tests.tui.fetches import GATED, GB, MB, NO_NETWORK, Job, progress, spec_of
@@ -98,6 +100,17 @@ def test_the_question_where_another_program_has_the_model(snap_compare, size, mo
     monkeypatch.setattr(offer, "find_models", lambda *_: Search((IN_OLLAMA,)))
     monkeypatch.setattr(offer, "match", lambda *_: IN_OLLAMA)
     picture(snap_compare, size, "f3", known)
+
+
+def test_the_question_where_a_server_of_ollama_s_would_fetch(snap_compare) -> None:
+    async def question(pilot: Pilot[None]) -> None:
+        entry = find(load_catalog(), "8b-q4_k_m")
+        pull = OllamaPull("http://127.0.0.1:11434", "deepseek-r1:8b-0528-qwen3-q4_K_M")
+        found = offer.with_room(offer.offer_by_server(entry, pull), 120 * GB)
+        await pilot.app.push_screen(FetchScreen(found))
+        await pilot.pause(0.1)
+
+    picture(snap_compare, (80, 24), question)
 
 
 def test_the_question_where_the_server_refuses(snap_compare, monkeypatch: pytest.MonkeyPatch) -> None:
