@@ -137,8 +137,10 @@ class Connection:
     def refused(self, status: int, body: bytes, model: str, headers: Any = None) -> BackendError:
         """Return the error for an answer that is a refusal."""
         if status == _NOT_FOUND and model and b"not found" in body and b"page not found" not in body:
+            # `pull` asks the server that the user has chosen; a preset's own is asked through that preset.
+            command = f"deepseek-tui pull ollama:{model}" if self._address.chosen else f"ollama pull {model}"
             return ModelNotFound(
-                f"Ollama has no model called {model}", f"Asked was {self.server}.", f"Fetch it: `ollama pull {model}`."
+                f"Ollama has no model called {model}", f"Asked was {self.server}.", f"Fetch it: `{command}`."
             )
         said = engine_error(body)
         if lengths := too_long(said):

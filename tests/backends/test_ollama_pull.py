@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -23,7 +24,8 @@ from backends.hub.patience import Patience
 from backends.jobs import files, launch
 from backends.jobs.job import JobSpec, JobView, Progress
 from backends.jobs.report import Report
-from backends.ollama import pull_failures, pulling
+from backends.ollama import address, pull_failures, pulling
+from backends.ollama.connection import Connection
 from backends.ollama.wanted import KIND, OllamaPull, wanted
 from tests.backends.fake_ollama import FakeOllama, Handler
 from tests.backends.ollama_talk import serving
@@ -304,6 +306,20 @@ def test_a_server_is_asked_whether_it_has_a_model(server: FakeOllama, told: Told
     assert not pulling.has(pull)
     fetch(server, told)
     assert pulling.has(pull)
+
+
+def test_whoever_chose_the_server_is_told_the_command_that_asks_it(
+    server: FakeOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", server.host)
+    for host, command in (("", f"`deepseek-tui pull ollama:{TAG}`"), (server.url, f"`ollama pull {TAG}`")):
+        where = wanted(TAG, host).where
+        with (
+            contextlib.closing(Connection(where, address.allowed(where))) as line,
+            pytest.raises(ModelNotFound) as told,
+        ):
+            line.show(TAG)
+        assert command in told.value.hint
 
 
 def test_a_stop_while_it_waits_is_heard_at_once(
