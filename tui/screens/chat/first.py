@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,9 @@ from tui.settings import settings_file
 if TYPE_CHECKING:
     from presets.advice import Advice
     from tui.screens.fetch.offer import Others
+
+AGAIN_S = 2.0
+"""A second Enter so soon is the same wish: a job is seen a moment after it was begun."""
 
 
 class FirstStart:
@@ -47,6 +51,7 @@ class FirstStart:
         self._others: Others | None = None
         self._others_of = ""
         self._beginning = False
+        self._begun_at = -AGAIN_S
         self._rate: float | None = None
 
     async def begin(self, begun: Begun, shown: Shown) -> None:
@@ -69,9 +74,9 @@ class FirstStart:
             return
         if advice.plan.located.present:
             return
-        if self._beginning or self._is_coming(entry):
+        if self._beginning or self._is_coming(entry) or time.monotonic() - self._begun_at < AGAIN_S:
             return
-        self._beginning = True
+        self._beginning, self._begun_at = True, time.monotonic()
         self._screen.run_worker(self._begin(entry, advice), group="first")
 
     async def _begin(self, entry: PresetEntry, advice: Advice) -> None:
