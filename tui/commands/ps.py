@@ -13,6 +13,7 @@ from backends.host import launch
 from backends.host.wire import Status
 from backends.titles import backend_title
 from backends.version import build_id
+from tui import units
 from tui.commands import output, parser, table
 
 _EPILOG = "`deepseek-tui stop` ends idle ones."
@@ -100,7 +101,7 @@ def _row(view: launch.HostView) -> HostRow:
 
 
 def _cells(row: HostRow) -> tuple[str, ...]:
-    pid, memory = str(row.pid or "–"), table.size(row.rss_bytes)
+    pid, memory = str(row.pid or "–"), units.memory(row.rss_bytes)
     if not row.responding:
         return (row.key, "?", "?", "does not answer", pid, memory, "–", "–")
     ends = table.seconds(row.ends_in_s) if row.ends_in_s is not None else "in use"
