@@ -197,7 +197,8 @@ def _idle_card(with_card: Fit, machine: Machine) -> str:
     if not with_card.output_on_card:
         return f"{text} Just now there would be no room for the model either."
     text += f" With one for it {with_card.gpu_layers} of {with_card.layers} layers would be there"
-    return f"{text}, for ~{rate(speed)} tokens/s." if speed is not None else f"{text}."
+    mark = "≤" if with_card.only_a_bound else "~"
+    return f"{text}, for {mark}{rate(speed)} tokens/s." if speed is not None else f"{text}."
 
 
 class Outlook(msgspec.Struct, frozen=True):

@@ -84,7 +84,8 @@ class Input(msgspec.Struct, frozen=True):
 class Alternative(msgspec.Struct, frozen=True):
     """The same model otherwise. `changes` names what is other; `quantization` is "" unless it is that.
 
-    `whole` says that everything that a token reads is on the card.
+    `whole` says that everything that a token reads is on the card, `only_a_bound` that less than `tokens_per_second`
+    will be reached.
     """
 
     changes: Change
@@ -100,6 +101,7 @@ class Alternative(msgspec.Struct, frozen=True):
     ram_bytes: int
     ssd_bytes: int
     tokens_per_second: float | None
+    only_a_bound: bool = False
 
 
 class Fit(msgspec.Struct, frozen=True):
@@ -128,6 +130,7 @@ class Fit(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...]
     inputs: tuple[Input, ...]
     held_back: tuple[str, ...] = ()
+    only_a_bound: bool = False
 
     @property
     def short(self) -> Tier | None:

@@ -88,7 +88,7 @@ def _speed(plan: PresetPlan) -> str:
     if plan.measured_speed is not None:
         return f"{rate(plan.measured_speed)} tok/s"
     if plan.fit is not None and plan.fit.tokens_per_second is not None:
-        return f"{predicted(plan.fit.tokens_per_second)} tok/s"
+        return f"{predicted(plan.fit)} tok/s"
     published = plan.published.tokens_per_second if plan.published is not None else None
     return f"published {published[0]:g}–{published[1]:g} tok/s" if published is not None else ""
 
@@ -99,7 +99,7 @@ def _speed_now(plan: PresetPlan, loaded: Loaded) -> str:
     if measured is not None and measured.tokens_per_second is not None and measured.gpu_layers == loaded.gpu_layers:
         return f"{rate(measured.tokens_per_second)} tok/s"
     if found is not None and found.gpu_layers == loaded.gpu_layers and found.tokens_per_second is not None:
-        return f"{predicted(found.tokens_per_second)} tok/s"
+        return f"{predicted(found)} tok/s"
     return ""
 
 

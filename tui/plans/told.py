@@ -22,8 +22,6 @@ THOUSAND = 1000
 """Tokens that a predicted cost is for: how long an answer gets, nobody knows before."""
 _PLACES = {"vram": "VRAM", "ram": "RAM", "ssd": "SSD"}
 _READ_FROM = {"vram": "the card", "ram": "memory", "ssd": "the disk"}
-_BOUND = 200
-"""Tokens a second: beyond it what a token costs beside reading decides, so that the formula is only a bound."""
 _ORIGINS: dict[Origin, str] = {
     "exact": "exact",
     "rules": "by llama.cpp's rules: within 1 % of published files",
@@ -104,7 +102,7 @@ def columns(
         Columns(
             "tokens/s",
             f"{speed[0]:g}–{speed[1]:g}" if speed is not None else DASH,
-            predicted(found.tokens_per_second) if found is not None else DASH,
+            predicted(found) if found is not None else DASH,
             rate(measured_speed) if measured_speed is not None else DASH,
         ),
         Columns(
@@ -117,11 +115,10 @@ def columns(
     ]
 
 
-def predicted(speed: float | None) -> str:
+def predicted(plan: Fit | Alternative) -> str:
     """Return a predicted speed with its mark, ~ or ≤; a dash where there is none."""
-    if speed is None:
-        return DASH
-    return f"{'≤' if speed > _BOUND else '~'}{rate(speed)}"
+    speed = plan.tokens_per_second
+    return DASH if speed is None else f"{'≤' if plan.only_a_bound else '~'}{rate(speed)}"
 
 
 def places(found: Fit) -> list[Place]:
@@ -162,7 +159,7 @@ def seconds(plan: PresetPlan) -> str:
     # What a single place takes is the whole time.
     reads = "; ".join(f"{text}, {_ms(taken)}" if len(parts) > 1 else text for text, taken in parts)
     total = _ms(1 / found.tokens_per_second)
-    return f"A token reads {reads}: {total}, {predicted(found.tokens_per_second)} tokens/s."
+    return f"A token reads {reads}: {total}, {predicted(found)} tokens/s."
 
 
 def alternatives(plan: PresetPlan) -> Iterator[str]:
@@ -191,7 +188,7 @@ def alternative(one: Alternative, plan: PresetPlan) -> str:
     if one.ssd_bytes:
         parts.append(f"reads {memory(one.ssd_bytes)} a token from the disk")
     if one.tokens_per_second is not None:
-        parts.append(f"{predicted(one.tokens_per_second)} tok/s")
+        parts.append(f"{predicted(one)} tok/s")
     if not one.fits:
         parts.append("does not fit")
     if one.changes == "quantization":

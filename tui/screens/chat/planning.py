@@ -111,7 +111,7 @@ class Planning:
             if figure == "ours":
                 figures["ours"] = f"The plan predicts {memory(found.bytes.vram.total)} {layers}"
             elif found.tokens_per_second is not None:
-                figures["speed"] = f"The plan predicts {told.predicted(found.tokens_per_second)} tok/s {layers}"
+                figures["speed"] = f"The plan predicts {told.predicted(found)} tok/s {layers}"
         return figures
 
     # The view.
