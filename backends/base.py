@@ -108,7 +108,6 @@ class Loaded(msgspec.Struct, frozen=True):
     output layer is named apart.
     `vram_bytes` is what of the model a server says to hold on its cards. `capabilities` are what can be done with this
     very model: None is what the backend's `check` says.
-    `kv_bytes` and `compute_bytes` are the KV cache and the buffers that an engine said to have taken, on all devices.
     `notes` are sentences for the user, such as a context that had to be rounded. `place` says whose energy its answers
     take: that of this process, of another on this machine, or of a machine elsewhere.
     """
@@ -125,8 +124,6 @@ class Loaded(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     capabilities: tuple[str, ...] | None = None
     place: Place = "process"
-    kv_bytes: int | None = None
-    compute_bytes: int | None = None
 
 
 class Cancel:

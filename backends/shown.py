@@ -11,6 +11,11 @@ def printable(text: str, limit: int = 120) -> str:
     return shown + ("…" if len(text) > limit else "")
 
 
+def size(amount: int | float) -> str:
+    """Return bytes as people read them, decimal: 2.9 GB, or 45 MB below one."""
+    return f"{amount / 1e9:.1f} GB" if amount >= 1e9 else f"{amount / 1e6:.0f} MB"
+
+
 def shown_path(file: Path) -> str:
     """Return a path for a message, the home folder as ~."""
     try:

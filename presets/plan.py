@@ -19,6 +19,7 @@ from backends.planning import learned, reached
 from backends.planning.choice import ground
 from backends.planning.fit import fit
 from backends.planning.result import MARGIN_BYTES, Fit, Wishes
+from backends.shown import size
 from backends.titles import backend_title
 from presets import families
 from presets.schema import PresetEntry, Published, options_for, source_for
@@ -196,22 +197,21 @@ def _idle_card(with_card: Fit, machine: Machine) -> str:
     if not with_card.output_on_card:
         return f"{text} Just now there would be no room for the model either."
     text += f" With one for it {with_card.gpu_layers} of {with_card.layers} layers would be there"
-    return f"{text}, for ~{speed:.2g} tokens/s." if speed is not None else f"{text}."
+    mark = "≤" if with_card.only_a_bound else "~"
+    return f"{text}, for {mark}{rate(speed)} tokens/s." if speed is not None else f"{text}."
 
 
 class Outlook(msgspec.Struct, frozen=True):
-    """Two lines about a preset with one backend.
+    """A line about a preset with one backend, before anything is planned.
 
-    `line` is what fits, `speed` how fast it is, "" where that is not known or not asked. `ready` says that nothing is
-    known to be in the way; `hint` is the next step where something is. `size_bytes` is the model's size, None where
-    unknown.
+    `ready` says that nothing is known to be in the way; `hint` is the next step where something is. `size_bytes` is the
+    model's size, None where unknown.
     """
 
     line: str
     ready: bool
     hint: str = ""
     size_bytes: int | None = None
-    speed: str = ""
 
 
 def outlook(entry: PresetEntry, backend: str, located: Located) -> Outlook:
@@ -221,7 +221,7 @@ def outlook(entry: PresetEntry, backend: str, located: Located) -> Outlook:
         hint = f"This preset can run with: {', '.join(entry.preset.backends)}."
         return Outlook(" · ".join([*parts, "not in this preset"]), ready=False, hint=hint)
     if located.size is not None:
-        parts.append(size_text(located.size))
+        parts.append(size(located.size))
     if located.present:
         parts.append("ready")
     elif located.detail:
@@ -231,57 +231,6 @@ def outlook(entry: PresetEntry, backend: str, located: Located) -> Outlook:
     return Outlook(" · ".join(parts), ready, "" if located.present else located.hint, located.size)
 
 
-def planned_outlook(plan: PresetPlan) -> Outlook:
-    """Say in two short lines whether a preset can be started, and what it would take."""
-    located, found = plan.located, plan.fit
-    # Where only a server knows, asking it is the way to find out.
-    ready, hint = located.present is not False and not (plan.problem and plan.backend == PLANNED), plan.hint
-    parts = [] if found is not None else [backend_title(plan.backend)]
-    if located.present is False:
-        parts = [located.detail or "not here"]
-        hint = located.hint or plan.hint
-        if plan.size_bytes is not None:
-            parts.append(size_text(plan.size_bytes))
-    elif found is not None:
-        parts += _fitting(found)
-        ready = found.fits
-        hint = "" if found.fits else next(iter(plan.warnings), "")
-    else:
-        if plan.size_bytes is not None:
-            parts.append(size_text(plan.size_bytes))
-        parts.append(located.detail or ("cannot be planned" if plan.backend == PLANNED else "ready"))
-    return Outlook(" · ".join(parts), ready, hint, plan.size_bytes, speed_text(plan))
-
-
-def _fitting(found: Fit) -> list[str]:
-    """Say where the model goes, in the few cells that there are."""
-    ram, vram = found.bytes.ram, found.bytes.vram
-    if not found.fits:
-        short = vram if vram.free is not None and vram.total > vram.free else ram
-        return [f"needs {size_text(short.total)}", f"has {size_text(short.free or 0)}"]
-    if found.bytes.ssd.total:
-        head = f"{found.gpu_layers}/{found.layers}" if found.card is not None else "CPU"
-        return [head, f"reads {size_text(found.bytes.ssd.total)} a token"]
-    if found.card is None or not found.output_on_card:
-        return ["on the CPU", size_text(ram.total)]
-    return [f"{found.gpu_layers}/{found.layers} layers", size_text(vram.total)]
-
-
-def speed_text(plan: PresetPlan) -> str:
-    """Return tokens a second: measured as it is, predicted with ~, else what was published."""
-    if plan.measured_speed is not None:
-        return f"{rate(plan.measured_speed)} tok/s"
-    if plan.fit is not None and plan.fit.tokens_per_second is not None:
-        return f"~{rate(plan.fit.tokens_per_second)} tok/s"
-    published = plan.published.tokens_per_second if plan.published is not None else None
-    return f"published {published[0]:g}–{published[1]:g} tok/s" if published is not None else ""
-
-
 def rate(speed: float) -> str:
     """Return a speed in as many figures as it deserves: 36, 9.4, 0.3."""
     return f"{speed:.0f}" if speed >= 10 else f"{speed:.1f}" if speed >= 0.1 else f"{speed:.2g}"
-
-
-def size_text(size: int) -> str:
-    """Return bytes as a short decimal size: 98 362 432 is "0.1 GB", less than 50 MB is in MB."""
-    return f"{size / 1e9:.1f} GB" if size >= 50_000_000 else f"{size / 1e6:.1f} MB"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from typing import TextIO
 
 
 def prepare() -> None:
@@ -21,6 +23,15 @@ def few_colours() -> bool:
         return False
     term = os.environ.get("TERM", "")
     return not any(word in term for word in ("256", "direct", "kitty", "alacritty", "ghostty", "foot"))
+
+
+def shows(characters: str, stream: TextIO | None = None, unknown: str = "ascii") -> bool:
+    """Say whether the encoding of `stream`, or stdout, has these characters; `unknown` is taken where it tells none."""
+    try:
+        characters.encode(getattr(stream or sys.stdout, "encoding", None) or unknown)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def usable() -> bool:

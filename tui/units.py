@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from backends.shown import size
 from tui.chat import amounts
 from tui.chat.receipts import MICRO
 
@@ -50,9 +51,9 @@ def gigabytes(amount: int | float | None) -> str:
     return DASH if amount is None else f"{amount / 1e9:.1f}"
 
 
-def memory(amount: int) -> str:
-    """Return bytes as 2.9 GB, or 45 MB below one."""
-    return f"{gigabytes(amount)} GB" if amount >= 1e9 else f"{amount / 1e6:.0f} MB"
+def memory(amount: int | None) -> str:
+    """Return bytes as 2.9 GB, or 45 MB below one; a dash if unknown."""
+    return DASH if amount is None else size(amount)
 
 
 def money(amount: float, currency: str, decimals: int = 4) -> str:

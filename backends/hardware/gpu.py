@@ -142,13 +142,13 @@ def _ours(nvml: Any, device: Any, pids: Collection[int]) -> int | None:
     """Return the bytes that `pids` hold on a card, None if the driver does not tell (WSL2, old drivers)."""
     if not pids:
         return 0
-    processes = _processes(nvml, device)
-    if processes is None:
+    found = processes(nvml, device)
+    if found is None:
         return None
     # A process that computes and draws is in both lists, with the same figure.
     held: dict[tuple[int, int, int], int | None] = {
         (process.pid, process.gpuInstanceId, process.computeInstanceId): process.usedGpuMemory
-        for process in processes
+        for process in found
         if process.pid in pids
     }
     figures = [figure for figure in held.values() if figure is not None]
@@ -161,23 +161,26 @@ def _ours(nvml: Any, device: Any, pids: Collection[int]) -> int | None:
 
 def in_use(nvml: Any, device: Any, pids: Collection[int] | None) -> bool | None:
     """Say whether one of `pids` (None: anybody) uses a card, None if the driver does not tell."""
-    processes = _processes(nvml, device)
-    if processes is None:
+    found = processes(nvml, device)
+    if found is None:
         return None
-    if any(pids is None or process.pid in pids for process in processes):
+    if any(pids is None or process.pid in pids for process in found):
         return True
     return False if _pids_are_the_machines() else None
 
 
-def _processes(nvml: Any, device: Any) -> list[Any] | None:
-    """Return the processes on a card, those that compute and those that draw, None if the driver does not tell."""
-    processes: list[Any] = []
+def processes(nvml: Any, device: Any) -> list[Any] | None:
+    """Return the processes on a card, those that compute and those that draw, None if the driver does not tell.
+
+    Who does both is in it twice, with the same figure.
+    """
+    found: list[Any] = []
     for read in (nvml.nvmlDeviceGetComputeRunningProcesses_v3, nvml.nvmlDeviceGetGraphicsRunningProcesses_v3):
         try:
-            processes += read(device)
+            found += read(device)
         except nvml.NVMLError:
             return None
-    return processes
+    return found
 
 
 def _pids_are_the_machines() -> bool:

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from backends.hardware.gpu import in_slices, processes
+
 _MOST_CARDS = 64
 
 
@@ -67,25 +69,20 @@ def _card(nvml: Any, index: int) -> NvidiaCard:
     if device is None:
         return NvidiaCard(index)
     kind, since = nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
-    mode = _told(lambda: nvml.nvmlDeviceGetMigMode(device)[0])
     return NvidiaCard(
         index,
         _tenants(nvml, device),
         _told(lambda: nvml.nvmlDeviceGetTotalEccErrors(device, kind, since)),
-        mode == nvml.NVML_DEVICE_MIG_ENABLE,
+        in_slices(nvml, device),
     )
 
 
 def _tenants(nvml: Any, device: Any) -> tuple[Tenant, ...] | None:
-    """Return those that compute and those that draw: who does both is in both lists, with the same figure."""
-    found: dict[int, Tenant] = {}
-    for read in (nvml.nvmlDeviceGetComputeRunningProcesses_v3, nvml.nvmlDeviceGetGraphicsRunningProcesses_v3):
-        processes = _told(lambda read=read: read(device))  # type: ignore[misc]
-        if processes is None:
-            return None
-        for process in processes:
-            found[process.pid] = Tenant(process.pid, process.usedGpuMemory)
-    return tuple(found.values())
+    found = _told(lambda: processes(nvml, device))
+    if found is None:
+        return None
+    # Who computes and draws is there twice, with the same figure.
+    return tuple({one.pid: Tenant(one.pid, one.usedGpuMemory) for one in found}.values())
 
 
 def _told(read: Callable[[], Any]) -> Any:

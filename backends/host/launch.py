@@ -13,7 +13,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -132,6 +132,11 @@ async def survey() -> list[HostView]:
         return []
     alive = [folder for folder in folders if _alive(folder)]
     return list(await asyncio.gather(*(_view(folder) for folder in alive)))
+
+
+def pids_of(views: Iterable[HostView]) -> set[int]:
+    """Return the processes of hosts, as far as they are known."""
+    return {view.pid for view in views if view.pid is not None}
 
 
 async def end(view: HostView, *, force: bool = False, timeout_s: float = END_S) -> bool:

@@ -19,7 +19,7 @@ from backends.errors import (
 )
 from backends.http.failures import message, unreachable
 from backends.hub.address import DEFAULT, HubFile
-from backends.shown import printable, shown_path
+from backends.shown import printable, shown_path, size
 
 LATER = "Try again in a while."
 _ONLINE = "Is this machine online? HTTPS_PROXY names a proxy, HF_ENDPOINT a mirror of Hugging Face."
@@ -156,18 +156,18 @@ def no_room(folder: Path, free: int, needed: int, stays_free: int) -> BackendErr
     """Return the error for a download that does not fit on the disk, before it begins."""
     missing = needed + stays_free - free
     return NoSpace(
-        f"The disk is too full: {size_text(missing)} are missing",
-        f"{shown_path(folder)} has {size_text(free)} free; {size_text(needed)} are to come, and "
-        f"{size_text(stays_free)} stay free for everything else.",
+        f"The disk is too full: {size(missing)} are missing",
+        f"{shown_path(folder)} has {size(free)} free; {size(needed)} are to come, and "
+        f"{size(stays_free)} stay free for everything else.",
         "Make room, or use --force.",
     )
 
 
-def disk_full(path: Path, here: int, size: int) -> BackendError:
+def disk_full(path: Path, here: int, total: int) -> BackendError:
     """Return the error for a disk that became full in the middle."""
     return NoSpace(
-        f"The disk is full: {size_text(size - here)} are missing",
-        f"{size_text(here)} of {size_text(size)} are in {shown_path(path)} and stay.",
+        f"The disk is full: {size(total - here)} are missing",
+        f"{size(here)} of {size(total)} are in {shown_path(path)} and stay.",
         "Make room, then pull again: it goes on from there.",
     )
 
@@ -220,8 +220,3 @@ def unsafe_name(name: str) -> BackendError:
     return ServerError(
         "A file of the repository has a name that is not used", repr(printable(name, 300)), "Choose another repository."
     )
-
-
-def size_text(size: int) -> str:
-    """Return bytes for a message."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

@@ -96,8 +96,6 @@ class LlamaCppBackend(Backend):
             load_s=time.monotonic() - started,
             device=_device(opened),
             notes=tuple(notes),
-            kv_bytes=opened.kv_bytes,
-            compute_bytes=opened.compute_bytes,
         )
 
     def count_tokens(self, messages: Sequence[Message]) -> TokenCount:

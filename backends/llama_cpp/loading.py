@@ -15,10 +15,9 @@ from backends.errors import BadModelFile, OutOfMemory
 from backends.events import LoadProgress
 from backends.gguf.shape import Shape
 from backends.llama_cpp import dry_run, offload, thread_counts
-from backends.llama_cpp.binding import BLIND, GPU_BUILD_HINT, GpuDevice, blind, cpu_buffers, log, memory_now
+from backends.llama_cpp.binding import BLIND, GPU_BUILD_HINT, GpuDevice, blind, cpu_buffers, memory_now
 from backends.llama_cpp.context import check_host_memory, create_context, setup_of, streamed_bytes
 from backends.llama_cpp.decode import OK, Decoder
-from backends.llama_cpp.logs import buffers
 from backends.llama_cpp.model import NONE_HELD, Held, HostOutOfMemory, load_model, own_template
 from backends.llama_cpp.options import LlamaCppOptions
 from backends.llama_cpp.tokens import Vocabulary
@@ -35,8 +34,7 @@ class OpenModel(msgspec.Struct, frozen=True):
     """A model ready for requests. `engine_layers` counts as the engine does: the output layer, then blocks.
 
     `gpu` is the card that takes part, if only in long prompts; of the lowest block there the matrices `held` are in
-    main memory. `streamed_bytes` are the weights that each token reads from the disk; `kv_bytes` and `compute_bytes`
-    what the engine took, everywhere together, None if it did not tell.
+    main memory. `streamed_bytes` are the weights that each token reads from the disk.
     """
 
     lib: Any
@@ -52,8 +50,6 @@ class OpenModel(msgspec.Struct, frozen=True):
     gpu: GpuDevice | None = None
     held: tuple[str, ...] = ()
     streamed_bytes: int = 0
-    kv_bytes: int | None = None
-    compute_bytes: int | None = None
 
     def free(self) -> None:
         self.decoder.close()
@@ -189,7 +185,6 @@ def open_model(
         check_host_memory(shape, options, shape.layers - max(0, layers - 1))
         threads = thread_counts.remembered_threads(options, path, layers) or thread_counts.default_threads(options)
         decoder = Decoder(lib, create_context(lib, handle, options, threads), on_gpu=layers > 0)
-        took = buffers(log.lines())
         warm_up(decoder, vocabulary, cancel)
         return OpenModel(
             lib=lib,
@@ -205,8 +200,6 @@ def open_model(
             gpu=gpu,
             held=held,
             streamed_bytes=streamed,
-            kv_bytes=_sum_of(took, " KV"),
-            compute_bytes=_sum_of(took, " compute", " output"),
         )
     except BaseException:
         if decoder is not None:
@@ -242,9 +235,3 @@ def _return_free_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # Only glibc has it.
     if trim is not None:
         trim(0)
-
-
-def _sum_of(buffers: dict[str, int], *uses: str) -> int | None:
-    """Return the bytes of all buffers for these uses, None if the log knows none."""
-    found = [size for name, size in buffers.items() if name.endswith(uses)]
-    return sum(found) if found else None

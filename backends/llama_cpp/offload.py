@@ -17,10 +17,9 @@ from backends.llama_cpp import binding
 from backends.llama_cpp.binding import GpuDevice
 from backends.llama_cpp.model import HostOutOfMemory, metadata, without_weights
 from backends.planning import learned
-from backends.planning.choice import Ground, most_blocks, way
+from backends.planning.choice import most_blocks, part_of_next
 from backends.planning.memory import Setup, engine_layers, place
 from backends.planning.result import Wishes
-from backends.planning.speed import Rates
 
 RETREAT = 2
 
@@ -115,9 +114,7 @@ def plan(
     planned = msgspec.structs.replace(planned, blocks=blocks, off_bytes=off)
     if not parts or not blocks:
         return planned
-    # Without bandwidths the way is chosen by what the CPU has to read, which is what counts.
-    stand = Ground(0, free - (off or 0), True, None, Rates())
-    held = way(shape, setup, wishes, stand).held
+    held = part_of_next(shape, setup, wishes, free - (off or 0), blocks)
     taken = count(blocks + 1, held) if held and count is not None else None
     if taken is not None and taken > free - margin:
         held = ()

@@ -20,7 +20,7 @@ from backends.planning.memory import (
     place,
 )
 from backends.planning.result import Wishes
-from backends.planning.speed import Rates, tokens_per_second, traffic
+from backends.planning.speed import Rates, only_a_bound, tokens_per_second, traffic
 
 _LEAST_GAIN = 0.03
 """A part of a block brings some more work between card and CPU: it has to take so much of what the CPU reads away."""
@@ -55,6 +55,7 @@ class Way(msgspec.Struct, frozen=True):
     holds: bool
     streamed: int
     tokens_per_second: float | None
+    only_a_bound: bool = False
 
     @property
     def whole_blocks(self) -> int:
@@ -151,7 +152,8 @@ def _way(shape: Shape, setup: Setup, wishes: Wishes, stand: Ground, blocks: int,
     # Unless all that a token reads is on the card, it matters whether memory holds the rest.
     told = spills is not None or (placement.blocks == shape.layers and not held)
     runs = holds and told and placement.card.total <= stand.card_free
-    return Way(setup, placement, held, spills, holds, read.disk, tokens_per_second(read, stand.rates) if runs else None)
+    speed = tokens_per_second(read, stand.rates) if runs else None
+    return Way(setup, placement, held, spills, holds, read.disk, speed, only_a_bound(read, speed))
 
 
 def idle_bytes(shape: Shape, placement: Placement) -> int:

@@ -60,6 +60,7 @@ def fit(shape: Shape, machine: Machine, wishes: Wishes | None = None, others: Se
         warnings=warnings(shape, machine, wishes, stand, chosen),
         inputs=_inputs(shape, machine, wishes, stand),
         held_back=chosen.held,
+        only_a_bound=chosen.only_a_bound,
     )
 
 
@@ -131,6 +132,7 @@ def _alternative(changes: Change, shape: Shape, stand: Ground, one: Way) -> Alte
         ram_bytes=one.placement.host.total,
         ssd_bytes=one.streamed,
         tokens_per_second=one.tokens_per_second,
+        only_a_bound=one.only_a_bound,
     )
 
 

@@ -11,10 +11,8 @@ import statistics
 
 from backends import remembered
 from backends.hardware.cpu import cpu_name
-from backends.planning.speed import Traffic
+from backends.planning.speed import READING_DECIDES_BYTES, Traffic
 
-LEAST_BYTES = 500_000_000
-"""A token that reads less is decided by what it costs beside reading, and says little about the memory."""
 LEAST_TOKENS = 32
 MEMORY = "memory"
 _KIND = "reached"
@@ -27,7 +25,7 @@ def note(read: Traffic, card: str, tokens: int, tokens_per_second: float) -> Non
     Nothing is kept of short answers, of models in several places, and of those that are too small.
     """
     size, place = (read.card, card) if read.card else (read.memory, MEMORY)
-    if tokens < LEAST_TOKENS or size < LEAST_BYTES or not place or read.disk or (read.card and read.memory):
+    if tokens < LEAST_TOKENS or size < READING_DECIDES_BYTES or not place or read.disk or (read.card and read.memory):
         return
     rates = [*_recall(place), round(size * tokens_per_second)][-_KEPT:]
     remembered.write(_KIND, _key(place), rates)

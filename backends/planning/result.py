@@ -41,6 +41,10 @@ class Wishes(msgspec.Struct, frozen=True):
     memory_reached: int | None = None
 
 
+GROUPS = ("weights", "kv", "compute", "overhead")
+"""What bytes are for, as a `Tier` names it."""
+
+
 class Tier(msgspec.Struct, frozen=True):
     """Bytes in one place. `total` is the sum of the four before it; `free` is None where unknown.
 
@@ -54,6 +58,11 @@ class Tier(msgspec.Struct, frozen=True):
     total: int
     free: int | None = None
     margin: int = 0
+
+    @property
+    def parts(self) -> tuple[tuple[str, int], ...]:
+        """The sizes by what they are for, without what is not there."""
+        return tuple((name, size) for name in GROUPS if (size := getattr(self, name)))
 
 
 class Tiers(msgspec.Struct, frozen=True):
@@ -75,7 +84,8 @@ class Input(msgspec.Struct, frozen=True):
 class Alternative(msgspec.Struct, frozen=True):
     """The same model otherwise. `changes` names what is other; `quantization` is "" unless it is that.
 
-    `whole` says that everything that a token reads is on the card.
+    `whole` says that everything that a token reads is on the card, `only_a_bound` that less than `tokens_per_second`
+    will be reached.
     """
 
     changes: Change
@@ -91,6 +101,7 @@ class Alternative(msgspec.Struct, frozen=True):
     ram_bytes: int
     ssd_bytes: int
     tokens_per_second: float | None
+    only_a_bound: bool = False
 
 
 class Fit(msgspec.Struct, frozen=True):
@@ -119,6 +130,15 @@ class Fit(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...]
     inputs: tuple[Input, ...]
     held_back: tuple[str, ...] = ()
+    only_a_bound: bool = False
+
+    @property
+    def short(self) -> Tier | None:
+        """The place that is too small where it does not fit: the card's memory, or else main memory."""
+        if self.fits:
+            return None
+        vram, ram = self.bytes.vram, self.bytes.ram
+        return vram if vram.free is not None and vram.total > vram.free else ram
 
     @property
     def whole(self) -> bool:

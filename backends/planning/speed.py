@@ -28,6 +28,11 @@ DEPTH = 2048
 """Tokens: predictions are for an answer at this depth, as R1 thinks for thousands of them."""
 
 
+READING_DECIDES_BYTES, READING_DECIDES_SPEED = 500_000_000, 200
+"""A token that reads less, or of which there would be more a second, is decided by what it costs beside reading: then
+the formula is only a bound."""
+
+
 class Rates(msgspec.Struct, frozen=True):
     """Bandwidths of a machine; None means unknown.
 
@@ -113,6 +118,12 @@ def tokens_per_second(read: Traffic, rates: Rates) -> float | None:
     """Return how fast an answer comes, None where that is unknown."""
     seconds = seconds_per_token(read, rates)
     return None if seconds is None else 1 / seconds
+
+
+def only_a_bound(read: Traffic, speed: float | None) -> bool:
+    """Say whether a speed by the formula is more than what will be reached: see `READING_DECIDES_BYTES`."""
+    small = read.card + read.memory + read.disk < READING_DECIDES_BYTES
+    return speed is not None and (small or speed > READING_DECIDES_SPEED)
 
 
 def memory_efficiency(speed: Speed | None) -> float:

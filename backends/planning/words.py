@@ -13,6 +13,7 @@ from backends.planning.choice import Ground, Way, idle_bytes, most_blocks, unmap
 from backends.planning.memory import compute_bytes, doubts, engine_layers, kv_bytes, may_quantise_kv, place
 from backends.planning.result import Wishes
 from backends.planning.speed import tokens_per_second, traffic
+from backends.shown import size
 
 _ROOM = 1 << 30
 """Bytes: who leaves more free on a card is not near its end, whatever a desktop takes meanwhile."""
@@ -51,7 +52,7 @@ def _reasons(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> Iterat
     if chosen.whole_blocks == shape.layers <= most:
         yield (
             f"All {shape.layers} layers and the output layer fit on the card with {_a(setup.kv_cache)} KV cache of "
-            f"{_size(placement.card.kv)}: offload to the CPU is not needed."
+            f"{size(placement.card.kv)}: offload to the CPU is not needed."
         )
     elif wishes.gpu_layers == "auto":
         yield _one_more(shape, wishes, stand, chosen)
@@ -65,13 +66,13 @@ def _reasons(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> Iterat
         plain = msgspec.structs.replace(setup, flash_attention=False, kv_cache="f16")
         blocks = most_blocks(shape, plain, wishes, stand.card_free)
         yield (
-            f"Without flash attention the compute buffer would take {_size(compute_bytes(shape, plain))} instead of "
-            f"{_size(compute_bytes(shape, setup))} and the KV cache {_size(kv_bytes(shape, plain))} as f16: "
+            f"Without flash attention the compute buffer would take {size(compute_bytes(shape, plain))} instead of "
+            f"{size(compute_bytes(shape, setup))} and the KV cache {size(kv_bytes(shape, plain))} as f16: "
             f"{blocks} of {shape.layers} layers."
         )
     if wishes.card_overhead_bytes is None and placement.output_on_card:
         yield (
-            f"{_size(wishes.margin_bytes)} are left free for the driver's context, which was not measured on this "
+            f"{size(wishes.margin_bytes)} are left free for the driver's context, which was not measured on this "
             "card, and for what others may take."
         )
 
@@ -90,12 +91,12 @@ def _one_more(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> str:
     if placement.blocks:
         return (
             f"{placement.blocks} of {shape.layers} layers fit on the card: one more needs "
-            f"{_size(more.card.total - placement.card.total)}, and {_size(left)} are left beside the margin of "
-            f"{_size(wishes.margin_bytes)}."
+            f"{size(more.card.total - placement.card.total)}, and {size(left)} are left beside the margin of "
+            f"{size(wishes.margin_bytes)}."
         )
     return (
-        f"Not one layer fits on the card: with the output layer and buffers it needs {_size(more.card.total)}, and "
-        f"{_size(max(0, left))} can be had beside the margin of {_size(wishes.margin_bytes)}."
+        f"Not one layer fits on the card: with the output layer and buffers it needs {size(more.card.total)}, and "
+        f"{size(max(0, left))} can be had beside the margin of {size(wishes.margin_bytes)}."
     )
 
 
@@ -107,13 +108,13 @@ def _other_caches(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> I
     if setup.kv_cache == "q8_0":
         exact = msgspec.structs.replace(setup, kv_cache="f16")
         yield (
-            f"An f16 KV cache would take {_size(kv_bytes(shape, exact))} instead of {_size(kv_bytes(shape, setup))}: "
+            f"An f16 KV cache would take {size(kv_bytes(shape, exact))} instead of {size(kv_bytes(shape, setup))}: "
             f"{most_blocks(shape, exact, wishes, stand.card_free)} of {shape.layers} layers."
         )
     elif setup.flash_attention and may_quantise_kv(shape):
         smaller = msgspec.structs.replace(setup, kv_cache="q8_0")
         yield (
-            f"A q8_0 KV cache would save {_size(kv_bytes(shape, setup) - kv_bytes(shape, smaller))} and bring no "
+            f"A q8_0 KV cache would save {size(kv_bytes(shape, setup) - kv_bytes(shape, smaller))} and bring no "
             "further layer onto the card, so it stays exact."
         )
 
@@ -124,14 +125,14 @@ def _shortages(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground, ch
         most = most_blocks(shape, chosen.setup, wishes, stand.card_free)
         close = "close what else uses it, or " if need <= machine.gpus[stand.card].total_bytes else ""
         yield (
-            f"{chosen.placement.blocks} layers need {_size(need)} on the card and {_size(stand.card_free)} are free: "
+            f"{chosen.placement.blocks} layers need {size(need)} on the card and {size(stand.card_free)} are free: "
             f"{close}take {most} layers (gpu_layers = {engine_layers(most)}, which counts the output layer)."
         )
     if not chosen.holds:
         what = "the KV cache and buffers alone" if wishes.mmap else "without mmap the CPU's part"
         yield (
-            f"Main memory is too small: {what} would take {_size(unmapped_bytes(chosen.placement, wishes))}, and "
-            f"{_size(free)} are available. The system would swap, which writes to the disk, or end the engine."
+            f"Main memory is too small: {what} would take {size(unmapped_bytes(chosen.placement, wishes))}, and "
+            f"{size(free)} are available. The system would swap, which writes to the disk, or end the engine."
         )
 
 
@@ -144,11 +145,11 @@ def _card_warnings(machine: Machine, wishes: Wishes, stand: Ground, chosen: Way)
     if not stand.card_free_known:
         yield f"How much of {card.name} is free is not known: it is planned as if nobody else used it."
     if max(0, stand.card_free - wishes.margin_bytes) < need <= stand.card_free:
-        yield f"Only {_size(stand.card_free - need)} stay free on the card, less than the margin."
+        yield f"Only {size(stand.card_free - need)} stay free on the card, less than the margin."
     if not chosen.placement.output_on_card:
         yield "Nothing of the model is on the card, but the engine may still use it for long prompts."
         if wishes.gpu_layers == "auto" and stand.card_free < _MOSTLY * card.total_bytes:
-            yield f"{_size(stand.card_free)} of the card's {_size(card.total_bytes)} are free: close what else uses it."
+            yield f"{size(stand.card_free)} of the card's {size(card.total_bytes)} are free: close what else uses it."
     elif machine.wsl2 and stand.card_free - need < _ROOM:
         yield "In WSL2 a full card spills into main memory without an error: slow, where elsewhere loading would fail."
 
@@ -161,7 +162,7 @@ def _ram_warnings(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground,
         yield _streamed(shape, wishes, stand, chosen)
     used = machine.ram.swap_used_bytes
     if used:
-        yield f"{_size(used)} of swap are in use: the memory is short already."
+        yield f"{size(used)} of swap are in use: the memory is short already."
 
 
 def _streamed(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> str:
@@ -170,17 +171,12 @@ def _streamed(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> str:
     lacking = (need - idle - free) / max(1, chosen.placement.host.weights - idle)
     over = round(chosen.streamed * min(1.0, lacking))
     text = (
-        f"The CPU's part needs {_size(need)} and {_size(free)} are available. Reading in a circle defeats the system's "
-        f"cache, so each token may read all {_size(chosen.streamed)} of it from the disk"
+        f"The CPU's part needs {size(need)} and {size(free)} are available. Reading in a circle defeats the system's "
+        f"cache, so each token may read all {size(chosen.streamed)} of it from the disk"
     )
     read = traffic(shape, chosen.setup, engine_layers(chosen.placement.blocks), wishes.depth, held=chosen.held)
     speed = tokens_per_second(msgspec.structs.replace(read, disk=over), stand.rates)
-    return text + ("." if speed is None else f"; at best {_size(over)}, for {speed:.2g} tokens/s.")
-
-
-def _size(size: int) -> str:
-    """Return bytes as people read them, and as the screens write them: decimal."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+    return text + ("." if speed is None else f"; at best {size(over)}, for {speed:.2g} tokens/s.")
 
 
 def _a(kind: str) -> str:

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from backends.events import Reasoning, Text
 from backends.host import launch, spool
 from backends.host.client import HostClient
 from backends.host.wire import HostSpec, Record, Status
+from tests.backends.fake_hub import FakeHub, go_online
 
 
 class Hosts:
@@ -135,3 +136,11 @@ def said() -> Callable[[list[Record]], str]:
 @pytest.fixture
 def thought() -> Callable[[list[Record]], str]:
     return lambda records: "".join(r.event.text for r in records if isinstance(r.event, Reasoning))
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """A Hugging Face of our own, without a file yet."""
+    with FakeHub() as hub:
+        go_online(monkeypatch, hub.root)
+        yield hub

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,13 +28,6 @@ from tests.gguf_files import QWEN_1_5B, sparse_model
 ONE = HubFile("me", "some", "one.gguf")
 SIZE = 5_000_000
 ASKED = 262_144
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
-    with FakeHub() as hub:
-        go_online(monkeypatch, hub.root)
-        yield hub
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from backends.gguf.problems import BadGguf
 from backends.hub import header as header_module
 from backends.hub.address import HubFile
 from backends.hub.header import fetch_header, kept_header
-from tests.backends.fake_hub import COMMIT, SHA256, FakeHub, HubHandler, go_online
+from tests.backends.fake_hub import COMMIT, SHA256, FakeHub, HubHandler
 from tests.backends.test_gguf_split import split
 from tests.gguf_files import QWEN_1_5B, QWEN_32B, sparse_model
 
@@ -33,13 +33,6 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A 1.5B of true size, whose header is short."""
     return sparse_model(tmp_path_factory.mktemp("one") / "one.gguf", QWEN_1_5B, small_vocabulary=True)
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
-    with FakeHub() as hub:
-        go_online(monkeypatch, hub.root)
-        yield hub
 
 
 @pytest.fixture

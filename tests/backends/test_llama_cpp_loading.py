@@ -272,14 +272,6 @@ def test_without_mmap_no_file_can_help_memory_that_is_too_small(
     assert not any("disk" in note for note in load(fresh, model, context=256, mmap=False).notes)
 
 
-def test_the_engine_tells_what_its_cache_and_buffers_took(fresh: LlamaCppBackend) -> None:
-    loaded = load(fresh, context=8192)
-    # 30 layers of 3 heads of 64 for keys and for values, two bytes each.
-    assert loaded.kv_bytes == 8192 * 30 * 2 * 3 * 64 * 2
-    assert loaded.compute_bytes is not None
-    assert 10 << 20 < loaded.compute_bytes < 40 << 20
-
-
 def test_a_file_that_only_the_engine_can_read_is_loaded_all_the_same(
     fresh: LlamaCppBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

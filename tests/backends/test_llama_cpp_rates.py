@@ -22,7 +22,7 @@ DONE = Done("stop", Usage(100, 0, 0, 200), Timings(tokens_per_second=50.0))
 
 @pytest.fixture(autouse=True)
 def _small_models_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reached, "LEAST_BYTES", 10_000_000)
+    monkeypatch.setattr(reached, "READING_DECIDES_BYTES", 10_000_000)
 
 
 @pytest.fixture

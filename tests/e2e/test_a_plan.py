@@ -12,6 +12,7 @@ from backends import paths, registry
 from backends.base import Availability
 from tests import fake_driver
 from tests.gguf_files import QWEN_14B, sparse_model
+from tests.own_presets import own_preset
 
 SAYS = "cards 1\ntext0 NVIDIA GeForce RTX 4060\ntotal0 8589934592\nfree0 {}\ncompute0 {}\n"
 GB = 10**9
@@ -27,13 +28,7 @@ def card(tmp_path: Path) -> dict[str, str]:
 def mine(home: Path) -> None:
     """A 14B of the user's on F6, of its true size, and an engine that is known to use cards."""
     file = sparse_model(home / "14b.gguf", QWEN_14B, "Q4_K_M", small_vocabulary=True)
-    folder = home / "config" / "presets"
-    folder.mkdir(parents=True)
-    (folder / "mine.toml").write_text(
-        'title = "14B of mine"\nslot = 5\nbackend = "llama_cpp"\ncontext = 8192\n'
-        '[model]\nfamily = "DeepSeek-R1-Distill-Qwen-14B"\nquantization = "Q4_K_M"\n'
-        f'[backends.llama_cpp]\nsource = "file:{file}"\n'
-    )
+    own_preset(home, "mine", file, title="14B of mine", slot=5)
     kept = registry._cache_file("llama_cpp")
     paths.private(kept.parent)
     kept.write_bytes(msgspec.json.encode({registry._stamp("llama_cpp"): Availability(ready=True, gpu=True)}))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from backends.host import launch
 from backends.planning.result import Fit
 from presets.plan import PLANNED, PresetPlan, plan_preset
 from presets.schema import PresetEntry
 from tui.checks.check import Check
-from tui.checks.ground import Ground, pids_of
+from tui.checks.ground import Ground
 from tui.plans.looking import without_hosts
 from tui.units import memory
 
@@ -32,7 +33,7 @@ def plans(ground: Ground) -> Iterator[tuple[PresetEntry, PresetPlan]]:
     """Yield the presets that can be planned for, each with its plan."""
     engine = ground.engines.get(PLANNED)
     # A model of ours that is loaded now makes room for the next one.
-    machine = without_hosts(ground.machine, pids_of(ground.hosts), root=ground.root)
+    machine = without_hosts(ground.machine, launch.pids_of(ground.hosts or ()), root=ground.root)
     for entry in ground.catalog.entries:
         if entry.preset.backend == PLANNED:
             yield entry, plan_preset(entry, machine, card_usable=engine is None or engine.gpu is not False)
@@ -40,8 +41,8 @@ def plans(ground: Ground) -> Iterator[tuple[PresetEntry, PresetPlan]]:
 
 def _trouble(found: Fit) -> str:
     vram, ram = found.bytes.vram, found.bytes.ram
-    if vram.free is not None and vram.total > vram.free:
-        return f"it needs {memory(vram.total)} of the card and {memory(vram.free)} are free"
+    if found.short is vram:
+        return f"it needs {memory(vram.total)} of the card and {memory(vram.free or 0)} are free"
     short = f"it needs {memory(ram.total)} of main memory and {memory(ram.free or 0)} are available"
     if not found.fits:
         return short

@@ -52,7 +52,7 @@ def gather(tell: Tell = lambda _doing: None, root: Path = Path("/")) -> Ground:
     tell("the models that are loaded")
     hosts = _hosts()
     tell("the graphics cards")
-    cards = read_cards(pids_of(hosts))
+    cards = read_cards(launch.pids_of(hosts or ()))
     tell("the memory, the processor and the disk")
     folder = models_folder()
     catalog = load_catalog()
@@ -60,11 +60,6 @@ def gather(tell: Tell = lambda _doing: None, root: Path = Path("/")) -> Ground:
     tell("the engines")
     engines = probes()
     return Ground(root, folder, machine, cards, _driver(cards), displays(root), catalog, engines, hosts)
-
-
-def pids_of(hosts: tuple[HostView, ...] | None) -> set[int]:
-    """Return the processes that hold our models."""
-    return {view.pid for view in hosts or () if view.pid is not None}
 
 
 def read_cards(pids: Collection[int] = ()) -> GpuReading:

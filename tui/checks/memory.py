@@ -8,7 +8,6 @@ from backends.hardware.memory import Ram
 from backends.hardware.swap import swaps
 from tui.checks.check import Check
 from tui.checks.ground import Ground
-from tui.units import DASH
 from tui.units import memory as size
 
 LITTLE_MEMORY = 1_500_000_000
@@ -20,7 +19,7 @@ _WHO = "grep -H VmSwap /proc/[0-9]*/status | sort -k2 -n | tail   (shows who was
 def memory(ground: Ground) -> Iterator[Check]:
     """What a model may take."""
     found = ground.machine.ram
-    text = f"{_size(found.available_bytes)} of {_size(found.total_bytes)} available"
+    text = f"{size(found.available_bytes)} of {size(found.total_bytes)} available"
     if found.limit_bytes is not None:
         text += f", limited to {size(found.limit_bytes)} by a control group"
     if found.available_bytes is not None and found.available_bytes < LITTLE_MEMORY:
@@ -48,7 +47,3 @@ def _swap(found: Ram, ground: Ground) -> Iterator[Check]:
     room = found.available_bytes is not None and found.available_bytes > 1.5 * used
     fix = "sudo swapoff -a && sudo swapon -a   (takes it back: there is room now)" if room else _WHO
     yield Check("swap", "warn", text, fix, "memory-short")
-
-
-def _size(amount: int | None) -> str:
-    return DASH if amount is None else size(amount)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from backends.bench.figures import Comparison, Report, Spread, Unit
-from tui import plot
+from tui import plot, terminal, units
 from tui.commands import table
 
 _WIDTH = 80
@@ -18,11 +17,11 @@ def lines(title: str, report: Report) -> Iterator[str]:
     """Yield the lines of a report."""
     columns = table.width()
     wide = columns or _WIDTH
-    ascii_only = not _has_blocks()
+    ascii_only = not terminal.shows("█▏▁")
     layers = "" if not report.gpu_layers else f" · {report.gpu_layers} of {report.layers} layers on the GPU"
     context = f"{report.context_tokens:,}" if report.context_tokens is not None else "–"
     yield f"{title} · {report.device}{layers} · context {context} · {report.engine}"
-    yield f"{Path(report.model).name} · {table.size(report.model_bytes)}"
+    yield f"{Path(report.model).name} · {units.memory(report.model_bytes)}"
     for note in report.notes:
         yield f"note: {note}"
     yield ""
@@ -45,9 +44,9 @@ def lines(title: str, report: Report) -> Iterator[str]:
     load = _value(report.load_s, "s") if report.load_s is not None else "–"
     yield f"loaded in {load} · first token of a short question after {_value(report.first_token_s, 's')}"
     memory = report.memory
-    on_device = f" · {table.size(memory.device_bytes)} on the GPU" if memory.device_bytes else ""
-    peak = table.size(memory.peak_bytes)
-    yield f"peak memory {peak}, of it the engine's buffers {table.size(memory.engine_bytes)}{on_device}"
+    on_device = f" · {units.memory(memory.device_bytes)} on the GPU" if memory.device_bytes else ""
+    peak = units.memory(memory.peak_bytes)
+    yield f"peak memory {peak}, of it the engine's buffers {units.memory(memory.engine_bytes)}{on_device}"
     if report.against:
         yield ""
         yield from _against(report, columns, ascii_only=ascii_only)
@@ -92,18 +91,10 @@ def _value(amount: float, unit: Unit) -> str:
         case "ratio":
             return f"{amount:.3f}"
         case "bytes":
-            return table.size(round(amount))
+            return units.memory(round(amount))
         case "tokens":
             return f"{amount:,.0f}"
         case "s":
             if amount < 1e-3:
                 return f"{amount * 1e6:.0f} µs"
             return f"{amount * 1e3:.0f} ms" if amount < 1 else f"{amount:.1f} s"
-
-
-def _has_blocks() -> bool:
-    try:
-        "█▏▁".encode(getattr(sys.stdout, "encoding", None) or "ascii")
-    except UnicodeEncodeError:
-        return False
-    return True

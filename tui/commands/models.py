@@ -17,10 +17,10 @@ from backends.shown import printable, shown_path
 from presets import housekeeping
 from presets.catalog import load_catalog
 from presets.found import Found, choose, find_models
-from presets.plan import size_text
 from presets.sources import hub_cache, models
 from tui.commands import confirm, output, parser, table
 from tui.settings import model_folders
+from tui.units import memory
 
 _USERS = 3
 _PATIENCE_S = 3.0
@@ -108,22 +108,21 @@ def _list(*, as_json: bool) -> int:
     if rows:
         short = _short([row.name for row in rows])
         cells = [
-            (row.place, name, size_text(row.size_bytes), _users_text(row))
-            for row, name in zip(rows, short, strict=True)
+            (row.place, name, memory(row.size_bytes), _users_text(row)) for row, name in zip(rows, short, strict=True)
         ]
         for line in table.table(("PLACE", "MODEL", "SIZE", "USED BY"), cells, table.width(), spare=(_USERS,)):
             output.say(line)
-        output.say(f"{len(rows)} models, {size_text(total)}")
+        output.say(f"{len(rows)} models, {memory(total)}")
     else:
         output.say("No model was found on this machine. `deepseek-tui presets` says what can be fetched.")
     if left:
-        size = size_text(sum(one.size for one in left))
+        size = memory(sum(one.size for one in left))
         output.say(f"Unfinished downloads: {len(left)}, {size}: deepseek-tui models remove --unfinished")
     for folder, amount in unused.items():
-        output.say(f"Of no model: {size_text(amount)} in {shown_path(folder)}; Ollama removes that when it is started.")
+        output.say(f"Of no model: {memory(amount)} in {shown_path(folder)}; Ollama removes that when it is started.")
     for disk in disks:
         if disk.free_bytes is not None:
-            output.say(f"Free under {printable(disk.folder, 400)}: {size_text(disk.free_bytes)}")
+            output.say(f"Free under {printable(disk.folder, 400)}: {memory(disk.free_bytes)}")
     for trouble in search.troubles:
         output.warn(trouble)
     return output.DONE
@@ -145,8 +144,8 @@ def _remove(arguments: argparse.Namespace) -> int:
     _check_idle(chosen)
     for one in chosen:
         needing = [name for name, uses in used.items() if one in uses]
-        output.warn(f"{one.place}: {one.name}, {size_text(one.size)}{_needing(needing)}")
-    size = size_text(sum(one.size for one in chosen))
+        output.warn(f"{one.place}: {one.name}, {memory(one.size)}{_needing(needing)}")
+    size = memory(sum(one.size for one in chosen))
     if not confirm.sure(f"Remove {'it' if len(chosen) == 1 else f'these {len(chosen)} models'} ({size})?", arguments):
         output.warn("Nothing was removed.")
         return output.STOPPED
@@ -160,7 +159,7 @@ def _remove(arguments: argparse.Namespace) -> int:
         output.say_json({"removed": rows})
         return output.DONE
     for one, done in removed:
-        output.say(f"Removed: {one.name}, {size_text(done.freed_bytes)} freed.")
+        output.say(f"Removed: {one.name}, {memory(done.freed_bytes)} freed.")
         if done.note:
             output.say(done.note)
     return output.DONE
@@ -172,7 +171,7 @@ def _discard(arguments: argparse.Namespace) -> int:
         output.say_json({"removed": []}) if arguments.json else output.say("No broken download has left anything.")
         return output.DONE
     for one in left:
-        output.warn(f"{one.place}: {shown_path(one.path)}, {size_text(one.size)}")
+        output.warn(f"{one.place}: {shown_path(one.path)}, {memory(one.size)}")
     if not confirm.sure("Remove what these downloads have left? They would begin anew.", arguments):
         output.warn("Nothing was removed.")
         return output.STOPPED
@@ -180,7 +179,7 @@ def _discard(arguments: argparse.Namespace) -> int:
     if arguments.json:
         output.say_json({"removed": [{"file": _text(one.path), "freed_bytes": size} for one, size in freed]})
     else:
-        output.say(f"Removed: {size_text(sum(size for _, size in freed))} freed.")
+        output.say(f"Removed: {memory(sum(size for _, size in freed))} freed.")
     return output.DONE
 
 

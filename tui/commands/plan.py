@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import signal
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from backends.base import Cancel
 from backends.errors import Problem
 from backends.hardware.calibration import calibrate, unmeasured
 from backends.hardware.machine import Machine
+from backends.host import launch
 from backends.shown import printable
 from presets.catalog import Catalog, find, load_catalog
 from presets.plan import PLANNED, plan_preset
@@ -80,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         output.say_json(plan_json.document(machine, plans, rates(), costs))
     else:
-        for line in plan_text.lines(machine, plans, rates(), costs, brief=arguments.brief):
+        for line in plan_text.lines(machine, plans, rates(), costs, short=arguments.brief):
             output.say(line)
         if here:
             for line in offers(entries):
@@ -90,7 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _this_machine(catalog: Catalog, *, measure: bool) -> Machine:
     """Look at this machine, and measure what never was, if nothing is loaded that would be in the way."""
-    pids, busy = _hosts()
+    hosts = asyncio.run(launch.survey())
+    pids, busy = launch.pids_of(hosts), any(host.busy for host in hosts)
     machine = this_machine(pids)
     if not measure or not unmeasured(machine):
         return machine
@@ -105,16 +108,6 @@ def _named(name_or_path: str) -> Machine:
     """Return another machine, with a title: where its file has none, that is the file's name. Raises MachineError."""
     machine = machine_named(name_or_path)
     return machine if machine.title else msgspec.structs.replace(machine, title=printable(Path(name_or_path).name))
-
-
-def _hosts() -> tuple[list[int], bool]:
-    """Return the processes that hold our models, and whether one of them is at work."""
-    import asyncio
-
-    from backends.host import launch
-
-    views = asyncio.run(launch.survey())
-    return [view.pid for view in views if view.pid is not None], any(view.busy for view in views)
 
 
 def _fetch_headers(entries: list[PresetEntry]) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from backends.hardware.machine import Machine
 from backends.planning.result import Fit
-from presets.plan import PresetPlan, planned_outlook
+from presets.plan import PresetPlan
 from tui.chat.bill import Rates
 from tui.commands import table
 from tui.plans import told
+from tui.plans.brief import brief
 from tui.units import DASH, bar, memory
 
 _HEAD = ("PRESET", "FITS", "LAYERS", "VRAM", "RAM", "SSD/TOKEN", "PREDICTED", "PUBLISHED", "MEASURED")
@@ -25,9 +26,9 @@ def lines(
     rates: Rates,
     costs: Mapping[str, dict[str, float]],
     *,
-    brief: bool = False,
+    short: bool = False,
 ) -> Iterator[str]:
-    """Yield everything, or with `brief` the machine and the table."""
+    """Yield everything, or with `short` the machine and the table."""
     columns = table.width()
     yield machine.title or "This machine"
     yield from _rows([(rest.name, rest.value, f"({rest.origin})") for rest in told.machine_rests(machine)], columns)
@@ -36,7 +37,7 @@ def lines(
     yield ""
     yield from table.table(_HEAD, [_row(plan, machine, rates) for plan in plans], columns, _SPARE)
     yield "TOKENS/S: predicted, published by others, measured here."
-    if brief:
+    if short:
         return
     for plan in plans:
         yield ""
@@ -47,7 +48,8 @@ def _row(plan: PresetPlan, machine: Machine, rates: Rates) -> tuple[str, ...]:
     known = {one.name: one for one in told.columns(plan, machine, rates)}
     speed, found = known["tokens/s"], plan.fit
     if found is None:
-        return (plan.name, planned_outlook(plan).line, DASH, DASH, DASH, DASH, DASH, speed.published, speed.measured)
+        detail = brief(plan, room=_WIDEST).detail
+        return (plan.name, detail, DASH, DASH, DASH, DASH, DASH, speed.published, speed.measured)
     return (
         plan.name,
         _fits(found),

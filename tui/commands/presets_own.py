@@ -17,13 +17,13 @@ from presets import writing
 from presets.catalog import BUILTIN, find, load_catalog
 from presets.drafting import Draft, draft, source_of, source_text, text_of
 from presets.found import Found, Search, choose, find_models, is_model, match
-from presets.plan import size_text
 from presets.problems import PresetError
 from presets.schema import SLOTS, PresetEntry, source_for
 from presets.sources import HuggingFace, locate, parse
 from presets.toml_lines import Key
 from tui.commands import confirm, output, parser
 from tui.settings import model_folders
+from tui.units import memory
 
 _RUNS = "llama_cpp"
 _SHOWN = 30
@@ -249,7 +249,7 @@ def _chosen(search: Search) -> str:
     """Ask for one of the models that were found. Raises Problem."""
     usable = [one for one in search.found if not one.problem]
     for number, one in enumerate(usable[:_SHOWN], 1):
-        output.warn(f"{number:>3}  {one.place:<13} {size_text(one.size):>8}  {one.name}")
+        output.warn(f"{number:>3}  {one.place:<13} {memory(one.size):>8}  {one.name}")
     if len(usable) > _SHOWN:
         output.warn(f"     and {len(usable) - _SHOWN} more: deepseek-tui models")
     for trouble in search.troubles:

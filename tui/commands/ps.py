@@ -15,6 +15,7 @@ from backends.jobs import launch as jobs
 from backends.jobs.job import JobView
 from backends.titles import backend_title
 from backends.version import build_id
+from tui import units
 from tui.commands import output, parser, pull_words, table
 
 _EPILOG = "`deepseek-tui stop` ends idle models, `deepseek-tui stop KEY` a download."
@@ -87,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         for line in table.table(head, [_cells(row) for row in rows], table.width()):
             output.say(line)
     for view in under_way:
-        output.say(f"{view.key}  {pull_words.line(view)} · pid {view.pid or table.size(None)}")
+        output.say(f"{view.key}  {pull_words.line(view)} · pid {view.pid or '–'}")
     return output.DONE
 
 
@@ -142,7 +143,7 @@ def _row(view: launch.HostView) -> HostRow:
 
 
 def _cells(row: HostRow) -> tuple[str, ...]:
-    pid, memory = str(row.pid or "–"), table.size(row.rss_bytes)
+    pid, memory = str(row.pid or "–"), units.memory(row.rss_bytes)
     if not row.responding:
         return (row.key, "?", "?", "does not answer", pid, memory, "–", "–")
     ends = table.seconds(row.ends_in_s) if row.ends_in_s is not None else "in use"

@@ -247,19 +247,16 @@ def _figures(view: JobView) -> dict[str, Any]:
 
 def _expected(entry: PresetEntry, backend: str) -> tuple[str, str]:
     """Return what the plan says of a preset as if its model were here, and how fast it would be; "" where nothing."""
-    import msgspec
-
-    from presets.plan import PLANNED, plan_preset, planned_outlook
+    from presets.plan import PLANNED, plan_preset
+    from tui.plans.brief import expected
     from tui.plans.looking import host_pids, this_machine
 
     if backend != PLANNED:
         return "", ""
-    plan = plan_preset(entry, this_machine(host_pids()), backend)
-    if plan.fit is None:
+    look = expected(plan_preset(entry, this_machine(host_pids()), backend))
+    if look is None:
         return "", ""
-    there = msgspec.structs.replace(plan, located=msgspec.structs.replace(plan.located, present=True))
-    look = planned_outlook(there)
-    return look.line if look.ready else f"does not fit ({look.line})", look.speed
+    return f"does not fit ({look.detail})" if look.problem else look.detail, look.speed
 
 
 def _gone(name: str, view: JobView) -> ErrorInfo:

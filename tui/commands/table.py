@@ -80,13 +80,6 @@ def _cells(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1
 
 
-def size(amount: int | None) -> str:
-    """Return bytes as people read them, a dash where unknown."""
-    if amount is None:
-        return "–"
-    return f"{amount / 1e9:.1f} GB" if amount >= 1e9 else f"{amount / 1e6:.0f} MB"
-
-
 def seconds(amount: float | None) -> str:
     """Return a duration as people read it, a dash where unknown."""
     if amount is None:

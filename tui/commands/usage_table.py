@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from backends.shown import shown_path
 from presets.api_prices import ApiPrices
-from tui import plot, units
+from tui import plot, terminal, units
 from tui.chat import amounts
 from tui.chat.bill import Rates
 from tui.chat.clean import clean_line
@@ -103,7 +102,9 @@ def _bars(points: Sequence[tuple[Row, float]]) -> Iterator[str]:
     names = [table.fitted(clean_line(row.title), columns // 3) for row, _ in points]
     even = _to_the_right(names)
     drawn = plot.bars(
-        [(name, value) for name, (_, value) in zip(even, points, strict=True)], columns, ascii_only=not _has("█▏")
+        [(name, value) for name, (_, value) in zip(even, points, strict=True)],
+        columns,
+        ascii_only=not terminal.shows("█▏"),
     )
     for name, line in zip(names, drawn, strict=True):
         # Wide characters take two columns but were counted once.
@@ -155,7 +156,7 @@ def _to_the_right(part: list[str]) -> list[str]:
 def _amount(amount: float, currency: str) -> str:
     text = units.money(amount, currency)
     sign = next((character for character in text if not character.isascii()), "")
-    return text if not sign or _has(sign) else text.replace(sign, f"{currency} ")
+    return text if not sign or terminal.shows(sign) else text.replace(sign, f"{currency} ")
 
 
 def _compared(used: Usage, prices: ApiPrices) -> str:
@@ -179,12 +180,3 @@ def _energy(row: Row) -> str:
 
 def _answers(count: int) -> str:
     return "1 answer has" if count == 1 else f"{count:,} answers have"
-
-
-def _has(characters: str) -> bool:
-    """Whether stdout can show these characters."""
-    try:
-        characters.encode(getattr(sys.stdout, "encoding", None) or "ascii")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
-
 from backends.hardware.machine import Machine
 from presets.advice import Advice
 from presets.found import Found
-from presets.plan import PresetPlan, planned_outlook, size_text
-from tui.plans.told import predicted
+from presets.plan import PresetPlan
+from tui.plans.brief import expected
 from tui.units import DASH, duration, memory
 
 STARTER = "Meanwhile the starter answers at once: a tiny model that came with the program, often wrong."
@@ -60,16 +58,12 @@ def _machine(machine: Machine, *, card_usable: bool) -> Iterator[str]:
 
 
 def _advised(advice: Advice) -> Iterator[str]:
-    plan, found = advice.plan, advice.plan.fit
-    size = f", {size_text(plan.size_bytes)}" if plan.size_bytes is not None else ""
+    plan, look = advice.plan, expected(advice.plan)
+    size = f", {memory(plan.size_bytes)}" if plan.size_bytes is not None else ""
     yield f"Best here: {plan.title}{size}: {advice.why}"
-    if found is None:
-        return
-    speed = plan.measured_speed or found.tokens_per_second
-    if speed is None:
-        yield f"Expected: {planned_outlook(_as_here(plan)).line}. F8, then m, measures how fast: it takes 5 s"
-    else:
-        yield f"Expected: {planned_outlook(_as_here(plan)).line}, {predicted(speed)} tok/s"
+    if look is not None:
+        unknown = ". F8, then m, measures how fast: it takes 5 s"
+        yield f"Expected: {look.detail}{f', {look.speed}' if look.speed else unknown}"
 
 
 def _next(plan: PresetPlan, rate: float | None, same: Found | None) -> str:
@@ -77,7 +71,3 @@ def _next(plan: PresetPlan, rate: float | None, same: Found | None) -> str:
         return f"{same.place} keeps it on this machine already: Enter, with nothing typed, uses it as it is."
     took = f", in ~{duration(plan.size_bytes / rate)}" if rate and plan.size_bytes is not None else ""
     return f"Enter, with nothing typed, fetches it{took}, and begins with it."
-
-
-def _as_here(plan: PresetPlan) -> PresetPlan:
-    return msgspec.structs.replace(plan, located=msgspec.structs.replace(plan.located, present=True))

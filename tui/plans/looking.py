@@ -68,8 +68,7 @@ def without(machine: Machine, served_bytes: int) -> Machine:
 
 def host_pids() -> set[int]:
     """Return the processes that hold our models, this window's and others'. Not to be called in an event loop."""
-    views = asyncio.run(launch.survey())
-    return {view.pid for view in views if view.pid is not None}
+    return launch.pids_of(asyncio.run(launch.survey()))
 
 
 def files_here(entries: Iterable[PresetEntry]) -> Iterator[Path]:

@@ -71,7 +71,7 @@ def _crowded(
         instead = "the CPU computes everything instead"
     speeds = ""
     if found.tokens_per_second is not None or best.tokens_per_second is not None:
-        now, then = predicted(found.tokens_per_second), predicted(best.tokens_per_second)
+        now, then = predicted(found), predicted(best)
         speeds = f" ({now} instead of {then} tok/s)" if DASH not in (now, then) else ""
     margin = f", {memory(best.bytes.vram.margin)} of it to stay free" if best.bytes.vram.margin else ""
     yield (
@@ -89,7 +89,7 @@ def _memory(plan: PresetPlan, found: Fit) -> Iterator[tuple[str, str]]:
     needs = f"{plan.title} needs {memory(ram.total)} of main memory, and {memory(ram.free)} are available"
     smaller = "A smaller context or quantisation helps; F8 shows which."
     if ssd:
-        speed = f", for {predicted(found.tokens_per_second)} tok/s" if found.tokens_per_second is not None else ""
+        speed = f", for {predicted(found)} tok/s" if found.tokens_per_second is not None else ""
         yield (
             f"each token reads {memory(ssd)} from the disk: main memory is too small for it",
             f"{needs}: each token may read all {memory(ssd)} of it from the disk again{speed}. {smaller}",

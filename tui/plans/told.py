@@ -22,9 +22,6 @@ THOUSAND = 1000
 """Tokens that a predicted cost is for: how long an answer gets, nobody knows before."""
 _PLACES = {"vram": "VRAM", "ram": "RAM", "ssd": "SSD"}
 _READ_FROM = {"vram": "the card", "ram": "memory", "ssd": "the disk"}
-_GROUPS = ("weights", "kv", "compute", "overhead")
-_BOUND = 200
-"""Tokens a second: beyond it what a token costs beside reading decides, so that the formula is only a bound."""
 _ORIGINS: dict[Origin, str] = {
     "exact": "exact",
     "rules": "by llama.cpp's rules: within 1 % of published files",
@@ -89,13 +86,13 @@ def columns(
             "VRAM",
             _gb(published.vram_gb if published is not None else None),
             (memory(found.bytes.vram.total) if found.output_on_card else "none") if found is not None else DASH,
-            ("none" if measured.vram_bytes == 0 else _memory(measured.vram_bytes)) if measured is not None else DASH,
+            ("none" if measured.vram_bytes == 0 else memory(measured.vram_bytes)) if measured is not None else DASH,
         ),
         Columns(
             "RAM",
             _gb(published.ram_gb if published is not None else None),
             memory(found.bytes.ram.total) if found is not None else DASH,
-            _memory(measured.ram_bytes if measured is not None else None),
+            memory(measured.ram_bytes if measured is not None else None),
         ),
         Columns(
             "SSD, each token",
@@ -105,7 +102,7 @@ def columns(
         Columns(
             "tokens/s",
             f"{speed[0]:g}–{speed[1]:g}" if speed is not None else DASH,
-            predicted(found.tokens_per_second) if found is not None else DASH,
+            predicted(found) if found is not None else DASH,
             rate(measured_speed) if measured_speed is not None else DASH,
         ),
         Columns(
@@ -118,11 +115,10 @@ def columns(
     ]
 
 
-def predicted(speed: float | None) -> str:
+def predicted(plan: Fit | Alternative) -> str:
     """Return a predicted speed with its mark, ~ or ≤; a dash where there is none."""
-    if speed is None:
-        return DASH
-    return f"{'≤' if speed > _BOUND else '~'}{rate(speed)}"
+    speed = plan.tokens_per_second
+    return DASH if speed is None else f"{'≤' if plan.only_a_bound else '~'}{rate(speed)}"
 
 
 def places(found: Fit) -> list[Place]:
@@ -163,7 +159,7 @@ def seconds(plan: PresetPlan) -> str:
     # What a single place takes is the whole time.
     reads = "; ".join(f"{text}, {_ms(taken)}" if len(parts) > 1 else text for text, taken in parts)
     total = _ms(1 / found.tokens_per_second)
-    return f"A token reads {reads}: {total}, {predicted(found.tokens_per_second)} tokens/s."
+    return f"A token reads {reads}: {total}, {predicted(found)} tokens/s."
 
 
 def alternatives(plan: PresetPlan) -> Iterator[str]:
@@ -192,7 +188,7 @@ def alternative(one: Alternative, plan: PresetPlan) -> str:
     if one.ssd_bytes:
         parts.append(f"reads {memory(one.ssd_bytes)} a token from the disk")
     if one.tokens_per_second is not None:
-        parts.append(f"{predicted(one.tokens_per_second)} tok/s")
+        parts.append(f"{predicted(one)} tok/s")
     if not one.fits:
         parts.append("does not fit")
     if one.changes == "quantization":
@@ -204,13 +200,13 @@ def machine_rests(machine: Machine) -> Iterator[Rest]:
     """Yield what a machine is, as far as a plan needs it, and how that is known."""
     looked = "measured" if machine.origin == "measured" else "as described"
     for card in machine.gpus:
-        free = f"{_memory(card.free_bytes)} free of {memory(card.total_bytes)}"
+        free = f"{memory(card.free_bytes)} free of {memory(card.total_bytes)}"
         yield Rest("card", f"{card.name}, {free}", looked)
         yield _rate_of("its memory", card.bandwidth, machine)
     if not machine.gpus:
         yield Rest("card", "none", looked)
-    free_ram = _memory(machine.ram.available_bytes)
-    yield Rest("memory", f"{free_ram} available of {_memory(machine.ram.total_bytes)}", looked)
+    free_ram = memory(machine.ram.available_bytes)
+    yield Rest("memory", f"{free_ram} available of {memory(machine.ram.total_bytes)}", looked)
     yield _rate_of("its speed", machine.bandwidth, machine)
     disk = " ".join(part for part in (machine.disk.kind.replace("-", " "), machine.disk.model) if part)
     yield Rest("disk", disk, looked)
@@ -226,12 +222,11 @@ def _rate_of(name: str, speed: Speed | None, machine: Machine) -> Rest:
 def _streamed(found: Fit | None) -> str:
     """Return what each token reads again from the disk."""
     size = found.streamed_bytes if found is not None else None
-    return DASH if size is None else memory(size) if size else "none"
+    return "none" if size == 0 else memory(size)
 
 
 def _place(name: str, tier: Tier) -> Place:
-    parts = tuple((group, getattr(tier, group)) for group in _GROUPS if getattr(tier, group))
-    return Place(name, parts, tier.total, tier.free, tier.margin)
+    return Place(name, tier.parts, tier.total, tier.free, tier.margin)
 
 
 def _predicted_cost(found: Fit | None, machine: Machine, rates: Rates) -> str:
@@ -321,10 +316,6 @@ def _value(name: str, value: float | None) -> str:
 
 def _gb(value: float | None) -> str:
     return DASH if value is None else f"{value:g} GB"
-
-
-def _memory(value: int | None) -> str:
-    return DASH if value is None else memory(value)
 
 
 _NAMES = {

@@ -13,6 +13,7 @@ from backends.host.launch import HostView
 from presets.catalog import load_catalog
 from presets.reference import machine_named
 from tests.gguf_files import QWEN_32B, sparse_model
+from tests.own_presets import own_preset
 from tests.tui.checks.conftest import GIB, Made
 from tui.checks.fits import fits
 
@@ -20,14 +21,8 @@ MACHINE = machine_named("rtx3070-8gb-32gb")
 SHORT = msgspec.structs.replace(MACHINE, ram=Ram(8 * GIB, 4 * GIB))
 
 
-def mine(home: Path, model: Path) -> None:
-    folder = home / "config" / "presets"
-    folder.mkdir(parents=True)
-    (folder / "secret-32b.toml").write_text(
-        'title = "Mine"\nbackend = "llama_cpp"\ncontext = 4096\n'
-        '[model]\nfamily = "Mine"\nquantization = "Q3_K_S"\n'
-        f'[backends.llama_cpp]\nsource = "file:{model}"\nkv_cache = "q8_0"\n'
-    )
+def mine(home: Path, model: Path, **options: object) -> None:
+    own_preset(home, "secret-32b", model, quantization="Q3_K_S", context=4096, kv_cache="q8_0", **options)
 
 
 def test_a_machine_that_holds_every_preset_is_in_order(ground: Made) -> None:
@@ -59,18 +54,14 @@ def test_a_model_that_is_not_here_is_told_about_and_no_warning(ground: Made) -> 
 def test_layers_that_were_asked_for_and_do_not_fit_the_card_are_a_warning(
     ground: Made, home: Path, tmp_path: Path
 ) -> None:
-    mine(home, sparse_model(tmp_path / "32b.gguf", QWEN_32B, "Q3_K_S", small_vocabulary=True))
-    file = home / "config" / "presets" / "secret-32b.toml"
-    file.write_text(file.read_text() + "gpu_layers = 60\n")
+    mine(home, sparse_model(tmp_path / "32b.gguf", QWEN_32B, "Q3_K_S", small_vocabulary=True), gpu_layers=60)
     checks = list(fits(ground(machine=MACHINE, catalog=load_catalog())))
     (warned,) = (check for check in checks if check.state == "warn")
     assert "of the card and 8.2 GB are free" in warned.found
 
 
 def test_a_model_of_ours_that_is_loaded_makes_room_for_the_next(ground: Made, home: Path, tmp_path: Path) -> None:
-    mine(home, sparse_model(tmp_path / "32b.gguf", QWEN_32B, "Q3_K_S", small_vocabulary=True))
-    file = home / "config" / "presets" / "secret-32b.toml"
-    file.write_text(file.read_text() + "gpu_layers = 30\n")
+    mine(home, sparse_model(tmp_path / "32b.gguf", QWEN_32B, "Q3_K_S", small_vocabulary=True), gpu_layers=30)
     (card,) = SHORT.gpus
     full = msgspec.structs.replace(card, free_bytes=GIB, others_bytes=GIB // 2)
     taken = msgspec.structs.replace(SHORT, gpus=(full,))

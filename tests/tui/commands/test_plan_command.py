@@ -16,6 +16,7 @@ import pytest
 from tests import fake_driver
 from tests.backends.fake_hub import FakeHub, go_online
 from tests.gguf_files import QWEN_14B, sparse_model
+from tests.own_presets import own_preset
 
 if TYPE_CHECKING:
     from tests.tui.commands.conftest import Run, Start
@@ -155,13 +156,7 @@ def test_this_machine_is_planned_with_its_card_and_what_is_free_on_it(run: Run, 
 
 def test_a_file_that_is_here_is_read_instead_of_the_rules(run: Run, home: Path, tmp_path: Path) -> None:
     model = sparse_model(tmp_path / "14b.gguf", QWEN_14B, "Q4_K_M", small_vocabulary=True)
-    folder = home / "config" / "presets"
-    folder.mkdir(parents=True)
-    (folder / "mine.toml").write_text(
-        'title = "Mine"\nbackend = "llama_cpp"\ncontext = 8192\n'
-        '[model]\nfamily = "Something"\nquantization = "Q4_K_M"\n'
-        f'[backends.llama_cpp]\nsource = "file:{model}"\nkv_cache = "q8_0"\n'
-    )
+    own_preset(home, "mine", model, family="Something", kv_cache="q8_0")
     plan = plan_of(run("plan", "mine", "--machine", "rtx4060-8gb-laptop", "--json").json, "mine")
     assert (plan["shape"]["origin"], plan["layers"]) == ("file", 48)
     assert plan["gpu_layers"] >= 38
@@ -217,12 +212,7 @@ def test_giving_up_on_a_server_that_is_silent_takes_no_time(start: Start, monkey
 
 
 def test_nothing_is_invented_about_a_model_that_nobody_knows(run: Run, home: Path) -> None:
-    folder = home / "config" / "presets"
-    folder.mkdir(parents=True)
-    (folder / "mine.toml").write_text(
-        'title = "Mine"\nbackend = "llama_cpp"\n[model]\nfamily = "Nobody-7B"\nquantization = "Q4_K_M"\n'
-        '[backends.llama_cpp]\nsource = "hf:nobody/Nobody-7B-GGUF/Nobody-7B-Q4_K_M.gguf"\n'
-    )
+    own_preset(home, "mine", "hf:nobody/Nobody-7B-GGUF/Nobody-7B-Q4_K_M.gguf", family="Nobody-7B")
     ran = run("plan", "mine", "--machine", MACHINE)
     assert "Nothing is known yet of the layers of Nobody-7B Q4_K_M" in ran.out
     assert "tok/s" not in ran.out

@@ -13,7 +13,8 @@ from backends.host.wire import Record
 from tui.chat.answer import Answer
 from tui.chat.clean import clean
 from tui.commands.printing import TextPrinter
-from tui.commands.table import cells, fitted, seconds, size, table
+from tui.commands.table import cells, fitted, seconds, table
+from tui.units import memory
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_without_a_terminal_nothing_is_cut() -> None:
 
 
 def test_amounts_are_read_at_a_glance() -> None:
-    assert [size(None), size(5_600_000_000), size(98_362_432)] == ["–", "5.6 GB", "98 MB"]
+    assert [memory(None), memory(5_600_000_000), memory(98_362_432)] == ["–", "5.6 GB", "98 MB"]
     assert [seconds(None), seconds(4.2), seconds(300), seconds(86_400)] == ["–", "4 s", "5 min", "24 h"]
 
 

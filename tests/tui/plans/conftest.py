@@ -13,6 +13,7 @@ from presets.catalog import find, load_catalog
 from presets.reference import machine_named
 from presets.schema import PresetEntry
 from tests.gguf_files import QWEN_14B, sparse_model
+from tests.own_presets import own_preset
 
 MACHINE = machine_named("rtx3070-8gb-32gb")
 Mine = Callable[..., PresetEntry]
@@ -26,20 +27,13 @@ def with_free(free_bytes: int, machine: Machine = MACHINE) -> Machine:
 
 @pytest.fixture
 def mine(home: Path) -> Mine:
-    """Write a preset, with options as TOML has them, and return it."""
+    """Write a preset with options of its backend, and return it."""
 
-    def write(**options: str) -> PresetEntry:
+    def write(**options: object) -> PresetEntry:
         file = home / "14b.gguf"
         if not file.exists():
             sparse_model(file, QWEN_14B, "Q4_K_M", small_vocabulary=True)
-        folder = home / "config" / "presets"
-        folder.mkdir(parents=True, exist_ok=True)
-        lines = "\n".join(f"{key} = {value}" for key, value in options.items())
-        (folder / "mine.toml").write_text(
-            'title = "14B of mine"\nslot = 2\nbackend = "llama_cpp"\ncontext = 8192\n'
-            '[model]\nfamily = "DeepSeek-R1-Distill-Qwen-14B"\nquantization = "Q4_K_M"\n'
-            f'[backends.llama_cpp]\nsource = "file:{file}"\n{lines}\n'
-        )
+        own_preset(home, "mine", file, title="14B of mine", slot=2, **options)
         return find(load_catalog(), "mine")
 
     return write

@@ -16,11 +16,12 @@ from backends.hardware.memory import Ram
 from backends.planning.result import Fit, Tier, Tiers
 from backends.runs import Measured, Run
 from presets.catalog import load_catalog
-from presets.plan import PresetPlan, plan_preset, size_text
+from presets.plan import PresetPlan, plan_preset
 from presets.reference import machine_named
 from presets.sources import Located
 from tests.tui.plans.conftest import MACHINE, with_free
 from tui.plans.brief import ROOM, Brief, Held, brief
+from tui.units import memory
 
 if TYPE_CHECKING:
     from tests.tui.plans.conftest import Mine
@@ -37,7 +38,7 @@ def test_a_model_that_fits_says_its_layers_its_bytes_and_its_speed(mine: Mine) -
     plan = plan_preset(mine(), MACHINE)
     found = fit_of(plan)
     assert found.tokens_per_second is not None
-    size = size_text(found.bytes.vram.total)
+    size = memory(found.bytes.vram.total)
     assert brief(plan) == Brief(f"{found.gpu_layers}/48 layers · {size}", f"~{found.tokens_per_second:.2g} tok/s")
     crowded = plan_preset(mine(), with_free(5 * GB))
     assert fit_of(crowded).gpu_layers < found.gpu_layers
@@ -62,7 +63,7 @@ def test_a_model_that_is_not_here_says_so_with_its_size_and_what_it_would_reach(
 
 def test_too_little_memory_says_what_is_needed_and_what_there_is(mine: Mine) -> None:
     small = msgspec.structs.replace(machine_named("cpu-only"), ram=Ram(2 * GB, GB // 2))
-    plan = plan_preset(mine(mmap="false"), small)
+    plan = plan_preset(mine(mmap=False), small)
     need = fit_of(plan).bytes.ram.total / 1e9
     assert brief(plan) == Brief(f"needs {need:.1f} · has 0.5 GB", "", problem=True)
 

@@ -82,7 +82,7 @@ def test_where_not_one_layer_is_left_the_cpu_is_told(mine: Mine) -> None:
 
 
 def test_layers_that_were_asked_for_and_do_not_fit_are_told(mine: Mine) -> None:
-    told = before(mine(gpu_layers="41"), with_free(6 * GB), (PYTHON,))
+    told = before(mine(gpu_layers=41), with_free(6 * GB), (PYTHON,))
     assert told is not None
     assert "40 layers do not fit on the card" in told.short
     assert "free: loading may fail, or put fewer there" in told.sentences[0]
@@ -106,7 +106,7 @@ def test_weights_that_come_from_the_disk_again_and_again_are_told(mine: Mine) ->
 
 def test_memory_that_no_file_can_stand_in_for_is_told(mine: Mine) -> None:
     small = msgspec.structs.replace(machine_named("cpu-only"), ram=Ram(8 * GB, 6 * GB))
-    told = before(mine(mmap="false"), small)
+    told = before(mine(mmap=False), small)
     assert told is not None
     assert re.fullmatch(r"main memory is short by \d\.\d GB", told.short)
     assert "would swap" in told.sentences[0]

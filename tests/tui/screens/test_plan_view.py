@@ -30,6 +30,7 @@ from presets.sources import Located
 from tests.gguf_files import QWEN_14B, sparse_model
 from tests.tui.screens.conftest import chat_screen, on_this_machine, settled
 from tui.app import DeepseekApp
+from tui.chat.session import Session
 from tui.plans import live, looking
 from tui.plans.looking import Holder
 from tui.screens.chat import ChatScreen
@@ -377,14 +378,23 @@ def test_nothing_is_said_of_a_model_that_is_there_already(mine: None, monkeypatc
     in_the_app(look)
 
 
-def test_the_figures_have_the_prediction_beside_what_is_measured(mine: None) -> None:
+@pytest.mark.parametrize(
+    ("machine", "says"),
+    [
+        ("rtx3070-8gb-32gb", r"The plan predicts ~\d+ tok/s with \d\d/48 layers on the card: F8 says why\."),
+        ("cpu-only", r"The plan puts nothing on a card: F8 says why\."),
+    ],
+)
+def test_the_figures_have_the_prediction_beside_what_is_measured(
+    mine: None, monkeypatch: pytest.MonkeyPatch, machine: str, says: str
+) -> None:
+    on_this_machine(monkeypatch, machine_named(machine))
+    monkeypatch.setattr(Session, "loaded_target", property(lambda session: session.target))
+
     async def look(pilot: Pilot[None], screen: ChatScreen) -> None:
-        session = screen._session
-        assert session is not None
-        session.target = screen._presets.target("mine")
+        assert screen._session is not None
+        screen._session.target = screen._presets.target("mine")
         await pilot.press("f9")
-        lines = pilot.app.screen.query_one(Lines).render()
-        text = " ".join(lines.plain.split())
-        assert re.search(r"The plan predicts ~\d+ tok/s with \d\d/48 layers on the card: F8 says why\.", text)
+        assert re.search(says, " ".join(pilot.app.screen.query_one(Lines).render().plain.split()))
 
     in_the_app(look)

@@ -117,10 +117,12 @@ class Planning:
                 continue
             found = plan.fit
             layers = f"with {found.gpu_layers}/{found.layers} layers on the card: F8 says why."
-            if figure == "ours":
+            if figure == "ours" and not found.output_on_card:
+                figures["ours"] = "The plan puts nothing on a card: F8 says why."
+            elif figure == "ours":
                 figures["ours"] = f"The plan predicts {memory(found.bytes.vram.total)} {layers}"
             elif found.tokens_per_second is not None:
-                figures["speed"] = f"The plan predicts {told.predicted(found.tokens_per_second)} tok/s {layers}"
+                figures["speed"] = f"The plan predicts {told.predicted(found)} tok/s {layers}"
         return figures
 
     @property

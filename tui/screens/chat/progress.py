@@ -24,7 +24,7 @@ def doing(session: Session) -> str:
     if session.busy and session.answer is not None and loaded is not None and target != loaded:
         return f"{model} comes when this answer is done · Esc stops the answer"
     if not session.busy and loaded is None and not session.loading:
-        return f"{model} is not in memory: it loads with your next question, or with its key"
+        return f"{model} is not in memory: your next question loads it, or its key"
     return ""
 
 

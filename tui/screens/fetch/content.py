@@ -10,11 +10,10 @@ from textual.content import Content
 from backends.errors import ErrorInfo
 from backends.hub.pull import STAYS_FREE_BYTES
 from backends.shown import shown_path
-from presets.plan import size_text
 from tui.chat.clean import clean_line
 from tui.screens.fetch.offer import Offer
 from tui.screens.fetch.words import rate_text
-from tui.units import duration
+from tui.units import duration, memory
 from tui.widgets.lines import wrapped
 
 _LABEL = 10
@@ -50,7 +49,7 @@ def _facts(offer: Offer, width: int) -> Iterator[Content]:
     yield Content("")
     same = offer.elsewhere
     if same is not None:
-        yield from _fact("here", f"{same.place} keeps it: {shown_path(same.path)}, {size_text(same.size)}", width)
+        yield from _fact("here", f"{same.place} keeps it: {shown_path(same.path)}, {memory(same.size)}", width)
         yield from _fact("", "It is used where it lies; nothing is fetched and nothing is copied.", width)
     yield from _fact("size", _size(offer), width)
     if offer.by_server:
@@ -72,9 +71,9 @@ def _size(offer: Offer) -> str:
         return "– (not known before: Ollama tells it when the fetch begins)"
     if offer.size_bytes is None:
         return "– (its server is asked)" if offer.asking else "–"
-    parts = [size_text(offer.size_bytes), _SIZES[offer.size_of]]
+    parts = [memory(offer.size_bytes), _SIZES[offer.size_of]]
     if offer.here_bytes:
-        parts.append(f"{size_text(offer.here_bytes)} of it are here from an earlier try")
+        parts.append(f"{memory(offer.here_bytes)} of it are here from an earlier try")
     return ", ".join(part for part in parts if part)
 
 
@@ -82,8 +81,8 @@ def _free(offer: Offer) -> str:
     if offer.free_bytes is None:
         return "–"
     if offer.left_bytes is None or offer.left_bytes < 0:
-        return size_text(offer.free_bytes)
-    return f"{size_text(offer.free_bytes)}, and {size_text(offer.left_bytes)} would be left"
+        return memory(offer.free_bytes)
+    return f"{memory(offer.free_bytes)}, and {memory(offer.left_bytes)} would be left"
 
 
 def _at(offer: Offer) -> str:
@@ -123,15 +122,15 @@ def _failed(error: ErrorInfo | None, before: str, width: int) -> Iterator[Conten
 
 def _short(offer: Offer, width: int) -> Iterator[Content]:
     if offer.by_server:
-        text = f"Too little room where Ollama keeps its models. {size_text(offer.missing_bytes)} are missing."
+        text = f"Too little room where Ollama keeps its models. {memory(offer.missing_bytes)} are missing."
         yield from _bullet("✗", text, width, "$text-error")
         yield from _bullet("→", "`ollama list` and `ollama rm` show and remove its models.", width, "")
         return
-    text = f"{size_text(offer.missing_bytes)} are missing: {size_text(STAYS_FREE_BYTES)} stay free for everything else."
+    text = f"{memory(offer.missing_bytes)} are missing: {memory(STAYS_FREE_BYTES)} stay free for everything else."
     yield from _bullet("✗", f"Too little room. {text}", width, "$text-error")
     for name, size in offer.removable:
         command = shlex.join(["deepseek-tui", "models", "remove", name])
-        yield from _bullet("→", f"No preset uses this one, {size_text(size)}: {command}", width, "")
+        yield from _bullet("→", f"No preset uses this one, {memory(size)}: {command}", width, "")
     if not offer.removable:
         hint = "`deepseek-tui models` shows what models take; DEEPSEEK_TUI_HOME names a folder on another disk."
         yield from _bullet("→", hint, width, "")

@@ -23,10 +23,11 @@ from backends.origins import is_local, origin_of
 from backends.shown import printable, shown_path
 from presets import housekeeping
 from presets.found import Found, find_models, match
-from presets.plan import PLANNED, PresetPlan, planned_outlook
+from presets.plan import PLANNED, PresetPlan
 from presets.pulling import place_of
 from presets.schema import PresetEntry
 from presets.sources import HuggingFace, models
+from tui.plans.brief import expected
 from tui.settings import model_folders
 
 if TYPE_CHECKING:
@@ -153,14 +154,10 @@ def with_plan(found: Offer, plan: PresetPlan | None) -> Offer:
         size = plan.known.shape.file_bytes if header and plan.known.shape.file_bytes else plan.size_bytes
         if header or found.size_of != "header":
             found = msgspec.structs.replace(found, size_bytes=size, size_of="header" if header else "rules")
-    if plan.fit is None:
+    look = expected(plan)
+    if look is None:
         return found
-    there = msgspec.structs.replace(plan, located=msgspec.structs.replace(plan.located, present=True))
-    look = planned_outlook(there)
-    # What was published holds for another machine.
-    known = plan.measured_speed is not None or plan.fit.tokens_per_second is not None
-    speed = look.speed if known else ""
-    return msgspec.structs.replace(found, expected=look.line, expected_fits=look.ready, speed=speed)
+    return msgspec.structs.replace(found, expected=look.detail, expected_fits=not look.problem, speed=look.speed)
 
 
 def free_bytes(source: HuggingFace) -> int | None:

@@ -30,7 +30,6 @@ LOOKS = {
     "margin": Look("·", ".", "dim", "margin"),
 }
 """In the order in which they are drawn. The blocks are those that a Linux console has too."""
-_GROUPS = ("weights", "kv", "compute", "overhead")
 
 
 class Bar(msgspec.Struct, frozen=True):
@@ -83,15 +82,14 @@ def cells(parts: Sequence[tuple[str, int]], width: int) -> list[tuple[str, int]]
 
 
 def _bar(name: str, tier: Tier, room: int | None) -> Bar:
-    ours = [(group, getattr(tier, group)) for group in _GROUPS]
     free = room if tier.free is None else tier.free
     if room is None or free is None:
-        return Bar(name, tuple(_there(ours)), tier.total, tier.total, None)
+        return Bar(name, tier.parts, tier.total, tier.total, None)
     others = max(0, room - free)
     left = free - tier.total
     margin = max(0, min(tier.margin, left)) if tier.total else 0
     rest = [("others", others), ("free", max(0, left - margin)), ("margin", margin)]
-    return Bar(name, tuple(_there([*ours, *rest])), tier.total, max(room, others + tier.total), room)
+    return Bar(name, (*tier.parts, *_there(rest)), tier.total, max(room, others + tier.total), room)
 
 
 def _ram(machine: Machine, found: Fit) -> int | None:

@@ -12,7 +12,7 @@ from backends.base import Loaded
 from backends.hardware.calibration import unmeasured
 from backends.hardware.machine import Machine
 from backends.titles import backend_title
-from presets.plan import PLANNED, PresetPlan, size_text
+from presets.plan import PLANNED, PresetPlan
 from tui.chat.bill import Rates
 from tui.chat.clean import clean_line
 from tui.commands import table
@@ -107,7 +107,7 @@ def _head(view: View, width: int) -> Iterator[Content]:
         return
     parts = [f"{plan.family} {plan.quantization}"]
     if plan.size_bytes is not None:
-        parts.append(size_text(plan.size_bytes))
+        parts.append(memory(plan.size_bytes))
     if plan.located.detail:
         parts.append(plan.located.detail)
     yield from _plain(" · ".join(parts), width, "dim")

@@ -16,7 +16,9 @@ from backends.base import Loaded
 from backends.planning.fit import FEWEST
 from presets.plan import PresetPlan
 from presets.schema import PresetEntry
+from tui import terminal
 from tui.chat.bill import Rates
+from tui.keys import SLOT_KEYS
 from tui.plans.live import Planned
 from tui.screens.plan.content import View, content
 from tui.widgets.lines import Lines
@@ -61,7 +63,7 @@ class PlanScreen(ModalScreen[str | None]):
         Binding("escape,f8,q,ctrl+c", "dismiss", "Close", show=False, id="plan.close"),
         Binding("left,shift+tab", "turn(-1)", show=False, priority=True, id="plan.left"),
         Binding("right,tab", "turn(1)", show=False, priority=True, id="plan.right"),
-        *(Binding(f"f{slot + 1}", f"slot({slot})", show=False, id=f"plan.{slot}") for slot in range(1, 7)),
+        *(Binding(key, f"slot({slot})", show=False, id=f"plan.{slot}") for slot, key in enumerate(SLOT_KEYS, 1)),
         Binding("plus,equals_sign", "context(1)", show=False, id="plan.more"),
         Binding("minus", "context(-1)", show=False, id="plan.less"),
         Binding("m", "measure", show=False, id="plan.measure"),
@@ -110,7 +112,9 @@ class PlanScreen(ModalScreen[str | None]):
             return
         self._replan_tried(now)
         self._shown = shown
-        self.query_one(Lines).show(content(self._view(now, entry), width, ascii_only=not _has_blocks()))
+        # Textual stands before `sys.stdout`.
+        plain = not terminal.shows("█▓▒░▐▲", sys.__stdout__, "utf-8")
+        self.query_one(Lines).show(content(self._view(now, entry), width, ascii_only=plain))
 
     def action_turn(self, step: int) -> None:
         self._go_to((self._at + step) % max(1, len(self._entries)))
@@ -204,12 +208,3 @@ class PlanScreen(ModalScreen[str | None]):
     def _say(self, text: str) -> None:
         self._said = text
         self.look()
-
-
-def _has_blocks() -> bool:
-    """Say whether the terminal's encoding has the blocks of the bars; Textual stands before `sys.stdout`."""
-    try:
-        "█▓▒░▐▲".encode(getattr(sys.__stdout__, "encoding", None) or "utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -9,9 +9,8 @@ from textual.content import Content
 
 from presets.plan import PresetPlan
 from presets.problems import PresetError
-from presets.sources import Located
 from tui.chat.clean import clean_line
-from tui.plans.brief import brief
+from tui.plans.brief import brief, expected
 from tui.screens.preset.form import Checked, Field
 from tui.widgets.lines import wrapped
 
@@ -93,8 +92,9 @@ def _told(plan: PresetPlan, room: int) -> str:
     if plan.fit is None:
         return clean_line(plan.problem or brief(plan, room=room).detail)
     here = plan.located.present is not False
-    told = brief(msgspec.structs.replace(plan, located=Located(present=True, model=plan.located.model)), room=room)
-    return " · ".join(part for part in (told.detail, told.speed, "" if here else "not here yet") if part)
+    told = expected(plan, room)
+    parts = [told.detail, told.speed] if told is not None else []
+    return " · ".join(part for part in (*parts, "" if here else "not here yet") if part)
 
 
 def _labelled(label: str, text: str, style: str = "bold") -> Content:
