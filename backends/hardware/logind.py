@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import re
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -76,6 +80,27 @@ def living(root: Path = _ROOT) -> Living:
         if re.search(r"/session-[^/]+\.scope(/|$)", path):
             return "session"
     return "elsewhere"
+
+
+def ends_with_login(root: Path = _ROOT, user: str | None = None) -> bool:
+    """Say whether logind is known to end what this process starts when the user logs out."""
+    name = user_name() if user is None else user
+    return runs(root) and living(root) == "session" and logout(root).ends(name) is True
+
+
+def can_scope(root: Path = _ROOT, environment: Mapping[str, str] = os.environ) -> bool:
+    """Say whether `systemd-run --user` has a service manager to talk to."""
+    runtime = environment.get("XDG_RUNTIME_DIR", "")
+    own = (root / runtime.lstrip("/")) if runtime else None
+    return shutil.which("systemd-run") is not None and own is not None and (own / "systemd/private").exists()
+
+
+def user_name() -> str:
+    """Return the name of whoever runs this, "" if the system does not know it."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return ""
 
 
 def _after(found: Logout, path: Path, root: Path) -> Logout:

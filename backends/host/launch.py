@@ -19,7 +19,7 @@ from typing import Literal
 
 import msgspec
 
-from backends import paths
+from backends import detached, paths
 from backends.errors import Busy, EngineDied, OutOfMemory, Problem
 from backends.host.client import HostClient, last_words, open_client
 from backends.host.wire import HostSpec, Status, Welcome
@@ -244,7 +244,12 @@ async def _start(spec: HostSpec, folder: Path, report: Callable[[LaunchStep], No
     paths.private(folder)
     (folder / SPEC).touch(mode=0o600)
     (folder / SPEC).write_bytes(msgspec.json.encode(spec))
-    child = _spawn(folder)
+    spawning = asyncio.ensure_future(asyncio.to_thread(_spawn, folder))
+    try:
+        child = await asyncio.shield(spawning)
+    except asyncio.CancelledError:
+        spawning.add_done_callback(_end_unwanted)
+        raise
     _children.append(child)
     deadline = asyncio.get_running_loop().time() + START_S
     try:
@@ -265,18 +270,17 @@ async def _start(spec: HostSpec, folder: Path, report: Callable[[LaunchStep], No
     )
 
 
+def _end_unwanted(spawning: asyncio.Future[subprocess.Popen[bytes]]) -> None:
+    if not spawning.cancelled() and spawning.exception() is None:
+        _children.append(spawning.result())
+        spawning.result().terminate()
+
+
 def _spawn(folder: Path) -> subprocess.Popen[bytes]:
-    """Start a host in a session of its own; its output goes to a private log."""
+    """Start a host that outlives the line; its output goes to a private log."""
     log = os.open(folder / LOG, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_APPEND, 0o600)
     try:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "backends.host", str(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd="/",
-            start_new_session=True,
-        )
+        return detached.start([sys.executable, "-P", "-m", "backends.host", str(folder)], log)
     finally:
         os.close(log)
 

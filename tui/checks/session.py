@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -26,7 +24,7 @@ def logout(
     root: Path = Path("/"), environment: Mapping[str, str] = os.environ, user: str | None = None
 ) -> Iterator[Check]:
     """Whether a model goes on with its answer after the line is cut."""
-    name = user_name() if user is None else user
+    name = logind.user_name() if user is None else user
     if not logind.runs(root):
         yield Check(_NAME, "ok", "no systemd here: nothing ends your programs at logout")
         return
@@ -43,23 +41,16 @@ def logout(
     elif not ends:
         yield Check(_NAME, "ok", "an answer goes on after you log out")
     else:
-        told = f" ({printable(rules.source)})" if rules.source else ", as this system was built"
-        yield Check(_NAME, "warn", f"KillUserProcesses=yes{told}", _fix(lingers, root, environment), "killed")
+        yield _ended(rules, lingers, scoped=logind.can_scope(root, environment))
 
 
-def can_scope(root: Path, environment: Mapping[str, str]) -> bool:
-    """Say whether `systemd-run --user` has a service manager to talk to."""
-    runtime = environment.get("XDG_RUNTIME_DIR", "")
-    own = (root / runtime.lstrip("/")) if runtime else None
-    return shutil.which("systemd-run") is not None and own is not None and (own / "systemd/private").exists()
-
-
-def user_name() -> str:
-    """Return the name of whoever runs this, "" if the system does not know it."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return ""
+def _ended(rules: logind.Logout, lingers: bool, *, scoped: bool) -> Check:
+    """What a session started is ended; models and downloads move into the service manager where there is one."""
+    if scoped and lingers:
+        return Check(_NAME, "ok", "an answer goes on after you log out: your service manager keeps it (linger)")
+    told = f" ({printable(rules.source)})" if rules.source else ", as this system was built"
+    fix = f"{_LINGER}   ({_WHAT_IT_DOES})   Or, for every program: {_AS_ROOT}" if scoped else _AS_ROOT
+    return Check(_NAME, "warn", f"KillUserProcesses=yes{told}", fix, "killed")
 
 
 def _in_manager(lingers: bool) -> Check:
@@ -67,11 +58,3 @@ def _in_manager(lingers: bool) -> Check:
         return Check(_NAME, "ok", "an answer goes on after you log out: your service manager stays (linger)")
     found = "this terminal belongs to your service manager, which ends with your last login"
     return Check(_NAME, "warn", found, f"{_LINGER}   ({_WHAT_IT_DOES})", "killed")
-
-
-def _fix(lingers: bool, root: Path, environment: Mapping[str, str]) -> str:
-    """Lingering alone keeps the service manager, not what a session started: the program has to begin in there."""
-    if not can_scope(root, environment):
-        return _AS_ROOT
-    first = "" if lingers else f"{_LINGER}   ({_WHAT_IT_DOES}); then always start it so: "
-    return f"{first}systemd-run --user --scope deepseek-tui   Or, for every program: {_AS_ROOT}"
