@@ -19,8 +19,8 @@ from backends.stopwatch import Stopwatch
 class AnswerLog:
     """One answer's records. Written by the engine's thread and by the server, read by connections.
 
-    The last record becomes visible only after the spool holds it on disk. `changed` is told whether it cannot wait.
-    `told` is the energy that its last records tell of.
+    The last record becomes visible only once the spool holds it on disk, or the disk has refused it for too long.
+    `changed` is told whether it cannot wait. `told` is the energy that its last records tell of.
     """
 
     def __init__(self, chat: Chat, spool: SpoolWriter | None, changed: Callable[[bool], None]) -> None:
@@ -46,6 +46,11 @@ class AnswerLog:
     def closing(self) -> bool:
         """True as soon as the last record is decided; what the engine still says is dropped."""
         return self._closing
+
+    @property
+    def unsaved(self) -> bool:
+        """True where its end is told already, and the disk still refuses it."""
+        return self.finished and self._spool is not None and not self._spool.over
 
     def begin(self, meter: Meter, load_s: float | None) -> None:
         """Take note that the engine turns to it, whose energy `meter` has; `load_s` if it waited for the load."""

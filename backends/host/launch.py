@@ -164,9 +164,10 @@ async def free_memory() -> None:
 
 
 async def find_answer(answer: str) -> HostClient | None:
-    """Return a connection to the host that is generating or has just generated an answer."""
+    """Return a connection to the host that is generating an answer, or cannot get the end of it on disk."""
     for view in await survey():
-        if view.status is not None and answer in (view.status.answer, *view.status.waiting):
+        status = view.status
+        if status is not None and answer in (status.answer, *status.waiting, *status.unsaved):
             with contextlib.suppress(OSError, TimeoutError, Problem):
                 return await open_client(view.folder, build_id())
     return None

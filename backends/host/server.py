@@ -311,6 +311,7 @@ class Server:
             None if self._busy() else now - self._idle_since,
             ends_in,
             engine.error,
+            tuple(log.answer for log in self._answers.values() if log.unsaved),
         )
 
     def _changed(self, at_once: bool) -> None:
@@ -365,7 +366,7 @@ class Server:
 
     def _forget_old(self) -> None:
         """Keep the records of the last few answers only: their spools hold them for the store."""
-        finished = [answer for answer, log in self._answers.items() if log.finished]
+        finished = [answer for answer, log in self._answers.items() if log.finished and not log.unsaved]
         watched = {answer for connection in self._connections for answer in connection.watched}
         for answer in finished[: -KEPT_ANSWERS or None]:
             if answer not in watched:

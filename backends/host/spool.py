@@ -23,7 +23,9 @@ from backends.host.wire import Record, decode_record
 
 FLUSH_S = 0.2
 SYNC_S = 0.8
-CLOSE_RETRY_S = 2.0
+CLOSE_S = 2.0
+AGAIN_S = 1.0
+DELETED = "the file that keeps this answer was deleted"
 _ID = re.compile(r"[0-9a-zA-Z_-]{1,64}")
 
 
@@ -85,20 +87,24 @@ def _locked(answer: str, kind: int) -> Iterator[bool]:
 
 
 def read(answer: str) -> list[Record]:
-    """Return the whole records of a spool, none if it is missing. A torn or damaged line ends the reading."""
+    """Return the whole records of a spool, none if it is missing. A torn or damaged line ends the reading.
+
+    Records of another version are passed over where they tell of what is unknown here.
+    """
     try:
         content = path_of(answer).read_bytes()
     except FileNotFoundError:
         return []
     records: list[Record] = []
-    for line in content.split(b"\n"):
+    for seq, line in enumerate(content.split(b"\n")):
         try:
             record = decode_record(line)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             break
-        if record.answer != answer or record.seq != len(records):
+        if record.answer != answer or record.seq != seq:
             break
-        records.append(record)
+        if isinstance(record, Record):
+            records.append(record)
     return records
 
 
@@ -154,37 +160,47 @@ class SpoolWriter:
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self._thread.start()
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing is written any more, and the lock is free."""
+        return not self._thread.is_alive()
+
     def write(self, line: bytes) -> None:
         with self._lock:
             self._pending += line
 
     def close(self) -> bool:
-        """Write and sync what is left, free the lock; say whether all of it is on disk."""
+        """Write and sync what is left, free the lock; say whether all of it is on disk.
+
+        Waits for CLOSE_S. What the disk refuses so long is tried further, and the lock held, until it is written or
+        this process ends, or until nobody needs it: its file is deleted.
+        """
         self._closing.set()
-        self._thread.join()
-        os.close(self._descriptor)
+        self._thread.join(CLOSE_S)
         return self._complete
 
     def _run(self) -> None:
         unsynced_since: float | None = None
-        while not self._closing.wait(1.0 if self._told else FLUSH_S):
+        while not self._closing.wait(AGAIN_S if self._told else FLUSH_S):
             if self._flush() and unsynced_since is None:
                 unsynced_since = time.monotonic()
             if unsynced_since is not None and time.monotonic() - unsynced_since >= SYNC_S - FLUSH_S:
                 self._sync()
                 unsynced_since = None
-        deadline = time.monotonic() + CLOSE_RETRY_S
-        while True:
-            self._flush()
-            with self._lock:
-                rest = bool(self._pending)
-            if not rest:
-                # After a failed sync the kernel may have dropped what it could not write: a later success says nothing.
-                self._complete = self._sync() and not self._sync_failed
-                return
-            if time.monotonic() > deadline:
-                return
-            time.sleep(FLUSH_S)
+        started = time.monotonic()
+        while not self._finish() and not self._deleted():
+            time.sleep(FLUSH_S if time.monotonic() - started < CLOSE_S else AGAIN_S)
+        os.close(self._descriptor)
+
+    def _finish(self) -> bool:
+        """Write and sync what is left; say whether there is nothing more to write."""
+        self._flush()
+        with self._lock:
+            if self._pending:
+                return False
+        # After a failed sync the kernel may have dropped what it could not write: a later success says nothing.
+        self._complete = self._sync() and not self._sync_failed
+        return True
 
     def _flush(self) -> bool:
         """Write what is pending; say whether anything was written."""
@@ -198,7 +214,7 @@ class SpoolWriter:
             self._tell(str(error.strerror or error))
         else:
             if chunk:
-                self._tell("")
+                self._tell(DELETED if self._deleted() else "")
         with self._lock:
             del self._pending[:written]
         return written > 0
@@ -211,6 +227,9 @@ class SpoolWriter:
             self._tell(str(error.strerror or error))
             return False
         return True
+
+    def _deleted(self) -> bool:
+        return not os.fstat(self._descriptor).st_nlink
 
     def _tell(self, detail: str) -> None:
         """Pass on what is the matter, "" for nothing, whenever that changes."""

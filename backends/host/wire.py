@@ -123,7 +123,8 @@ class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
 class Status(msgspec.Struct, frozen=True, tag="status"):
     """What the host is doing; sent after `Welcome` and at each change.
 
-    `answer` is the one being generated, `waiting` are those in line behind it.
+    `answer` is the one being generated, `waiting` are those in line behind it, `unsaved` those that are over and whose
+    end the disk still refuses.
     `idle_s` is how long it has been idle, `ends_in_s` when it will end if nobody comes.
     """
 
@@ -136,6 +137,7 @@ class Status(msgspec.Struct, frozen=True, tag="status"):
     idle_s: float | None = None
     ends_in_s: float | None = None
     error: ErrorInfo | None = None
+    unsaved: tuple[str, ...] = ()
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
@@ -158,6 +160,15 @@ class Record(msgspec.Struct, frozen=True, tag="record"):
     @property
     def final(self) -> bool:
         return isinstance(self.event, Done | Failed)
+
+
+class AnyRecord(msgspec.Struct, frozen=True, tag="record"):
+    """A record of whichever version: what happened may be in words unknown here."""
+
+    answer: str
+    seq: int
+    at_s: float
+    event: dict[str, Any]
 
 
 class Counted(msgspec.Struct, frozen=True, tag="counted"):
@@ -188,6 +199,7 @@ _encoder = msgspec.json.Encoder()
 _requests: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 _replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
 _records = msgspec.json.Decoder(Record)
+_any_records = msgspec.json.Decoder(AnyRecord)
 
 
 def encode(message: Request | Reply) -> bytes:
@@ -205,6 +217,12 @@ def decode_reply(line: bytes) -> Reply:
     return _replies.decode(line)
 
 
-def decode_record(line: bytes) -> Record:
-    """Raises msgspec.MsgspecError for a line that is no record."""
-    return _records.decode(line)
+def decode_record(line: bytes) -> Record | AnyRecord:
+    """Return a record, as AnyRecord where its event is of another version.
+
+    Raises msgspec.MsgspecError, UnicodeDecodeError or RecursionError for a line that is no record.
+    """
+    try:
+        return _records.decode(line)
+    except msgspec.ValidationError:
+        return _any_records.decode(line)

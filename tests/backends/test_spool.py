@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from backends import paths
 from backends.base import ChatRequest
@@ -98,6 +100,9 @@ def test_records_come_back_as_they_were_written() -> None:
         (line(0) + b"garbage\n" + line(1), 1),
         (line(0) + line(1, answer="other") + line(2), 1),
         (line(0) + line(2), 1),
+        (line(0) + b"\xff\xfe" + line(1), 1),
+        (line(0) + line(1, "caf\u00e9").replace(b"\xc3", b"\xff") + line(2), 1),
+        (line(0) + b"[" * 100_000 + b"\n" + line(1), 1),
         (line(1), 0),
         (line(0) + b"\n" + line(1), 1),
         (b"", 0),
@@ -107,6 +112,16 @@ def test_reading_ends_at_the_first_line_that_is_not_the_next_record(content: byt
     os.close(spool.create("a1"))
     spool.path_of("a1").write_bytes(content)
     assert [record.seq for record in spool.read("a1")] == list(range(whole))
+
+
+@given(st.binary(max_size=300), st.integers(0, 200))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_stands_in_a_spool_what_is_read_is_how_it_begins(home: Path, garbage: bytes, place: int) -> None:
+    whole = b"".join(line(number) for number in range(3))
+    paths.private(paths.spools())
+    spool.path_of("a1").write_bytes(whole[:place] + garbage + whole[place:])
+    texts = [record.event for record in spool.read("a1")]
+    assert texts[: place // len(line(0))] == [Text("word ")] * min(len(texts), place // len(line(0)))
 
 
 def test_a_record_is_in_the_file_within_a_quarter_second_and_synced_within_a_second(
@@ -168,18 +183,33 @@ for line in lines[:20]: writer.write(line)
 deadline = time.monotonic() + 10
 while not said and time.monotonic() < deadline: time.sleep(0.01)
 assert said and said[0] == "File too large", said
-if sys.argv[1] == "works again":
+def make_room():
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+if sys.argv[1] == "works again":
+    make_room()
     while said[-1] and time.monotonic() < deadline: time.sleep(0.01)
     assert said[-1] == "", said
 for line in lines[20:]: writer.write(line)
 complete = writer.close()
 print(complete, len(spool.read("a1")), spool.running("a1"))
+if sys.argv[1] == "stays full":
+    make_room()
+    while spool.running("a1") and time.monotonic() < deadline: time.sleep(0.01)
+    print(writer.over, len(spool.read("a1")), said[-1] == "")
+if sys.argv[1] == "is given up":
+    spool.remove("a1")
+    while not writer.over and time.monotonic() < deadline: time.sleep(0.01)
+    print(writer.over)
 """
 
 
 @pytest.mark.parametrize(
-    ("how", "end"), [("works again", "True 40 False"), ("stays full", "False 5 False")], ids=["again", "full"]
+    ("how", "end"),
+    [
+        ("works again", "True 40 False"),
+        ("stays full", "False 5 True\nTrue 40 True"),  # it waits for room as long as its process lives
+        ("is given up", "False 5 True\nTrue"),  # somebody else has saved the answer
+    ],
 )
 def test_a_full_disk_is_told_and_nothing_is_lost_once_there_is_room(how: str, end: str) -> None:
     child = subprocess.run([sys.executable, "-c", FULL, how], capture_output=True, text=True, timeout=30, check=False)
@@ -198,6 +228,47 @@ def test_a_failed_sync_is_told_and_makes_the_spool_incomplete(monkeypatch: pytes
     writer.write(line(0))
     assert not writer.close()
     assert told == ["Input/output error"]
+
+
+def test_a_disk_that_hangs_holds_up_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging = threading.Event()
+    real = os.fsync
+    descriptor = spool.create("a1")
+    monkeypatch.setattr(os, "fsync", lambda fd: (hanging.wait(20), real(fd)))
+    monkeypatch.setattr(spool, "CLOSE_S", 0.2)
+    writer = spool.SpoolWriter(descriptor, ignore)
+    writer.write(line(0))
+    started = time.monotonic()
+    assert not writer.close()
+    assert time.monotonic() - started < 2
+    assert spool.running("a1")
+    hanging.set()
+    while spool.running("a1"):
+        time.sleep(0.01)
+    assert len(spool.read("a1")) == 1
+
+
+def test_a_spool_that_is_deleted_under_its_writer_is_told() -> None:
+    told: list[str] = []
+    writer = spool.SpoolWriter(spool.create("a1"), told.append)
+    spool.path_of("a1").unlink()
+    writer.write(line(0))
+    deadline = time.monotonic() + 5
+    while not told and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert told == [spool.DELETED]
+    writer.close()
+    assert not spool.path_of("a1").exists()
+
+
+def test_a_record_of_another_version_is_passed_over_and_what_follows_is_read() -> None:
+    os.close(spool.create("a1"))
+    unknown = b'{"type":"record","answer":"a1","seq":1,"at_s":0.1,"event":{"type":"picture","of":"a cat"},"more":1}\n'
+    spool.path_of("a1").write_bytes(line(0) + unknown + line(2))
+    assert [record.seq for record in spool.read("a1")] == [0, 2]
+    for wrong in (unknown.replace(b'"a1"', b'"a2"'), unknown.replace(b'"seq":1', b'"seq":3'), b'{"type":"record"}\n'):
+        spool.path_of("a1").write_bytes(line(0) + wrong + line(2))
+        assert [record.seq for record in spool.read("a1")] == [0]
 
 
 def test_the_last_record_is_seen_only_when_it_is_on_disk() -> None:
