@@ -12,6 +12,13 @@ class Migration(NamedTuple):
     statements: tuple[str, ...]
 
 
+# No text of its own (`content=''`), and nothing that an older SQLite cannot read: not contentless_delete, which needs
+# 3.43, nor 'secure-delete', which marks the index as unreadable for those before 3.42.
+SAID = """
+    CREATE VIRTUAL TABLE said
+    USING fts5(chat, text, reasoning, content='', tokenize='unicode61 remove_diacritics 2', prefix='2 3')
+"""
+
 MIGRATIONS = (
     Migration(
         "conversations as a tree of messages",
@@ -110,6 +117,37 @@ MIGRATIONS = (
             FROM message
             WHERE role = 'assistant' AND state != 'streaming' AND usage IS NOT NULL
             """,
+        ),
+    ),
+    Migration(
+        # `indexed` says which messages `said` holds, and under which number: their time in milliseconds, so that the
+        # newest is found first. `indexing` holds what is left to do: "todo" is the last rowid that may not be indexed
+        # yet, "sweep" that words of deleted messages are still in the index.
+        "a shelf for conversations, messages thrown away, and an index of every word",
+        (
+            "ALTER TABLE conversation ADD COLUMN pinned_at REAL",
+            "ALTER TABLE conversation ADD COLUMN archived_at REAL",
+            "ALTER TABLE conversation ADD COLUMN deleted_at REAL",
+            "ALTER TABLE conversation ADD COLUMN renamed INTEGER NOT NULL DEFAULT 0",
+            "ALTER TABLE message ADD COLUMN deleted_at REAL",
+            "DROP INDEX conversation_by_age",
+            """
+            CREATE INDEX conversation_listed
+            ON conversation ((archived_at IS NOT NULL), (pinned_at IS NULL), updated_at DESC, id)
+            WHERE deleted_at IS NULL
+            """,
+            "CREATE INDEX conversation_renamed ON conversation (updated_at DESC) WHERE renamed",
+            "CREATE INDEX conversation_thrown_away ON conversation (deleted_at) WHERE deleted_at IS NOT NULL",
+            "CREATE INDEX message_thrown_away ON message (deleted_at) WHERE deleted_at IS NOT NULL",
+            """
+            CREATE TABLE indexed (
+                place INTEGER PRIMARY KEY,
+                message TEXT NOT NULL UNIQUE REFERENCES message (id) ON DELETE CASCADE
+            ) STRICT
+            """,
+            "CREATE TABLE indexing (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT",
+            "INSERT INTO indexing SELECT 'todo', max(rowid) FROM message HAVING count(*)",
+            SAID,
         ),
     ),
 )

@@ -21,7 +21,7 @@ from backends import paths
 from backends.base import Partial
 from backends.errors import EngineDied
 from backends.events import Timings
-from tui.chat import receipts
+from tui.chat import copying, indexing, receipts
 from tui.chat.answer import Answer
 from tui.chat.bill import Rates, own_cost
 from tui.chat.migrations import MIGRATIONS
@@ -32,6 +32,7 @@ from tui.chat.stored import (
     State,
     StoredMessage,
     StoreError,
+    conversation_of,
     json_or_none,
     message_of,
     new_id,
@@ -39,8 +40,10 @@ from tui.chat.stored import (
     store_error,
     title_from,
 )
+from tui.chat.writing import chat_deleted, insert_answer, insert_question, not_streaming, still_there
 
 BUSY_S = 10.0
+SWEEP_S = 2.0
 
 
 class Store:
@@ -56,11 +59,12 @@ class Store:
         self._lock = threading.RLock()
         with self._errors():
             paths.private(self.path.parent)
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            _private_file(self.path)
             self._db = sqlite3.connect(self.path, timeout=busy_s, isolation_level=None, check_same_thread=False)
             self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA foreign_keys = ON")
             self._db.execute("PRAGMA synchronous = EXTRA")
+            self._db.execute("PRAGMA secure_delete = ON")
             self._migrate()
 
     def close(self) -> None:
@@ -69,23 +73,43 @@ class Store:
 
     # Reading.
 
-    def conversations(self, limit: int = 200) -> list[Conversation]:
-        """Return the conversations, last used first."""
-        rows = self._rows("SELECT * FROM conversation ORDER BY updated_at DESC, id LIMIT ?", limit)
-        return [Conversation(**dict(row)) for row in rows]
+    def conversations(
+        self, limit: int = 200, offset: int = 0, *, archived: bool = False, before: Conversation | None = None
+    ) -> list[Conversation]:
+        """Return the conversations, pinned ones first, then last used first; those thrown away never.
+
+        `archived` asks for those that were archived instead; `before` for what follows this one in the list.
+        """
+        rows = self.rows(
+            """
+            SELECT * FROM conversation
+            WHERE deleted_at IS NULL AND (archived_at IS NOT NULL) = ?1
+            AND (?2 IS NULL OR ((pinned_at IS NULL), -updated_at, id) > (?2, ?3, ?4))
+            ORDER BY (pinned_at IS NULL), updated_at DESC, id LIMIT ?5 OFFSET ?6
+            """,
+            archived,
+            *((before.pinned_at is None, -before.updated_at, before.id) if before else (None, None, None)),
+            limit,
+            offset,
+        )
+        return [conversation_of(row) for row in rows]
 
     def conversation(self, conversation: str) -> Conversation:
         """Return one conversation by its id or the beginning of it. Raises StoreError if there is not exactly one."""
-        pattern = conversation.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        rows = self._rows("SELECT * FROM conversation WHERE id LIKE ? ESCAPE '\\' LIMIT 2", pattern)
+        rows = self.rows("SELECT * FROM conversation WHERE id = ? AND deleted_at IS NULL", conversation)
+        if not rows:
+            pattern = conversation.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+            rows = self.rows(
+                "SELECT * FROM conversation WHERE id LIKE ? ESCAPE '\\' AND deleted_at IS NULL LIMIT 2", pattern
+            )
         if len(rows) != 1 or not conversation:
             what = "There is no such chat" if not rows else "More than one chat begins so"
             raise StoreError(what, repr(conversation), "`deepseek-tui chats list` shows the ids.")
-        return Conversation(**dict(rows[0]))
+        return conversation_of(rows[0])
 
     def branch(self, conversation: str) -> list[StoredMessage]:
         """Return the messages of the branch that the conversation's head ends, first message first."""
-        rows = self._rows(
+        rows = self.rows(
             """
             WITH RECURSIVE up (id, depth) AS (
                 SELECT head, 0 FROM conversation WHERE id = ?
@@ -99,12 +123,12 @@ class Store:
         return [message_of(row) for row in rows]
 
     def count(self) -> int:
-        """Return how many conversations there are."""
-        return int(self._rows("SELECT count(*) FROM conversation")[0][0])
+        """Return how many conversations there are, without those thrown away."""
+        return int(self.rows("SELECT count(*) FROM conversation WHERE deleted_at IS NULL")[0][0])
 
     def branch_length(self, conversation: str) -> int:
         """Return how many messages `branch` has, without reading them."""
-        rows = self._rows(
+        rows = self.rows(
             """
             WITH RECURSIVE up (id) AS (
                 SELECT head FROM conversation WHERE id = ?
@@ -118,12 +142,12 @@ class Store:
         return int(rows[0][0])
 
     def message(self, message: str) -> StoredMessage | None:
-        rows = self._rows("SELECT * FROM message WHERE id = ?", message)
+        rows = self.rows("SELECT * FROM message WHERE id = ?", message)
         return message_of(rows[0]) if rows else None
 
     def receipts(self, since: float | None = None, until: float | None = None) -> list[Receipt]:
         """Return what was taken from `since` on and before `until`, in Unix seconds, oldest first."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT * FROM receipt WHERE (?1 IS NULL OR at >= ?1) AND (?2 IS NULL OR at < ?2) ORDER BY at, id",
             since,
             until,
@@ -132,40 +156,38 @@ class Store:
 
     def receipts_of(self, conversation: str) -> list[Receipt]:
         """Return the receipts of one conversation, oldest first."""
-        rows = self._rows("SELECT * FROM receipt WHERE conversation = ? ORDER BY at, id", conversation)
+        rows = self.rows("SELECT * FROM receipt WHERE conversation = ? ORDER BY at, id", conversation)
         return [receipts.of_row(row) for row in rows]
 
     def streaming(self) -> list[str]:
         """Return the ids of all answers that no one has finished yet."""
-        return [row["id"] for row in self._rows("SELECT id FROM message WHERE state = 'streaming'")]
+        return [row["id"] for row in self.rows("SELECT id FROM message WHERE state = 'streaming'")]
 
     def changes(self) -> int:
         """Return a number that differs after another process has changed the database."""
-        return int(self._rows("PRAGMA data_version")[0][0])
+        return int(self.rows("PRAGMA data_version")[0][0])
 
     # Writing.
 
     def begin(self, answer: str, asked: Asked, text: str, conversation: str | None = None) -> StoredMessage:
         """Commit a question and the empty answer to it; return the answer's row. Starts a conversation if None."""
         now, question, text = time.time(), new_id(), storable(text)
-        with self._transaction() as db:
+        with self.transaction() as db:
             if conversation is None:
                 conversation, head = new_id(), None
                 db.execute(
-                    "INSERT INTO conversation VALUES (?, ?, ?, ?, ?, NULL)",
+                    "INSERT INTO conversation (id, title, created_at, updated_at, preset) VALUES (?, ?, ?, ?, ?)",
                     (conversation, title_from(text), now, now, asked.preset),
                 )
             else:
-                found = db.execute("SELECT head FROM conversation WHERE id = ?", (conversation,)).fetchone()
+                found = db.execute(
+                    "SELECT head FROM conversation WHERE id = ? AND deleted_at IS NULL", (conversation,)
+                ).fetchone()
                 if found is None:
-                    raise StoreError("This chat was deleted", repr(conversation), "Start a new one.")
+                    raise chat_deleted(conversation)
                 head = found["head"]
-            db.execute(
-                "INSERT INTO message (id, conversation, parent, role, text, state, created_at)"
-                " VALUES (?, ?, ?, 'user', ?, 'done', ?)",
-                (question, conversation, head, text, now),
-            )
-            return self._insert_answer(db, answer, asked, conversation, question, now)
+            insert_question(db, question, conversation, head, text, now)
+            return insert_answer(db, answer, asked, conversation, question, now)
 
     def begin_again(
         self,
@@ -179,13 +201,12 @@ class Store:
 
         `starts` are the new values of `context_start` by message, committed together with it.
         """
-        with self._transaction() as db:
+        with self.transaction() as db:
             for message, summary in (starts or {}).items():
                 kept = None if summary is None else storable(summary)
                 db.execute("UPDATE message SET context_start = ? WHERE id = ?", (kept, message))
-            if db.execute("SELECT 1 FROM message WHERE id = ?", (question.id,)).fetchone() is None:
-                raise StoreError("This chat was deleted", repr(question.conversation), "Start a new one.")
-            return self._insert_answer(db, answer, asked, question.conversation, question.id, time.time(), before)
+            still_there(db, question)
+            return insert_answer(db, answer, asked, question.conversation, question.id, time.time(), before)
 
     def finish(self, answer: str, result: Answer, ended_at: float | None = None) -> bool:
         """Commit an answer's end; say whether this call did it. Once it is finished, nothing changes it again.
@@ -201,7 +222,7 @@ class Store:
         now = time.time()
         ended_at = now if ended_at is None else min(now, ended_at)
         cost = result.paid or own_cost(result.energy, result.timings, self.rates)
-        with self._transaction() as db:
+        with self.transaction() as db:
             changed = db.execute(
                 "UPDATE message SET text = ?, reasoning = ?, state = ?, reason = ?, finished_at = ?, usage = ?,"
                 " timings = ?, thought_s = ?, energy = ?, cost = ?, error = ? WHERE id = ? AND state = 'streaming'",
@@ -224,6 +245,7 @@ class Store:
                 row = message_of(db.execute("SELECT * FROM message WHERE id = ?", (answer,)).fetchone())
                 db.execute("UPDATE conversation SET updated_at = ? WHERE id = ?", (now, row.conversation))
                 self._keep_receipt(db, row, result, ended_at)
+                indexing.index(db, [answer])
         return changed > 0
 
     def keep(self, one: Receipt) -> bool:
@@ -238,27 +260,55 @@ class Store:
             one = msgspec.structs.replace(one, money_nano=again.money_nano, currency=again.currency, cost=again.cost)
         if not one.says_something:
             return False
-        with self._transaction() as db:
+        with self.transaction() as db:
             if not db.execute("SELECT 1 FROM conversation WHERE id = ?", (one.conversation,)).fetchone():
                 one = msgspec.structs.replace(one, conversation=None)
             return receipts.insert(db, one)
 
     def delete(self, conversation: str) -> list[str]:
-        """Delete a conversation with all its branches; return the ids of its messages.
+        """Delete a conversation for good, with all its branches; return the ids of its messages.
 
         Raises StoreError if it is gone already or an answer in it is still being generated.
         """
-        with self._transaction() as db:
-            rows = db.execute("SELECT id, state FROM message WHERE conversation = ?", (conversation,)).fetchall()
-            if any(row["state"] == "streaming" for row in rows):
-                raise StoreError(
-                    "An answer in this chat is still being written",
-                    repr(conversation),
-                    "Stop it or wait for its end, then delete the chat.",
-                )
+        with self.transaction() as db:
+            messages = not_streaming(db, conversation)
+            indexing.forget(db, messages)
             if not db.execute("DELETE FROM conversation WHERE id = ?", (conversation,)).rowcount:
                 raise StoreError("There is no such chat", repr(conversation), "It was deleted already.")
-        return [row["id"] for row in rows]
+        self.swept()
+        return messages
+
+    def swept(self, seconds: float = SWEEP_S) -> bool:
+        """Rid the files of the words of what was deleted; say whether that was done within `seconds`."""
+        with self._errors():
+            copying.drop_old(self.path)
+        until = time.monotonic() + seconds
+        while True:
+            with self.transaction() as db:
+                if not indexing.sweep(db):
+                    return True
+            if time.monotonic() > until:
+                return False
+
+    # For the other rooms.
+
+    def rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        """Return what a query finds. Raises StoreError."""
+        with self._errors():
+            return self._db.execute(query, values).fetchall()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Hold the database for writing inside the block: all of it is committed and synced, or nothing."""
+        with self._errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
 
     # Inside.
 
@@ -267,29 +317,6 @@ class Store:
         if one.says_something:
             where = {"conversation": row.conversation, "message": row.id, "preset": row.preset}
             receipts.insert(db, msgspec.structs.replace(one, **where, backend=row.backend, model=row.model))
-
-    def _insert_answer(
-        self,
-        db: sqlite3.Connection,
-        answer: str,
-        asked: Asked,
-        conversation: str,
-        question: str,
-        now: float,
-        before: Partial | None = None,
-    ) -> StoredMessage:
-        text, reasoning = (before.text, before.reasoning) if before else ("", "")
-        db.execute(
-            "INSERT INTO message"
-            " (id, conversation, parent, role, text, reasoning, state, preset, backend, model, created_at)"
-            " VALUES (?, ?, ?, 'assistant', ?, ?, 'streaming', ?, ?, ?, ?)",
-            (answer, conversation, question, text, reasoning, asked.preset, asked.backend, asked.model, now),
-        )
-        db.execute(
-            "UPDATE conversation SET head = ?, updated_at = ?, preset = ? WHERE id = ?",
-            (answer, now, asked.preset, conversation),
-        )
-        return message_of(db.execute("SELECT * FROM message WHERE id = ?", (answer,)).fetchone())
 
     def _migrate(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -301,29 +328,15 @@ class Store:
             )
         if version == len(MIGRATIONS):
             return
-        with self._transaction() as db:
+        with self.transaction() as db:
             # Another process may have migrated while this one waited for the lock.
             version = db.execute("PRAGMA user_version").fetchone()[0]
+            if 0 < version < len(MIGRATIONS):
+                copying.copy(self.path, copying.before_migration(self.path, version))
             for number, migration in enumerate(MIGRATIONS[version:], version + 1):
                 for statement in migration.statements:
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version = {number}")
-
-    def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
-        with self._errors():
-            return self._db.execute(query, values).fetchall()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._errors():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -338,3 +351,13 @@ class Store:
                     f"{self.path}: {error.strerror}",
                     "Check the folder's owner and the free space.",
                 ) from error
+
+
+def _private_file(path: Path) -> None:
+    """Create the database, or make it readable by its owner alone. Raises OSError if it cannot be created."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        if os.fstat(descriptor).st_mode & 0o077:
+            os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)

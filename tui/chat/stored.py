@@ -23,7 +23,10 @@ class StoreError(Problem):
 
 
 class Conversation(msgspec.Struct, frozen=True):
-    """One conversation. Times are Unix seconds; `head` is the last message of the branch shown."""
+    """One conversation. Times are Unix seconds; `head` is the last message of the branch shown, None without any.
+
+    `renamed` says that its title is not the first line of its first question.
+    """
 
     id: str
     title: str
@@ -31,13 +34,17 @@ class Conversation(msgspec.Struct, frozen=True):
     updated_at: float
     preset: str | None
     head: str | None
+    pinned_at: float | None = None
+    archived_at: float | None = None
+    deleted_at: float | None = None
+    renamed: bool = False
 
 
 class StoredMessage(msgspec.Struct, frozen=True):
     """One message of the tree. `reason` is why an answer ended; figures are None where unknown.
 
     `context_start` says that sending to the model begins here: with the summary that stands for what came before, or
-    "" if nothing does; None where it does not begin here.
+    "" if nothing does; None where it does not begin here. `deleted_at` is when it was thrown away, None if it was not.
     """
 
     id: str
@@ -60,6 +67,7 @@ class StoredMessage(msgspec.Struct, frozen=True):
     cost: Cost | None
     error: ErrorInfo | None
     context_start: str | None = None
+    deleted_at: float | None = None
 
     @property
     def partial(self) -> Partial | None:
@@ -110,6 +118,11 @@ def store_error(path: Path, error: sqlite3.DatabaseError) -> StoreError:
     else:
         hint = "Nothing already saved is lost. Try again."
     return StoreError("The conversations cannot be used", f"{path}: {text}", hint)
+
+
+def conversation_of(row: sqlite3.Row) -> Conversation:
+    values = dict(row)
+    return Conversation(**{**values, "renamed": bool(values["renamed"])})
 
 
 def message_of(row: sqlite3.Row) -> StoredMessage:

@@ -218,7 +218,7 @@ def test_answers_from_before_receipts_get_one_each() -> None:
     assert (whole.prompt_tokens, whole.output_tokens, whole.seconds) == (10, 5, 6.0)
     assert (whole.money_nano, whole.currency) == (1_500_000, "EUR")
     assert whole.cost == Cost(0.0015, "EUR", "preset")
-    assert store._rows("PRAGMA foreign_key_check") == []
+    assert store.rows("PRAGMA foreign_key_check") == []
     store.close()
 
 

@@ -162,7 +162,7 @@ def test_many_who_take_in_at_once_do_it_once() -> None:
     for thread in threads:
         thread.join()
     assert sorted(finished) == [f"a{number}" for number in range(10)]
-    assert {row["state"] for row in store._rows("SELECT state FROM message WHERE role = 'assistant'")} == {"done"}
+    assert {row["state"] for row in store.rows("SELECT state FROM message WHERE role = 'assistant'")} == {"done"}
     assert spool.answers() == []
     store.close()
 
@@ -288,12 +288,12 @@ def test_killed_at_random_moments_nothing_said_is_lost(home: Path, seed: int, en
         time.sleep(0.05)
 
     store = Store()
-    assert store._rows("PRAGMA integrity_check")[0][0] == "ok"
-    assert store._rows("PRAGMA foreign_key_check") == []
-    questions = [row["text"] for row in store._rows("SELECT text FROM message WHERE role = 'user'")]
+    assert store.rows("PRAGMA integrity_check")[0][0] == "ok"
+    assert store.rows("PRAGMA foreign_key_check") == []
+    questions = [row["text"] for row in store.rows("SELECT text FROM message WHERE role = 'user'")]
     assert len(questions) == len(set(questions))
     assert asked <= set(questions) <= asking
-    answers = store._rows("SELECT id, text, state FROM message WHERE role = 'assistant'")
+    answers = store.rows("SELECT id, text, state FROM message WHERE role = 'assistant'")
     assert len(answers) == len(questions)
     for row in answers:
         assert WORDS.startswith(row["text"])

@@ -71,7 +71,7 @@ async def test_the_question_is_on_disk_before_the_host_can_see_it(
 
     async def looking(*arguments: Any, **more: Any) -> Any:
         other = Store()
-        at_the_hosts_door.append([row["text"] for row in other._rows("SELECT text FROM message WHERE role = 'user'")])
+        at_the_hosts_door.append([row["text"] for row in other.rows("SELECT text FROM message WHERE role = 'user'")])
         other.close()
         return await obtain(*arguments, **more)
 
@@ -95,7 +95,7 @@ async def test_two_sends_at_once_make_one_question(screens: Any, target: Any) ->
     screen = screens(target())
     await asyncio.gather(*(screen.session.send("why?") for _ in range(3)))
     await screen.until(lambda session: not session.busy)
-    assert len(screen.store._rows("SELECT id FROM message")) == 2
+    assert len(screen.store.rows("SELECT id FROM message")) == 2
     assert spool.answers() == []
 
 

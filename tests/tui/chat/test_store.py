@@ -40,10 +40,10 @@ def turn(store: Store, text: str = "question", conversation: str | None = None, 
 
 def test_a_new_database_has_the_newest_schema_and_is_for_its_owner_alone() -> None:
     store = Store()
-    assert store._rows("PRAGMA user_version")[0][0] == len(MIGRATIONS)
-    assert store._rows("PRAGMA foreign_keys")[0][0] == 1
-    assert store._rows("PRAGMA journal_mode")[0][0] == "delete"
-    assert store._rows("PRAGMA synchronous")[0][0] == 3
+    assert store.rows("PRAGMA user_version")[0][0] == len(MIGRATIONS)
+    assert store.rows("PRAGMA foreign_keys")[0][0] == 1
+    assert store.rows("PRAGMA journal_mode")[0][0] == "delete"
+    assert store.rows("PRAGMA synchronous")[0][0] == 3
     assert stat.S_IMODE(paths.database().stat().st_mode) == 0o600
     assert stat.S_IMODE(paths.data().stat().st_mode) == 0o700
     store.close()
@@ -57,7 +57,7 @@ def test_an_older_database_is_brought_up_and_keeps_what_it_has(monkeypatch: pyte
     further = (*MIGRATIONS, Migration("a mood for each", ("ALTER TABLE conversation ADD COLUMN mood TEXT",)))
     monkeypatch.setattr("tui.chat.store.MIGRATIONS", further)
     again = Store()
-    assert again._rows("PRAGMA user_version")[0][0] == len(further)
+    assert again.rows("PRAGMA user_version")[0][0] == len(further)
     assert [message.text for message in again.branch(row.conversation)] == ["question", "answer"]
     again.close()
 
@@ -70,7 +70,7 @@ def test_a_migration_that_fails_changes_nothing(monkeypatch: pytest.MonkeyPatch)
         Store()
     monkeypatch.undo()
     store = Store(paths.database())
-    assert store._rows("SELECT name FROM sqlite_master WHERE name = 'extra'") == []
+    assert store.rows("SELECT name FROM sqlite_master WHERE name = 'extra'") == []
     store.close()
 
 
@@ -358,11 +358,11 @@ def test_several_processes_write_at_once_and_nothing_is_lost() -> None:
         for name, where in (("one", ""), ("two", shared), ("three", shared))
     ]
     assert [child.wait(60) for child in children] == [0, 0, 0]
-    rows = store._rows("SELECT text FROM message WHERE role = 'user'")
+    rows = store.rows("SELECT text FROM message WHERE role = 'user'")
     expected = {f"{name} {number}" for name in ("one", "two", "three") for number in range(15)} | {"shared"}
     assert sorted(row["text"] for row in rows) == sorted(expected)
-    assert store._rows("PRAGMA integrity_check")[0][0] == "ok"
-    assert store._rows("PRAGMA foreign_key_check") == []
+    assert store.rows("PRAGMA integrity_check")[0][0] == "ok"
+    assert store.rows("PRAGMA foreign_key_check") == []
     assert len(store.branch(shared)) == 2 + 2 * 30
     store.close()
 

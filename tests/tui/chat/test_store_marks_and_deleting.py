@@ -49,12 +49,12 @@ def test_a_deleted_conversation_is_gone_with_all_its_branches_and_nothing_else()
     assert question is not None
     store.finish(store.begin_again("again", ASKED, question, None).id, answer())
     turn(store, "more", gone.conversation)
-    ids = [row["id"] for row in store._rows("SELECT id FROM message WHERE conversation = ?", gone.conversation)]
+    ids = [row["id"] for row in store.rows("SELECT id FROM message WHERE conversation = ?", gone.conversation)]
     assert sorted(store.delete(gone.conversation)) == sorted(ids)
     assert len(ids) == 5
     assert [conversation.id for conversation in store.conversations()] == [kept.conversation]
-    assert len(store._rows("SELECT id FROM message")) == 2
-    assert store._rows("PRAGMA foreign_key_check") == []
+    assert len(store.rows("SELECT id FROM message")) == 2
+    assert store.rows("PRAGMA foreign_key_check") == []
     with pytest.raises(StoreError, match="no such chat"):
         store.delete(gone.conversation)
     store.close()

@@ -35,7 +35,7 @@ async def test_a_summary_stands_for_the_old_part(screens: Any, target: Any, requ
     await decided(screen)
     found = screen.session.remedies.overflow
     assert len(found.unsent) == 4
-    rows = len(screen.store._rows("SELECT id FROM message"))
+    rows = len(screen.store.rows("SELECT id FROM message"))
     screen.session.remedies.summarise()
     assert screen.session.busy
     await decided(screen)
@@ -46,7 +46,7 @@ async def test_a_summary_stands_for_the_old_part(screens: Any, target: Any, requ
     assert "Write a summary of our conversation" in wish.messages[-1].text
     assert answer.messages[0].text == f"{SUMMARY}\n\nin short: words"
     assert [message.role for message in answer.messages] == ["system", "user"]
-    assert len(screen.store._rows("SELECT id FROM message")) == rows + 1, "the summary itself is no message"
+    assert len(screen.store.rows("SELECT id FROM message")) == rows + 1, "the summary itself is no message"
     assert spool.answers() == []
     seen = [what for what in screen.seen if isinstance(what, Summarising)]
     assert (seen[0], seen[-1].tokens) == (Summarising(4, 0), 6)

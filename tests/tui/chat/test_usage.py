@@ -227,14 +227,14 @@ def test_every_grouping_adds_up_to_the_same_total(receipts: list[Receipt]) -> No
 def test_the_total_is_what_the_database_adds_up(receipts: list[Receipt]) -> None:
     store = Store()
     try:
-        with store._transaction() as db:
+        with store.transaction() as db:
             db.execute("DELETE FROM receipt")
             for found in receipts:
                 insert(db, found)
         total = usage(store.receipts(), "day").total
-        row = store._rows("SELECT sum(energy_uj), sum(idle_uj), sum(output_tokens), count(*) FROM receipt")[0]
+        row = store.rows("SELECT sum(energy_uj), sum(idle_uj), sum(output_tokens), count(*) FROM receipt")[0]
         assert tuple(row) == (total.energy_uj, total.idle_uj, total.output_tokens, total.receipts)
-        money = store._rows(
+        money = store.rows(
             "SELECT currency, sum(money_nano) FROM receipt WHERE currency IS NOT NULL AND money_nano IS NOT NULL"
             " GROUP BY currency"
         )

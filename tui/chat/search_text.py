@@ -1,0 +1,150 @@
+"""How text and what is searched for become words, and where in a text the words are.
+
+Scripts written without spaces are searched by single characters, since a word of them has no border that could be
+looked up. SQLite's own `unicode61` does the rest; its tables are the same in every version, unlike Python's.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final, NamedTuple
+
+from tui.chat.clean import clean_line
+
+SNIPPET_CHARACTERS = 160
+_LEAD = 48
+_SINGLE = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
+    "\u1100-\u11ff\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3041-\u30ff\u3100-\u318f\u31a0-\u31bf"
+    "\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\uff66-\uffdc"
+)
+# Emoji and rare Han are unknown to the Unicode 6.1 of `unicode61`: each becomes a word that spells its number.
+_FAR = "\U0001f000-\U0003ffff"
+_WORD: Final = rf"(?:(?![{_SINGLE}{_FAR}])[^\W_])"
+_ALONE: Final = re.compile(f"[{_SINGLE}]")
+_FAR_ALONE: Final = re.compile(f"[{_FAR}]")
+_TOKENS: Final = re.compile(f"[{_SINGLE}{_FAR}]|{_WORD}+")
+_TERMS: Final = re.compile(r'"([^"]*)"?|([^\s"]+)')
+_FOLDED_BELOW = 0x2000
+
+
+Pattern = re.Pattern[str]
+
+
+class Term(NamedTuple):
+    """One thing to find: a word, of which the beginning is enough, or, `exact`, a phrase."""
+
+    text: str
+    exact: bool
+
+    @property
+    def tokens(self) -> list[str]:
+        return _TOKENS.findall(fold(self.text))
+
+    @property
+    def open(self) -> bool:
+        """Whether words that only begin so are meant. One letter begins too many, and a single character is whole."""
+        tokens = self.tokens
+        return not self.exact and bool(tokens) and len(tokens[-1]) > 1
+
+
+class Snippet(NamedTuple):
+    """A line around what was found; `marks` are the found parts of it, from and until."""
+
+    text: str
+    marks: tuple[tuple[int, int], ...]
+
+
+def split(text: str) -> str:
+    """Return `text` for the index: characters of scripts without spaces stand alone."""
+    if text.isascii():
+        return text.replace("\x00", " ")
+    text = _ALONE.sub(r" \g<0> ", text.replace("\x00", " "))
+    return _FAR_ALONE.sub(lambda found: f" u{ord(found[0]):x} ", text)
+
+
+def terms(text: str) -> list[Term]:
+    """Return what somebody looks for: words, and phrases in quotes (a last quote may be missing). No empty ones."""
+    text = re.sub("[“”„]", '"', text)
+    found = (Term(match[1] or match[2] or "", match[2] is None) for match in _TERMS.finditer(text))
+    return [term for term in found if term.tokens]
+
+
+def query(wanted: list[Term], chat: str | None = None) -> str:
+    """Return the FTS5 expression for all of `wanted`, in one chat or in any. Nothing in it is an operator of theirs."""
+    words = " AND ".join(_quoted(split(term.text)) + ("*" if term.open else "") for term in wanted)
+    within = f"chat : {_quoted(chat)} AND " if chat is not None else ""
+    return f"{within}{{text reasoning}} : ({words})"
+
+
+def patterns(wanted: list[Term]) -> list[Pattern]:
+    """Return what finds each of `wanted` in a folded text, as the index does."""
+    made = []
+    for term in wanted:
+        tokens = term.tokens
+        before = rf"(?<!{_WORD})" if re.match(_WORD, tokens[0]) else ""
+        after = "" if term.open or not re.match(_WORD, tokens[-1]) else rf"(?!{_WORD})"
+        made.append(re.compile(before + r"[\W_]*".join(map(re.escape, tokens)) + after))
+    return made
+
+
+def holds(text: str, wanted: list[Pattern]) -> int:
+    """Return how many of `wanted` are in a text."""
+    folded = fold(text)
+    return sum(pattern.search(folded) is not None for pattern in wanted)
+
+
+def snippet(text: str, wanted: list[Pattern]) -> Snippet:
+    """Return the line around the first of `wanted` in a text, or its beginning, harmless for a terminal."""
+    folded = fold(text)
+    starts = [match.start() for pattern in wanted if (match := pattern.search(folded)) is not None]
+    first = min(starts, default=0)
+    start = 0 if first <= _LEAD else _word_start(text, first - _LEAD, first)
+    cut = clean_line(text[start : start + SNIPPET_CHARACTERS * 2]).strip()
+    before, after = "…" if start else "", ""
+    if len(cut) > SNIPPET_CHARACTERS or start + SNIPPET_CHARACTERS * 2 < len(text):
+        cut, after = cut[:SNIPPET_CHARACTERS].rstrip(), "…"
+    line = before + cut + after
+    return Snippet(line, marks(line, wanted))
+
+
+def marks(line: str, wanted: list[Pattern]) -> tuple[tuple[int, int], ...]:
+    """Return where in a line `wanted` are, in order and never one over another."""
+    folded = fold(line)
+    spans = sorted(match.span() for pattern in wanted for match in pattern.finditer(folded))
+    merged: list[tuple[int, int]] = []
+    for low, high in spans:
+        if merged and low <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+        elif low < high:
+            merged.append((low, high))
+    return tuple(merged)
+
+
+def fold(text: str) -> str:
+    """Return `text` without case and accents, each character where it was."""
+    return text.lower() if text.isascii() else text.translate(_FOLDS)
+
+
+class _Folds(dict[int, int]):
+    """The folded form of each character, worked out when it is first met."""
+
+    def __missing__(self, code: int) -> int:
+        character = chr(code)
+        base = unicodedata.normalize("NFD", character)[0] if code < _FOLDED_BELOW else character
+        folded = self[code] = ord(base.lower()[0])
+        return folded
+
+
+_FOLDS: Final = _Folds()
+
+
+def _word_start(text: str, low: int, high: int) -> int:
+    """Return where the first word after `low` begins, or `low` if none does before `high`."""
+    space = re.compile(r"\s+").search(text, low, high)
+    return space.end() if space is not None else low
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'

@@ -1,0 +1,74 @@
+"""The rows that make a conversation grow, written inside a transaction of the store."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from backends.base import Partial
+from tui.chat import indexing
+from tui.chat.stored import Asked, StoredMessage, StoreError, message_of
+
+
+def insert_question(
+    db: sqlite3.Connection, question: str, conversation: str, parent: str | None, text: str, now: float
+) -> None:
+    """Write what a person says."""
+    db.execute(
+        "INSERT INTO message (id, conversation, parent, role, text, state, created_at)"
+        " VALUES (?, ?, ?, 'user', ?, 'done', ?)",
+        (question, conversation, parent, text, now),
+    )
+    indexing.index(db, [question])
+
+
+def insert_answer(
+    db: sqlite3.Connection,
+    answer: str,
+    asked: Asked,
+    conversation: str,
+    question: str,
+    now: float,
+    before: Partial | None = None,
+) -> StoredMessage:
+    """Write the row of an answer that is to come, which begins with `before`, and make it the head."""
+    text, reasoning = (before.text, before.reasoning) if before else ("", "")
+    db.execute(
+        "INSERT INTO message"
+        " (id, conversation, parent, role, text, reasoning, state, preset, backend, model, created_at)"
+        " VALUES (?, ?, ?, 'assistant', ?, ?, 'streaming', ?, ?, ?, ?)",
+        (answer, conversation, question, text, reasoning, asked.preset, asked.backend, asked.model, now),
+    )
+    db.execute(
+        "UPDATE conversation SET head = ?, updated_at = ?, preset = ? WHERE id = ?",
+        (answer, now, asked.preset, conversation),
+    )
+    return message_of(db.execute("SELECT * FROM message WHERE id = ?", (answer,)).fetchone())
+
+
+def still_there(db: sqlite3.Connection, message: StoredMessage) -> None:
+    """Raise StoreError if a message, or its chat, was deleted or thrown away meanwhile."""
+    row = db.execute(
+        "SELECT message.deleted_at FROM message JOIN conversation ON conversation.id = message.conversation"
+        " WHERE message.id = ? AND conversation.deleted_at IS NULL",
+        (message.id,),
+    ).fetchone()
+    if row is None:
+        raise chat_deleted(message.conversation)
+    if row["deleted_at"] is not None:
+        raise StoreError("This message was deleted", repr(message.id), "Take it back, or ask anew.")
+
+
+def chat_deleted(conversation: str) -> StoreError:
+    return StoreError("This chat was deleted", repr(conversation), "Start a new one.")
+
+
+def not_streaming(db: sqlite3.Connection, conversation: str) -> list[str]:
+    """Return the ids of all messages of a chat. Raises StoreError if an answer in it is still being written."""
+    rows = db.execute("SELECT id, state FROM message WHERE conversation = ?", (conversation,)).fetchall()
+    if any(row["state"] == "streaming" for row in rows):
+        raise StoreError(
+            "An answer in this chat is still being written",
+            repr(conversation),
+            "Stop it or wait for its end, then delete the chat.",
+        )
+    return [row["id"] for row in rows]
