@@ -17,6 +17,7 @@ BATCH_MESSAGES = 200
 BATCH_CHARACTERS = 250_000
 MERGE_PAGES = 300
 _LAST_PLACE = 2**53
+_PLACES_A_SECOND = 10  # Finer, and the numbers of neighbours are further apart: a larger index.
 _FIELDS = "message.id, message.conversation, message.text, message.reasoning, message.created_at"
 
 
@@ -78,11 +79,6 @@ def sweep(db: sqlite3.Connection) -> bool:
     return False
 
 
-def pending(db: sqlite3.Connection) -> bool:
-    """Say whether there may be messages that are not indexed, or words that are to go."""
-    return db.execute("SELECT 1 FROM indexing LIMIT 1").fetchone() is not None
-
-
 def make_anew(db: sqlite3.Connection) -> None:
     """Begin with an empty index, inside a transaction; `next_batch` fills it."""
     db.execute("DROP TABLE said")
@@ -132,7 +128,7 @@ def _place(db: sqlite3.Connection, message: str, at: float) -> int:
     def taken(place: int) -> bool:
         return db.execute("SELECT 1 FROM indexed WHERE place = ?", (place,)).fetchone() is not None
 
-    place = int(min(max(at * 1000, 0), _LAST_PLACE)) if math.isfinite(at) else 0
+    place = int(min(max(at * _PLACES_A_SECOND, 0), _LAST_PLACE)) if math.isfinite(at) else 0
     if taken(place):
         # Many may have come at one time: double the step to get out, then halve it to find the end of the row.
         step = 1

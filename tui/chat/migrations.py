@@ -120,9 +120,9 @@ MIGRATIONS = (
         ),
     ),
     Migration(
-        # `indexed` says which messages `said` holds, and under which number: their time in milliseconds, so that the
-        # newest is found first. `indexing` holds what is left to do: "todo" is the last rowid that may not be indexed
-        # yet, "sweep" that words of deleted messages are still in the index.
+        # `indexed` says which messages `said` holds, and under which number: their time in tenths of a second, so
+        # that the newest is found first. `indexing` holds what is left to do: "todo" is the last rowid that may not be
+        # indexed yet, "sweep" says that words of deleted messages are still in the index.
         "a shelf for conversations, messages thrown away, and an index of every word",
         (
             "ALTER TABLE conversation ADD COLUMN pinned_at REAL",

@@ -13,7 +13,6 @@ from tui.chat.search_text import Term
 from tui.chat.store import Store
 from tui.chat.stored import StoreError
 
-CATCH_UP_S = 0.2
 _AFTER_ALL = 2**62
 
 
@@ -47,7 +46,8 @@ def search(
     wanted = search_text.terms(text)
     if not wanted:
         return []
-    catch_up(store, CATCH_UP_S)
+    if not complete(store):
+        _step(store)
     patterns = search_text.patterns(wanted)
     titles = _titles(store, wanted, limit) if chat is None and before is None else []
     rows = store.rows(
@@ -73,32 +73,39 @@ def catch_up(store: Store, seconds: float) -> bool:
     Also takes the words of deleted messages out of the file. Raises StoreError.
     """
     until = time.monotonic() + seconds
-    while not complete(store):
-        try:
-            with store.transaction() as db:
-                if not indexing.next_batch(db):
-                    indexing.sweep(db)
-        except StoreError as error:
-            if not indexing.broken(error.__cause__):
-                raise
-            with store.transaction() as db:
-                indexing.make_anew(db)
+    while _step(store):
         if time.monotonic() > until:
-            return complete(store)
+            return False
     return True
 
 
 def complete(store: Store) -> bool:
-    """Say whether every message can be found, and nothing is left of those that were deleted."""
-    return not store.rows("SELECT 1 FROM indexing LIMIT 1")
+    """Say whether every message is indexed, so that it can be found. Raises StoreError."""
+    return not store.rows("SELECT 1 FROM indexing WHERE name = 'todo'")
+
+
+def _step(store: Store) -> bool:
+    """Do a part of what is left to do; say whether there may be more."""
+    if not store.rows("SELECT 1 FROM indexing LIMIT 1"):
+        return False
+    try:
+        with store.transaction() as db:
+            return indexing.next_batch(db) or indexing.sweep(db)
+    except StoreError as error:
+        if not indexing.broken(error.__cause__):
+            raise
+        with store.transaction() as db:
+            indexing.make_anew(db)
+        return True
 
 
 def _titles(store: Store, wanted: list[Term], limit: int) -> list[Hit]:
     patterns = search_text.patterns(wanted)
     found = []
     for row in store.rows("SELECT * FROM conversation WHERE renamed AND deleted_at IS NULL ORDER BY updated_at DESC"):
-        if search_text.holds(row["title"], patterns) == len(patterns):
-            cut = search_text.snippet(row["title"], patterns)
+        starts = search_text.starts(row["title"], patterns)
+        if len(starts) == len(patterns):
+            cut = search_text.snippet(row["title"], starts, patterns)
             found.append(
                 Hit(row["id"], row["title"], row["head"], None, row["updated_at"], "title", cut.text, cut.marks, None)
             )
@@ -108,9 +115,13 @@ def _titles(store: Store, wanted: list[Term], limit: int) -> list[Hit]:
 
 
 def _hit(row: sqlite3.Row, patterns: list[search_text.Pattern]) -> Hit:
-    said, thought = search_text.holds(row["text"], patterns), search_text.holds(row["reasoning"], patterns)
-    where: Literal["text", "reasoning"] = "reasoning" if thought > said else "text"
-    cut = search_text.snippet(row[where], patterns)
+    where: Literal["text", "reasoning"] = "text"
+    starts = search_text.starts(row["text"], patterns)
+    if len(starts) < len(patterns):
+        thought = search_text.starts(row["reasoning"], patterns)
+        if len(thought) > len(starts):
+            where, starts = "reasoning", thought
+    cut = search_text.snippet(row[where], starts, patterns)
     return Hit(
         row["conversation"],
         row["title"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from tui.chat.clean import clean_line
@@ -22,6 +23,7 @@ _SINGLE = (
 # Emoji and rare Han are unknown to the Unicode 6.1 of `unicode61`: each becomes a word that spells its number.
 _FAR = "\U0001f000-\U0003ffff"
 _WORD: Final = rf"(?:(?![{_SINGLE}{_FAR}])[^\W_])"
+_IN_WORD: Final = re.compile(_WORD)
 _ALONE: Final = re.compile(f"[{_SINGLE}]")
 _FAR_ALONE: Final = re.compile(f"[{_FAR}]")
 _TOKENS: Final = re.compile(f"[{_SINGLE}{_FAR}]|{_WORD}+")
@@ -29,7 +31,11 @@ _TERMS: Final = re.compile(r'"([^"]*)"?|([^\s"]+)')
 _FOLDED_BELOW = 0x2000
 
 
-Pattern = re.Pattern[str]
+class Pattern(NamedTuple):
+    """What finds a term: begins with a letter of it, so that a search is fast; if `bounded`, only where a word does."""
+
+    finds: re.Pattern[str]
+    bounded: bool
 
 
 class Term(NamedTuple):
@@ -83,23 +89,22 @@ def patterns(wanted: list[Term]) -> list[Pattern]:
     made = []
     for term in wanted:
         tokens = term.tokens
-        before = rf"(?<!{_WORD})" if re.match(_WORD, tokens[0]) else ""
-        after = "" if term.open or not re.match(_WORD, tokens[-1]) else rf"(?!{_WORD})"
-        made.append(re.compile(before + r"[\W_]*".join(map(re.escape, tokens)) + after))
+        after = "" if term.open or not _IN_WORD.match(tokens[-1]) else rf"(?!{_WORD})"
+        finds = re.compile(r"[\W_]*".join(map(re.escape, tokens)) + after)
+        made.append(Pattern(finds, _IN_WORD.match(tokens[0]) is not None))
     return made
 
 
-def holds(text: str, wanted: list[Pattern]) -> int:
-    """Return how many of `wanted` are in a text."""
+def starts(text: str, wanted: list[Pattern]) -> list[int]:
+    """Return where those of `wanted` that are in a text are first."""
     folded = fold(text)
-    return sum(pattern.search(folded) is not None for pattern in wanted)
+    firsts = (next(_spans(folded, pattern), None) for pattern in wanted)
+    return [first[0] for first in firsts if first is not None]
 
 
-def snippet(text: str, wanted: list[Pattern]) -> Snippet:
-    """Return the line around the first of `wanted` in a text, or its beginning, harmless for a terminal."""
-    folded = fold(text)
-    starts = [match.start() for pattern in wanted if (match := pattern.search(folded)) is not None]
-    first = min(starts, default=0)
+def snippet(text: str, found: list[int], wanted: list[Pattern]) -> Snippet:
+    """Return the line around the first place `found` in a text, or its beginning, harmless for a terminal."""
+    first = min(found, default=0)
     start = 0 if first <= _LEAD else _word_start(text, first - _LEAD, first)
     cut = clean_line(text[start : start + SNIPPET_CHARACTERS * 2]).strip()
     before, after = "…" if start else "", ""
@@ -112,12 +117,11 @@ def snippet(text: str, wanted: list[Pattern]) -> Snippet:
 def marks(line: str, wanted: list[Pattern]) -> tuple[tuple[int, int], ...]:
     """Return where in a line `wanted` are, in order and never one over another."""
     folded = fold(line)
-    spans = sorted(match.span() for pattern in wanted for match in pattern.finditer(folded))
     merged: list[tuple[int, int]] = []
-    for low, high in spans:
+    for low, high in sorted(span for pattern in wanted for span in _spans(folded, pattern)):
         if merged and low <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
-        elif low < high:
+        else:
             merged.append((low, high))
     return tuple(merged)
 
@@ -138,6 +142,16 @@ class _Folds(dict[int, int]):
 
 
 _FOLDS: Final = _Folds()
+
+
+def _spans(folded: str, pattern: Pattern) -> Iterator[tuple[int, int]]:
+    at = 0
+    while (match := pattern.finds.search(folded, at)) is not None:
+        low, at = match.span()
+        if pattern.bounded and low and _IN_WORD.match(folded, low - 1):
+            at = low + 1
+        else:
+            yield low, at
 
 
 def _word_start(text: str, low: int, high: int) -> int:

@@ -111,16 +111,16 @@ class Store:
         """Return the messages of the branch that the conversation's head ends, first message first."""
         rows = self.rows(
             """
-            WITH RECURSIVE up (id, depth) AS (
-                SELECT head, 0 FROM conversation WHERE id = ?
-                UNION ALL
-                SELECT message.parent, up.depth + 1 FROM message JOIN up ON message.id = up.id
+            WITH RECURSIVE up (id) AS (
+                SELECT head FROM conversation WHERE id = ?
+                UNION
+                SELECT message.parent FROM message JOIN up ON message.id = up.id
             )
-            SELECT message.* FROM up JOIN message ON message.id = up.id ORDER BY up.depth DESC
+            SELECT message.* FROM up CROSS JOIN message ON message.id = up.id
             """,
             conversation,
         )
-        return [message_of(row) for row in rows]
+        return [message_of(row) for row in reversed(rows)]  # The recursion goes from the head up.
 
     def count(self) -> int:
         """Return how many conversations there are, without those thrown away."""
@@ -132,7 +132,7 @@ class Store:
             """
             WITH RECURSIVE up (id) AS (
                 SELECT head FROM conversation WHERE id = ?
-                UNION ALL
+                UNION
                 SELECT message.parent FROM message JOIN up ON message.id = up.id
             )
             SELECT count(id) FROM up

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -85,12 +85,9 @@ class Asked(msgspec.Struct, frozen=True):
     model: str
 
 
-_JSON_COLUMNS: dict[str, Any] = {
-    "usage": Usage | None,
-    "timings": Timings | None,
-    "energy": Energy | None,
-    "cost": Cost | None,
-    "error": ErrorInfo | None,
+_DECODERS = {
+    column: msgspec.json.Decoder(kind).decode
+    for column, kind in {"usage": Usage, "timings": Timings, "energy": Energy, "cost": Cost, "error": ErrorInfo}.items()
 }
 
 
@@ -127,9 +124,9 @@ def conversation_of(row: sqlite3.Row) -> Conversation:
 
 def message_of(row: sqlite3.Row) -> StoredMessage:
     values = dict(row)
-    for column, kind in _JSON_COLUMNS.items():
+    for column, decode in _DECODERS.items():
         if values[column] is not None:
-            values[column] = msgspec.json.decode(values[column], type=kind)
+            values[column] = decode(values[column])
     return StoredMessage(**values)
 
 

@@ -18,7 +18,7 @@ from tui.chat.writing import insert_answer, insert_question, still_there
 _BELOW = """
     WITH RECURSIVE below (id, number, deleted_at, state) AS (
         SELECT id, rowid, deleted_at, state FROM message WHERE id = ?
-        UNION ALL
+        UNION
         SELECT message.id, message.rowid, message.deleted_at, message.state
         FROM message JOIN below ON message.parent = below.id
     )
@@ -75,7 +75,7 @@ def show(store: Store, chat: str, message: str) -> str:
             """
             WITH RECURSIVE up (id) AS (
                 SELECT head FROM conversation WHERE id = ?
-                UNION ALL
+                UNION
                 SELECT message.parent FROM message JOIN up ON message.id = up.id
             )
             SELECT 1 FROM up WHERE id = ?
@@ -158,9 +158,16 @@ def purge_messages(store: Store, before: float) -> dict[str, list[str]]:
     purged: dict[str, list[str]] = {}
     with store.transaction() as db:
         for row in db.execute(
-            "SELECT message.id, message.conversation FROM message"
-            " JOIN conversation ON conversation.id = message.conversation"
-            " WHERE message.deleted_at <= ? AND conversation.deleted_at IS NULL",
+            """
+            WITH RECURSIVE going (id, conversation) AS (
+                SELECT message.id, message.conversation FROM message
+                JOIN conversation ON conversation.id = message.conversation
+                WHERE message.deleted_at <= ? AND conversation.deleted_at IS NULL
+                UNION
+                SELECT message.id, message.conversation FROM message JOIN going ON message.parent = going.id
+            )
+            SELECT id, conversation FROM going
+            """,
             (before,),
         ):
             purged.setdefault(row["conversation"], []).append(row["id"])

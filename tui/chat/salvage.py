@@ -1,0 +1,157 @@
+"""Putting right what is wrong inside the conversations, and reading what can be read of a damaged file."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+
+import msgspec
+
+from backends.errors import ErrorInfo
+from tui.chat.stored import title_from
+
+TABLES = ("conversation", "message", "receipt")
+UNREAD = ErrorInfo("damaged", "This message could not be read from the damaged file")
+_ERROR = msgspec.json.encode(UNREAD).decode()
+_UNREAD_VALUES = {
+    role: (f"({UNREAD.title}.)", state, _ERROR)
+    for role, state in {"assistant": "failed", "user": "done", "system": "done"}.items()
+}
+_GIVE_UP_AFTER = 20_000
+_REACHED = """
+    WITH RECURSIVE reached (id, conversation) AS (
+        SELECT id, conversation FROM message WHERE parent IS NULL
+        UNION
+        SELECT message.id, message.conversation FROM message
+        JOIN reached ON message.parent = reached.id AND message.conversation = reached.conversation
+    )
+    SELECT rowid AS number, id, conversation, parent, role FROM message
+    WHERE id NOT IN (SELECT id FROM reached) ORDER BY rowid
+"""
+HEADLESS = """
+    SELECT id FROM conversation WHERE head IS NOT (
+        SELECT id FROM message WHERE id = conversation.head AND conversation = conversation.id AND deleted_at IS NULL
+    ) OR head IS NULL AND EXISTS (SELECT 1 FROM message WHERE conversation = conversation.id AND deleted_at IS NULL)
+"""
+
+
+def unreachable(db: sqlite3.Connection) -> list[sqlite3.Row]:
+    """Return the messages that no way leads to from the beginning of their chat."""
+    return db.execute(_REACHED).fetchall()
+
+
+def mend(db: sqlite3.Connection) -> None:
+    """Give every message a chat and a way to it, and every chat a head. Needs a transaction, references unchecked.
+
+    Nothing is deleted. A message that is missing has another in its place, which says so; one whose place is lost
+    comes after the one that was made before it.
+    """
+    for row in db.execute(
+        "SELECT conversation, min(created_at) AS first, max(created_at) AS last FROM message"
+        " WHERE conversation NOT IN (SELECT id FROM conversation) GROUP BY conversation"
+    ).fetchall():
+        said = db.execute(
+            "SELECT text FROM message WHERE conversation = ? AND role = 'user' ORDER BY rowid LIMIT 1",
+            (row["conversation"],),
+        ).fetchone()
+        db.execute(
+            "INSERT INTO conversation (id, title, created_at, updated_at) VALUES (?, ?, ?, ?)",
+            (row["conversation"], title_from(said["text"] if said else ""), row["first"], row["last"]),
+        )
+    while lost := unreachable(db):
+        # The first has no way to it in any case; with it, those below it may be reached again.
+        first = lost[0]
+        before = db.execute(
+            "SELECT id FROM message WHERE conversation = ? AND rowid < ? ORDER BY rowid DESC LIMIT 1",
+            (first["conversation"], first["number"]),
+        ).fetchone()
+        parent = before["id"] if before else None
+        if db.execute("SELECT 1 FROM message WHERE id = ?", (first["parent"],)).fetchone():
+            db.execute("UPDATE message SET parent = ? WHERE id = ?", (parent, first["id"]))
+        else:
+            _stand_in(db, first, parent)
+    for row in db.execute(HEADLESS).fetchall():
+        db.execute(
+            "UPDATE conversation SET head ="
+            " (SELECT id FROM message WHERE conversation = ?1 AND deleted_at IS NULL ORDER BY rowid DESC LIMIT 1)"
+            " WHERE id = ?1",
+            (row["id"],),
+        )
+    db.execute("UPDATE receipt SET conversation = NULL WHERE conversation NOT IN (SELECT id FROM conversation)")
+    db.execute("UPDATE receipt SET message = NULL WHERE message NOT IN (SELECT id FROM message)")
+
+
+def carry_over(damaged: sqlite3.Connection, db: sqlite3.Connection) -> int:
+    """Copy every row that can be read into an empty database; return how many messages lost their text.
+
+    Needs a transaction there, references unchecked.
+    """
+    damaged.row_factory = sqlite3.Row
+    damaged.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    textless = 0
+    for table in TABLES:
+        columns = [row["name"] for row in db.execute(f"PRAGMA table_info({table})")]
+        for number, row in _readable(damaged, table):
+            if row is not None:
+                values = {name: row[name] for name in row.keys() if name in columns}  # noqa: SIM118 - a row iterates values
+            elif table == "message" and (values := _without_text(damaged, number)):
+                textless += 1
+            else:
+                continue
+            names, marks = ", ".join(values), ", ".join("?" * len(values))
+            with contextlib.suppress(sqlite3.IntegrityError):  # The row is itself garbage.
+                db.execute(
+                    f"INSERT INTO {table} (rowid, {names}) VALUES (?, {marks})",  # noqa: S608 - names of ours
+                    (number, *values.values()),
+                )
+    return textless
+
+
+def _stand_in(db: sqlite3.Connection, child: sqlite3.Row, parent: str | None) -> None:
+    """Put a message that says so in the place of one that is missing, and before the one that follows it."""
+    hole = db.execute(
+        "SELECT rowid + 1 AS number FROM message WHERE rowid < ?"
+        " AND rowid + 1 NOT IN (SELECT rowid FROM message) ORDER BY rowid DESC LIMIT 1",
+        (child["number"],),
+    ).fetchone()
+    number = hole["number"] if hole else db.execute("SELECT min(rowid) - 1 FROM message").fetchone()[0]
+    role = "user" if child["role"] == "assistant" else "assistant"
+    db.execute(
+        "INSERT INTO message (rowid, id, conversation, parent, role, text, state, created_at, error)"
+        " SELECT ?, ?, conversation, ?, ?, ?, ?, created_at, ? FROM message WHERE id = ?",
+        (number, child["parent"], parent, role, *_UNREAD_VALUES[role], child["id"]),
+    )
+
+
+def _readable(damaged: sqlite3.Connection, table: str) -> Iterator[tuple[int, sqlite3.Row | None]]:
+    """Yield the rows of a table with their numbers, None for one that is there and cannot be read."""
+    number, missed = 0, 0
+    while missed < _GIVE_UP_AFTER:
+        try:
+            for row in damaged.execute(
+                f"SELECT rowid AS number_, * FROM {table} WHERE rowid > ? ORDER BY rowid",  # noqa: S608
+                (number,),
+            ):
+                number, missed = row["number_"], 0
+                yield number, row
+        except sqlite3.DatabaseError:
+            # Past the damage one number at a time: a page holds few rows, a page of pages some thousands.
+            number, missed = number + 1, missed + 1
+            yield number, None
+        else:
+            return
+
+
+def _without_text(damaged: sqlite3.Connection, number: int) -> dict[str, object]:
+    """Return what stands before the text of a message, which may be on other pages; nothing if that is lost too."""
+    try:
+        row = damaged.execute(
+            "SELECT id, conversation, parent, role FROM message WHERE rowid = ?", (number,)
+        ).fetchone()
+    except sqlite3.DatabaseError:
+        return {}
+    if row is None:
+        return {}
+    text, state, error = _UNREAD_VALUES.get(row["role"], _UNREAD_VALUES["user"])
+    return {**dict(row), "text": text, "state": state, "created_at": 0.0, "error": error}
