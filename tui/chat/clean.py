@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_HARMFUL: Final = re.compile(
+HARMFUL: Final = re.compile(
     r"\r\n"
     r"|[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and newline, DEL, C1
     r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional marks, embeddings, overrides, isolates
@@ -25,7 +25,7 @@ def clean(text: str) -> str:
     C0 controls and DEL become their control pictures (ESC → ␛), C1 and bidirectional controls their code (⟨U+202E⟩),
     lone surrogates U+FFFD; \r\n, U+2028 and U+2029 become \n. Tab and newline stay.
     """
-    return _HARMFUL.sub(_visible, text) if _HARMFUL.search(text) else text
+    return HARMFUL.sub(_visible, text) if HARMFUL.search(text) else text
 
 
 def clean_line(text: str) -> str:
