@@ -14,10 +14,9 @@ terminal.prepare()
 from textual.app import App, SystemCommand  # noqa: E402 - Textual reads its settings at import
 from textual.screen import Screen  # noqa: E402
 
+from tui.hang_up import HangUp  # noqa: E402
 from tui.screens.chat import ChatScreen  # noqa: E402
 from tui.screens.chat.start import Wish  # noqa: E402
-
-HUNG_UP = 128 + signal.SIGHUP
 
 
 class DeepseekApp(App[None], inherit_bindings=False):
@@ -35,10 +34,8 @@ class DeepseekApp(App[None], inherit_bindings=False):
 
     def on_mount(self) -> None:
         self.push_screen(ChatScreen(self._wish))
-        loop = asyncio.get_running_loop()
-        # Everything said is on disk or with the host already, and a lost terminal must not be written to again.
-        loop.add_signal_handler(signal.SIGHUP, os._exit, HUNG_UP)
-        loop.add_signal_handler(signal.SIGTERM, self.exit)
+        self._hang_up = HangUp(screen=True)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         if isinstance(screen, ChatScreen):

@@ -59,6 +59,7 @@ class HostClient:
         self.status = Status("loading")
         self.on_status: Callable[[Status], None] | None = None
         self.on_unsaved: Callable[[Unsaved], None] | None = None
+        self.on_sent: Callable[[str], None] | None = None
         self.on_closed: Callable[[], None] | None = None
         self._socket = socket
         self._welcome: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
@@ -103,6 +104,8 @@ class HostClient:
         try:
             self._records[answer] = asyncio.Queue()
             await self._send(Chat(answer, request, spooled=spool is not None), spool)
+            if self.on_sent is not None:
+                self.on_sent(answer)  # The host gets it from here on, even if this process ends at once.
         except EngineDied as error:
             del self._records[answer]
             if self.status.phase == "ending":

@@ -28,12 +28,14 @@ KEYS = {
 class Terminal:
     """One program in one terminal. `raw` is everything it has written."""
 
-    def __init__(self, arguments: list[str], width: int, height: int, environment: dict[str, str]) -> None:
+    def __init__(
+        self, arguments: list[str], width: int, height: int, environment: dict[str, str], program: str = sys.executable
+    ) -> None:
         self.raw = ""
         self._screen = pyte.Screen(width, height)
         self._stream = pyte.Stream(self._screen)
         self.child: Any = pexpect.spawn(
-            sys.executable, ["-P", "-m", "tui", *arguments], env=os.environ | environment,
+            program, ["-P", "-m", "tui", *arguments], env=os.environ | environment,
             dimensions=(height, width), encoding="utf-8", codec_errors="replace", timeout=20,
         )  # fmt: skip
 
@@ -98,6 +100,19 @@ class Terminal:
         status: int | None = self.child.exitstatus
         return status
 
+    def cut(self) -> None:
+        """Take the terminal away: its other end is closed, as when a line drops or a window is closed."""
+        self.child.ptyproc.fileobj.close()
+        self.child.closed = self.child.ptyproc.closed = True
+
+    def gone(self, seconds: float = 2.0) -> float:
+        """Wait until the program has ended after `cut`; return how long that took."""
+        started = time.monotonic()
+        while self.child.ptyproc.isalive():
+            assert time.monotonic() - started < seconds, f"still there {seconds} s after its terminal"
+            time.sleep(0.01)
+        return time.monotonic() - started
+
     def leave(self) -> None:
         self.press("^q")
         self.ended()
@@ -108,8 +123,10 @@ def terminal(home: Path) -> Iterator[Callable[..., Terminal]]:
     """Start the program in a terminal of its own; what is still running at the end is hung up on."""
     started: list[Terminal] = []
 
-    def start(*arguments: str, width: int = 120, height: int = 34, **environment: str) -> Terminal:
-        started.append(Terminal(list(arguments), width, height, environment))
+    def start(
+        *arguments: str, width: int = 120, height: int = 34, program: str = sys.executable, **environment: str
+    ) -> Terminal:
+        started.append(Terminal(list(arguments), width, height, environment, program))
         return started[-1]
 
     yield start

@@ -24,6 +24,8 @@ ENDED_RETRIES = 3
 
 Connect = Callable[[], Awaitable[HostClient]]
 
+_on_the_way: set[str] = set()
+
 
 class Begun(NamedTuple):
     """A turn that is on disk: the locked spool's descriptor, the answer's row, and where it stands."""
@@ -32,6 +34,11 @@ class Begun(NamedTuple):
     row: StoredMessage
     conversation: Conversation
     branch: list[StoredMessage]
+
+
+def on_the_way() -> bool:
+    """Whether a question of this process is being committed, or waits for a host to take it: both need us alive."""
+    return bool(_on_the_way)
 
 
 def open_spool(answer: str) -> int:
@@ -48,13 +55,18 @@ def open_spool(answer: str) -> int:
 
 def begin(store: Store, answer: str, commit: Callable[[str], StoredMessage]) -> Begun:
     """Lock a spool, then commit the question and the answer's row. Raises StoreError; then nothing was sent."""
-    descriptor = open_spool(answer)
+    _on_the_way.add(answer)
     try:
-        row = commit(answer)
-        return Begun(descriptor, row, store.conversation(row.conversation), store.branch(row.conversation))
+        descriptor = open_spool(answer)
+        try:
+            row = commit(answer)
+            return Begun(descriptor, row, store.conversation(row.conversation), store.branch(row.conversation))
+        except BaseException:
+            os.close(descriptor)
+            spool.remove(answer)
+            raise
     except BaseException:
-        os.close(descriptor)
-        spool.remove(answer)
+        _on_the_way.discard(answer)
         raise
 
 
@@ -62,6 +74,7 @@ def abandon(begun: asyncio.Future[Begun]) -> None:
     """Free the spool of a turn that nobody waits for any more: whoever comes next takes it in."""
     if not begun.cancelled() and begun.exception() is None:
         os.close(begun.result().descriptor)
+        _on_the_way.discard(begun.result().row.id)
 
 
 async def obtain(
@@ -85,8 +98,11 @@ async def generate(
     """
     try:
         for attempt in range(ENDED_RETRIES):
+            if descriptor is not None:
+                _on_the_way.add(answer_id)
             try:
                 client = await connect()
+                client.on_sent = _on_the_way.discard
                 handed_over = os.dup(descriptor) if descriptor is not None else None
                 async for record in client.chat(answer_id, request, handed_over):
                     if descriptor is not None:
@@ -103,6 +119,7 @@ async def generate(
         fail(answer, to_info(error))
         yield answer
     finally:
+        _on_the_way.discard(answer_id)
         if descriptor is not None:
             os.close(descriptor)
 

@@ -22,6 +22,7 @@ from tui.commands import output
 from tui.commands.printing import Printer
 from tui.commands.progress import Progress
 from tui.commands.stream import Output
+from tui.hang_up import HangUp
 
 _CUT = {
     "length": "The answer ends here: the preset's token limit was reached.",
@@ -55,6 +56,8 @@ class Asking:
     async def run(self, text: str, *, evict: launch.Evict = "idle") -> int:
         """Ask and print; return the exit status. Raises StoreError, and then nothing was sent or its end not saved."""
         self._evict = evict
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup(1) ignores it
+            HangUp(screen=False)
         conversation, descriptor = self._save(text)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -7,9 +7,12 @@ from collections.abc import Callable
 
 from textual.screen import Screen
 
+from tui.chat import turn
 from tui.chat.session import Session
 
 LEAVE_S = 0.8
+_GOES_ON = "The answer goes on. `deepseek-tui` shows it."
+_NOT_BEGUN = "No model had the question yet. `deepseek-tui` shows it, and ^r asks it again."
 _STOPS, _STOP_S = 20, 0.1
 
 
@@ -48,7 +51,9 @@ class Leaving:
     async def _end(self) -> None:
         self._ended()
         session = self._session()
-        goes_on = session is not None and session.answer is not None
+        last_words = None
+        if session is not None and session.answer is not None:
+            last_words = _NOT_BEGUN if turn.on_the_way() else _GOES_ON
         if session is not None:
             await session.leave()
-        self._screen.app.exit(message="The answer goes on. `deepseek-tui` shows it." if goes_on else None)
+        self._screen.app.exit(message=last_words)
