@@ -19,11 +19,12 @@ from tui.chat.stored import Conversation, State, StoredMessage
 FORMAT: Final = "deepseek-tui chat"
 MANY: Final = "deepseek-tui chats"
 VERSION: Final = 1
-_LATEST_S = 253_402_300_799.0  # The last second that a calendar of four digits has.
+LATEST_S = 253_402_000_000.0
+"""The last day, nearly, that a calendar of four digits has, in any time zone."""
 
 Id = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-zA-Z_-]{1,64}\Z")]
 """An id names files too, so it cannot lead out of a folder."""
-Moment = Annotated[float, msgspec.Meta(ge=0, le=_LATEST_S)]
+Moment = Annotated[float, msgspec.Meta(ge=0, le=LATEST_S)]
 
 
 class ChatRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from backends.errors import Problem
 from backends.shown import shown_path
+from tui.chat.chat_file import LATEST_S
 from tui.chat.stored import Conversation
 
 _NAME_CHARACTERS = 40
@@ -35,7 +36,7 @@ def write(target: Path, pieces: Iterable[str], *, over: bool = False) -> None:
                 "This is no ordinary file", shown_path(target), "Without -o the text goes to standard output."
             )
         if place.exists() and not over:
-            raise _there_already(target)
+            raise there_already(target)
         temporary = place.with_name(f".{place.name[:80]}.{os.urandom(6).hex()}")
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
         try:
@@ -74,10 +75,8 @@ def file_name(chat: Conversation, ending: str, taken: set[str]) -> str:
     """
     title = unicodedata.normalize("NFC", chat.title)
     words = _NO_WORD.sub("-", title.lower()).strip("-")[:_NAME_CHARACTERS].strip("-") or "chat"
-    try:
-        day = time.strftime("%Y-%m-%d", time.localtime(chat.created_at))
-    except (OverflowError, ValueError, OSError):
-        day = "0000-00-00"
+    dated = 0 <= chat.created_at <= LATEST_S
+    day = time.strftime("%Y-%m-%d", time.localtime(chat.created_at)) if dated else "undated"
     for digits in range(_ID_DIGITS, 65):
         name = f"{day}-{words}-{chat.id[:digits]}.{ending}"
         if name.lower() not in taken:
@@ -94,12 +93,13 @@ def _place(temporary: Path, place: Path, target: Path, *, over: bool) -> None:
         # Unlike a rename it fails if another file has come meanwhile.
         os.link(temporary, place)
     except FileExistsError as error:
-        raise _there_already(target) from error
+        raise there_already(target) from error
     except OSError:  # A file system without links.
         temporary.replace(place)
 
 
-def _there_already(target: Path) -> CannotWrite:
+def there_already(target: Path) -> CannotWrite:
+    """Return the error of a file that is not to be replaced unasked."""
     return CannotWrite("There is such a file already", shown_path(target), "--force replaces it.")
 
 

@@ -1,0 +1,239 @@
+"""Reading chats from a file: our own, lists of messages of other programs, and what `ollama run` leaves.
+
+Files are hostile: whatever stands in one, each chat of it comes out whole, or as a problem that names its place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import msgspec
+
+from backends.shown import printable
+from tui.chat import chat_file, importing_messages, importing_ollama
+from tui.chat.chat_file import ChatFile
+from tui.chat.incoming import CannotImport, Incoming
+from tui.chat.stored import storable
+
+MOST_BYTES = 512 * 1024**2
+_T = TypeVar("_T")
+_ABSENT = msgspec.Raw()
+_FORMS = "Chats come in from our own JSON, lists of messages (JSON, JSONL), `ollama run` transcripts and Modelfiles."
+_NEWLINE = b"\n"
+_SPACE = b" \t\r\n"
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+_BYTE = re.compile(r"\(byte (\d+)\)")
+_PATH = re.compile(r" - at `\$(.*)`$", re.DOTALL)
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """What an object of JSON says about itself."""
+
+    format: Any = None
+    version: Any = None
+    messages: msgspec.Raw = _ABSENT
+    chats: msgspec.Raw = _ABSENT
+    role: Any = None
+
+
+def read(content: bytes, source: str) -> Iterator[Incoming | CannotImport]:
+    """Yield the chats of a file, one after the other, and in its place what one cannot be read for.
+
+    `source` is the file's name in messages. Raises CannotImport where the file as a whole cannot be read.
+    """
+    if len(content) > MOST_BYTES:
+        raise CannotImport(
+            "The file is too large",
+            f"{source}: {len(content) / 1e6:,.0f} MB; at most {MOST_BYTES / 1e6:,.0f} MB are read at once",
+            "Split it; `chats export --all --format jsonl` has a chat in each line.",
+        )
+    content = _utf8(content, source)
+    start = content.lstrip(_SPACE)[:1]
+    if not start:
+        raise CannotImport("The file is empty", source, _FORMS)
+    if start in {b"{", b"["}:
+        first = content.strip(_SPACE).partition(b"\n")[0]
+        try:
+            yield from _document(content, source)
+            return
+        except _NotJson as error:
+            several = _is_json(first) and len(first) < len(content.strip(_SPACE))
+            if several:
+                yield from _lines(content, source)
+                return
+            if b"\n>>> " not in content:
+                raise error.problem from error
+    yield from _text(content.decode(), source)
+
+
+class _NotJson(Exception):
+    """The file is no single document of JSON."""
+
+    def __init__(self, problem: CannotImport) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+def _utf8(content: bytes, source: str) -> bytes:
+    """Return a file's content as UTF-8 without a mark at its beginning. Raises CannotImport."""
+    try:
+        if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+            return storable(content.decode("utf-16")).encode()
+        content = content.removeprefix(b"\xef\xbb\xbf")
+        content.decode()
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise CannotImport(
+            "The file is no text in UTF-8",
+            f"{source}, line {line}: byte {content[error.start]:#04x}",
+            "`iconv -f LATIN1 -t UTF-8 FILE` translates, if it is in Latin 1.",
+        ) from error
+    return content
+
+
+def _document(content: bytes, source: str) -> Iterator[Incoming | CannotImport]:
+    """Yield the chats of one JSON document. Raises _NotJson before the first one if it is none."""
+    try:
+        whole = _decoded(content, msgspec.Raw)
+    except msgspec.DecodeError as error:
+        raise _NotJson(_malformed(error, content, source)) from error
+    except RecursionError as error:
+        raise _NotJson(CannotImport("The file cannot be read", f"{source}: nested too deep", _FORMS)) from error
+    if bytes(whole).lstrip(_SPACE)[:1] == b"{":
+        head = _typed(bytes(whole), _Head, source)
+        if head.format == chat_file.MANY:
+            _check_version(head, source)
+            yield from _each(_items(head.chats, f"{source}: chats"), f"{source}: chats[{{}}]")
+        else:
+            yield from _each([bytes(whole)], source)
+        return
+    items = _items(whole, source)
+    heads = [_typed(item, _Head, source) for item in items[:1] if item[:1] == b"{"]
+    if heads and heads[0].role is not None and not bytes(heads[0].messages):
+        yield from _each([bytes(whole)], source)
+    elif not items:
+        raise CannotImport("There are no chats in it", source, _FORMS)
+    else:
+        yield from _each(items, source + ": [{}]")
+
+
+def _lines(content: bytes, source: str) -> Iterator[Incoming | CannotImport]:
+    """Yield the chats of a file with one in each line, or the one chat of a file with a message in each line."""
+    rows = [(number, line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip(_SPACE)]
+    try:
+        head = _typed(rows[0][1], _Head, source) if rows[0][1].lstrip(_SPACE)[:1] == b"{" else _Head()
+    except CannotImport:
+        head = _Head()
+    if head.role is not None and not bytes(head.messages):
+        yield from _safely(_messages_by_line, rows, source)
+        return
+    for number, line in rows:
+        yield from _safely(_chat, line, f"{source}, line {number}")
+
+
+def _messages_by_line(rows: list[tuple[int, bytes]], source: str) -> Incoming:
+    messages = [_typed(line, importing_messages.Message, f"{source}, line {number}") for number, line in rows]
+    return importing_messages.incoming(messages, source)
+
+
+def _each(items: list[bytes], place: str) -> Iterator[Incoming | CannotImport]:
+    for number, item in enumerate(items):
+        yield from _safely(_chat, item, place.format(number))
+
+
+def _safely(get: Callable[[_T, str], Incoming], given: _T, place: str) -> Iterator[Incoming | CannotImport]:
+    """Yield a chat, or why it is none: the next one may be better."""
+    try:
+        yield get(given, place)
+    except CannotImport as problem:
+        yield problem
+
+
+def _chat(item: bytes, place: str) -> Incoming:
+    """Return the one chat that a value of JSON is. Raises CannotImport."""
+    start = item.lstrip(_SPACE)[:1]
+    if start == b"[":
+        return importing_messages.incoming(_typed(item, list[importing_messages.Message], place), place)
+    if start != b"{":
+        raise CannotImport("This is no chat", f"{place}: an object or a list is expected", _FORMS)
+    head = _typed(item, _Head, place)
+    if head.format == chat_file.FORMAT:
+        _check_version(head, place)
+        return Incoming(_typed(item, ChatFile, place), place, own=True)
+    if not bytes(head.messages):
+        raise CannotImport("This is no chat", f"{place}: it has no `messages`", _FORMS)
+    return importing_messages.incoming(_typed(item, importing_messages.Conversation, place), place)
+
+
+def _check_version(head: _Head, place: str) -> None:
+    if isinstance(head.version, int) and head.version > chat_file.VERSION:
+        raise CannotImport(
+            "This was exported by a newer deepseek-tui",
+            f"{place}: version {head.version}; this program knows {chat_file.VERSION}",
+            "Update deepseek-tui.",
+        )
+
+
+def _text(text: str, source: str) -> Iterator[Incoming | CannotImport]:
+    try:
+        if importing_ollama.is_modelfile(text):
+            yield importing_ollama.modelfile(text)
+        elif importing_ollama.is_transcript(text):
+            yield from importing_ollama.transcript(text)
+        else:
+            raise CannotImport("This is no file of chats", source, _FORMS)
+    except CannotImport as problem:
+        problem.detail = source if problem.detail == source else f"{source}: {problem.detail}"
+        raise
+
+
+def _items(value: msgspec.Raw, place: str) -> list[bytes]:
+    if not bytes(value):
+        return []
+    return [bytes(one) for one in _typed(bytes(value), list[msgspec.Raw], place)]
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        _decoded(content, msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _typed(content: bytes, kind: type[_T], place: str) -> _T:
+    """Return a value of JSON. Raises CannotImport, which names the key."""
+    try:
+        return _decoded(content, kind)
+    except msgspec.ValidationError as error:
+        said = str(error)
+        path = _PATH.search(said)
+        key = f"{printable(path[1].lstrip('.'))}: " if path else ""
+        raise CannotImport(
+            "A chat cannot be read", f"{place}: {key}{printable(_PATH.sub('', said))}", _FORMS
+        ) from error
+    except msgspec.DecodeError as error:
+        raise _malformed(error, content, place) from error
+    except RecursionError as error:
+        raise CannotImport("A chat cannot be read", f"{place}: nested too deep", _FORMS) from error
+
+
+def _decoded(content: bytes, kind: type[_T]) -> _T:
+    if _SURROGATE.search(content):
+        # Half of a pair is no character; msgspec would refuse the file for it.
+        content = _ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], content)
+    return msgspec.json.decode(content, type=kind)
+
+
+def _malformed(error: msgspec.DecodeError, content: bytes, place: str) -> CannotImport:
+    said = str(error)
+    byte = _BYTE.search(said)
+    before = content[: int(byte[1])] if byte else b""
+    line = f", line {before.count(_NEWLINE) + 1}" if byte and "line" not in place else ""
+    reason = _BYTE.sub("", said).strip()
+    return CannotImport("This is no valid JSON", f"{place}{line}: {printable(reason)}", _FORMS)
