@@ -1,0 +1,67 @@
+"""Finding the chat that a command means, and the store that it is in."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tui.chat import recovery
+from tui.chat.store import Store
+from tui.chat.stored import Conversation, StoreError, conversation_of
+from tui.commands import parser
+from tui.settings import rates
+
+ID_DIGITS = 8
+LAST = "last"
+ID_HELP = 'its id, the beginning of it, or "last"'
+
+
+@contextmanager
+def opened() -> Iterator[Store]:
+    """Open the conversations, with every answer that was left behind taken in. Raises StoreError."""
+    store = Store(rates=rates())
+    try:
+        recovery.take_in_all(store)
+        yield store
+    finally:
+        store.close()
+
+
+def find(store: Store, wanted: str) -> Conversation:
+    """Return a chat by its id, the beginning of it, or "last". Raises StoreError."""
+    if wanted != LAST:
+        return store.conversation(wanted)
+    rows = store.rows(
+        "SELECT * FROM conversation WHERE deleted_at IS NULL"
+        " ORDER BY archived_at IS NOT NULL, updated_at DESC, id LIMIT 1"
+    )
+    if not rows:
+        raise StoreError("There are no chats yet", "", 'Begin one: deepseek-tui ask "Why is the sky blue?"')
+    return conversation_of(rows[0])
+
+
+def thrown_away(store: Store, wanted: str | None = None) -> list[Conversation]:
+    """Return the chats that were thrown away and are not gone yet, the latest first; those that begin with `wanted`."""
+    rows = store.rows("SELECT * FROM conversation WHERE deleted_at IS NOT NULL ORDER BY deleted_at DESC, id")
+    found = [conversation_of(row) for row in rows]
+    if wanted == LAST:
+        return found[:1]
+    return [chat for chat in found if wanted is None or (wanted and chat.id.startswith(wanted))]
+
+
+def add_action(actions: Any, name: str, what: str, act: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+    """Add an action of `chats`, with --json; `act` does it."""
+    added: argparse.ArgumentParser = actions.add_parser(name, help=what, allow_abbrev=False)
+    added.set_defaults(act=act)
+    parser.add_json(added, argparse.SUPPRESS)
+    return added
+
+
+def positive(text: str) -> int:
+    """Return a number from one on, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
