@@ -79,6 +79,12 @@ def branch(exported: Exported, last: str | None = None) -> Exported:
     )
 
 
+def ends(exported: Exported) -> list[StoredMessage]:
+    """Return the message that each branch ends with, the newest first."""
+    answered = {message.parent for message in exported.messages}
+    return [message for message in reversed(exported.messages) if message.id not in answered]
+
+
 def as_json(exported: Exported) -> str:
     """Return a chat as a file of JSON that a person can look into."""
     encoded = msgspec.json.encode(chat_file.chat_file(exported.chat, exported.messages, exported.receipts))
@@ -118,5 +124,5 @@ def _found(exported: Exported, wanted: str) -> StoredMessage:
     raise StoreError(
         "More than one message begins so" if found else "There is no such message in this chat",
         repr(printable(wanted)),
-        f"`deepseek-tui chats show {exported.chat.id[:8]} --json` shows the ids; --format json exports every branch.",
+        f"`deepseek-tui chats show {exported.chat.id[:8]} --branches` shows with which messages they end.",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from backends.events import ASSUMED_TARIFF
 from backends.titles import backend_title
@@ -15,12 +15,23 @@ LEFT_OUT = "not sent to the model from here up"
 _CUT = {"length": "ended at the token limit", "context": "ended with the context full"}
 
 
-def text(chat: Conversation, messages: Sequence[StoredMessage], *, thoughts: bool) -> str:
-    """Return a conversation as plain text, made harmless, with or without what was thought."""
-    return clean("\n".join(_lines(chat, messages, thoughts=thoughts))) + "\n"
+def text(
+    chat: Conversation,
+    messages: Sequence[StoredMessage],
+    *,
+    thoughts: bool,
+    versions: Mapping[str, tuple[int, int]] | None = None,
+) -> str:
+    """Return a conversation as plain text, made harmless, with or without what was thought.
+
+    `versions` says of messages that have several which one it is, and of how many.
+    """
+    return clean("\n".join(_lines(chat, messages, versions or {}, thoughts=thoughts))) + "\n"
 
 
-def _lines(chat: Conversation, messages: Sequence[StoredMessage], *, thoughts: bool) -> Iterator[str]:
+def _lines(
+    chat: Conversation, messages: Sequence[StoredMessage], versions: Mapping[str, tuple[int, int]], *, thoughts: bool
+) -> Iterator[str]:
     yield clean_line(chat.title)
     yield f"{chat.id} · {when(chat.created_at)} · {len(messages)} messages"
     for message in messages:
@@ -28,7 +39,10 @@ def _lines(chat: Conversation, messages: Sequence[StoredMessage], *, thoughts: b
             yield f"\n── {LEFT_OUT} ──"
             if message.context_start:
                 yield f"In its place, a summary:\n{message.context_start}"
-        yield "\n" + " · ".join(part for part in (who(message), when(message.created_at), ending(message)) if part)
+        number, many = versions.get(message.id, (1, 1))
+        version = f"version {number} of {many}" if many > 1 else ""
+        parts = (who(message), when(message.created_at), version, ending(message))
+        yield "\n" + " · ".join(part for part in parts if part)
         if message.reasoning:
             yield f"({thought(message)})"
             if thoughts:

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from tui.chat import export, export_text
+from tui.chat import export, export_text, tree
+from tui.chat.export import Exported
 from tui.chat.export_text import when
 from tui.chat.store import Store
 from tui.chat.stored import Conversation
@@ -30,6 +31,16 @@ class ChatRow(msgspec.Struct, frozen=True):
     deleted_at: float | None
 
 
+class BranchRow(msgspec.Struct, frozen=True):
+    """One branch of a conversation, by the message that it ends with; `text` is the first line of that."""
+
+    message: str
+    created_at: float
+    messages: int
+    shown: bool
+    text: str
+
+
 def configure(actions: Any) -> None:
     """Add `list` and `show`."""
     listing = chats_find.add_action(actions, "list", "the conversations (the default)", listed)
@@ -40,7 +51,9 @@ def configure(actions: Any) -> None:
     which.add_argument("--deleted", action="store_true", help="those that `restore` can bring back")
     showing = chats_find.add_action(actions, "show", "one conversation", _show)
     showing.add_argument("id", metavar="ID", help=chats_find.ID_HELP)
-    showing.add_argument("--branch", metavar="MESSAGE", help="the branch that ends with this message")
+    which = showing.add_mutually_exclusive_group()
+    which.add_argument("--branch", metavar="MESSAGE", help="the branch that ends with this message")
+    which.add_argument("--branches", action="store_true", help="with which message each of its branches ends")
     showing.add_argument("--show-thinking", action="store_true", help="print thoughts too")
 
 
@@ -112,12 +125,39 @@ def _mark(row: ChatRow) -> str:
 def _show(arguments: argparse.Namespace) -> int:
     with chats_find.opened() as store:
         chat = chats_find.find(store, arguments.id)
+        if arguments.branches:
+            return _show_branches(export.gather(store, chat.id), as_json=arguments.json)
         if arguments.branch is None:
             messages = [export.so_far(message) for message in store.branch(chat.id)]
         else:
             messages = list(export.branch(export.gather(store, chat.id), arguments.branch).messages)
+        versions = tree.versions(store, messages)
     if arguments.json:
-        output.say_json({"chat": chat, "messages": messages})
+        output.say_json({"chat": chat, "messages": messages, "versions": versions})
     else:
-        output.say(export_text.text(chat, messages, thoughts=arguments.show_thinking).removesuffix("\n"))
+        said = export_text.text(chat, messages, thoughts=arguments.show_thinking, versions=versions)
+        output.say(said.removesuffix("\n"))
+    return output.DONE
+
+
+def _show_branches(whole: Exported, *, as_json: bool) -> int:
+    rows = [
+        BranchRow(
+            end.id,
+            end.created_at,
+            len(export.branch(whole, end.id).messages),
+            end.id == whole.chat.head,
+            next((line for line in (end.text or end.reasoning).splitlines() if line.strip()), ""),
+        )
+        for end in export.ends(whole)
+    ]
+    if as_json:
+        output.say_json({"chat": whole.chat, "branches": rows})
+        return output.DONE
+    cells = [
+        (r.message[: chats_find.ID_DIGITS], when(r.created_at), str(r.messages), "shown" if r.shown else "", r.text)
+        for r in rows
+    ]
+    for line in table.table(("ENDS WITH", "AT", "MESSAGES", "", "ITS FIRST LINE"), cells, table.width()):
+        output.say(line)
     return output.DONE

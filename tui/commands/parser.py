@@ -13,7 +13,7 @@ COMMANDS = {
     "models": "show what models take on this machine and what uses them, and remove them",
     "plan": "what this machine, or another, can run, how fast, and why",
     "pull": "fetch models, and show how far they are",
-    "chats": "list and show what was said",
+    "chats": "what was said: list, search, export, import, and keep it in order",
     "usage": "tokens, energy and money over time",
     "ps": "show the models that are loaded, and what is being fetched",
     "stop": "end loaded models and free their memory",

@@ -162,7 +162,7 @@ def test_a_saved_session_is_its_messages() -> None:
 
 
 def test_a_quote_that_is_never_closed_takes_its_own_line_alone() -> None:
-    (one,) = chats('FROM /root/.ollama/blobs/sha256-1\nMESSAGE user "open\nMESSAGE assistant fine\n')
+    (one,) = chats('FROM /usr/share/ollama/blobs/sha256-1\nMESSAGE user "open\nMESSAGE assistant fine\n')
     assert said(one) == [("user", '"open', ""), ("assistant", "fine", "")]
     assert one.file.messages[1].model is None
 

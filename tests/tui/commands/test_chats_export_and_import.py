@@ -90,6 +90,9 @@ def test_one_branch_can_be_named(here: Run) -> None:
     first = here("chats", "show", chat, "--json").json["messages"][1]["id"]
     assert "two" not in here("chats", "export", chat, "--branch", first[:8]).out
     assert "two" not in here("chats", "show", chat, "--branch", first[:8]).out
+    assert "ENDS WITH" in here("chats", "show", chat, "--branches").out
+    (branch,) = here("chats", "show", chat, "--branches", "--json").json["branches"]
+    assert (branch["messages"], branch["shown"]) == (4, True)
     assert len(json.loads(here("chats", "export", chat, "--branch", first, "--json").out)["messages"]) == 2
     assert "no such message" in here("chats", "export", chat, "--branch", "zz").err
 

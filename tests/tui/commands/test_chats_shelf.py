@@ -12,7 +12,9 @@ from backends import paths
 from tests.tui.commands.chats_here import begin, titles
 from tests.tui.commands.in_process import runner
 from tui.chat import shelf
+from tui.chat.answer import fold
 from tui.chat.store import Store
+from tui.chat.stored import Asked, new_id
 
 if TYPE_CHECKING:
     from tests.tui.commands.conftest import Run
@@ -70,6 +72,20 @@ def test_what_was_thrown_away_on_the_screen_is_brought_back_or_gone_for_good(her
     assert here("chats", "delete", "last", "--yes").status == 1
     assert here("chats", "delete", chat[:6], "--yes").out == "Deleted: oops\n"
     assert here("chats", "list", "--deleted").out == "There is nothing to restore.\n"
+
+
+def test_other_versions_of_a_message_are_told_and_shown(here: Run) -> None:
+    chat = begin("question")
+    store = Store()
+    question, first = store.branch(chat)
+    again = store.begin_again(new_id(), Asked("starter", "echo", "model"), question, None)
+    store.finish(again.id, fold([]))
+    store.close()
+    assert " · version 2 of 2" in here("chats", "show", chat).out
+    out = here("chats", "show", chat, "--branches").out.splitlines()
+    assert [line.split()[0] for line in out[1:]] == [again.id[:8], first.id[:8]]
+    assert "version 1 of 2" in here("chats", "show", chat, "--branch", out[2].split()[0]).out
+    assert here("chats", "show", chat, "--json").json["versions"] == {again.id: [2, 2]}
 
 
 def test_words_are_found_in_all_chats_or_in_one(here: Run) -> None:
