@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from pathlib import Path
 
 PAGES_AT_ONCE = 2_000
+MOST_RESTARTS = 3
 
 
 def copy(source: Path, target: Path, busy_s: float = 10.0) -> None:
@@ -18,13 +20,10 @@ def copy(source: Path, target: Path, busy_s: float = 10.0) -> None:
     half = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
     os.close(os.open(half, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     try:
-        with (
-            contextlib.closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, timeout=busy_s)) as a,
-            contextlib.closing(sqlite3.connect(half)) as b,
-        ):
-            a.execute("BEGIN")  # One moment, whatever is written meanwhile.
-            a.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            a.backup(b, pages=PAGES_AT_ONCE)
+        try:
+            _copy_pages(source, half, busy_s, hold=False)
+        except _RestlessError:
+            _copy_pages(source, half, busy_s, hold=True)
         _sync(half)
         half.replace(target)
         _sync(target.parent)
@@ -41,6 +40,34 @@ def drop_old(path: Path) -> None:
     """Delete the copies made before migrations: they hold what is deleted now. Raises OSError."""
     for old in path.parent.glob(f"{path.stem}.schema-*{path.suffix}"):
         old.unlink(missing_ok=True)
+
+
+class _RestlessError(Exception):
+    """The source is written again and again."""
+
+
+def _copy_pages(source: Path, half: Path, busy_s: float, *, hold: bool) -> None:
+    """Copy page by page. With `hold` nobody writes meanwhile; without, nobody waits, and each change begins it anew."""
+    uri = f"{source.absolute().as_uri()}?mode=ro"
+    left, restarts, moved_at = [2**62], 0, time.monotonic()
+
+    def look(status: int, remaining: int, _total: int) -> None:
+        nonlocal restarts, moved_at
+        if status in {sqlite3.SQLITE_OK, sqlite3.SQLITE_DONE}:
+            restarts += remaining > left[-1]
+            left.append(remaining)
+            moved_at = time.monotonic()
+        if not hold and (restarts > MOST_RESTARTS or time.monotonic() - moved_at > busy_s):
+            raise _RestlessError
+
+    with (
+        contextlib.closing(sqlite3.connect(uri, uri=True, timeout=busy_s, isolation_level=None)) as origin,
+        contextlib.closing(sqlite3.connect(half)) as target,
+    ):
+        if hold:
+            origin.execute("BEGIN")
+            origin.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        origin.backup(target, pages=PAGES_AT_ONCE, progress=look, sleep=0.05)
 
 
 def _sync(path: Path) -> None:

@@ -18,6 +18,7 @@ BATCH_CHARACTERS = 250_000
 MERGE_PAGES = 300
 _LAST_PLACE = 2**53
 _PLACES_A_SECOND = 10  # Finer, and the numbers of neighbours are further apart: a larger index.
+_OF_THE_INDEX = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_ERROR}
 _FIELDS = "message.id, message.conversation, message.text, message.reasoning, message.created_at"
 
 
@@ -58,7 +59,7 @@ def next_batch(db: sqlite3.Connection) -> bool:
                 break
     else:
         looked_at = 0
-    _add(db, batch)
+    _add(db, reversed(batch))
     if looked_at > 1:
         db.execute("UPDATE indexing SET value = ? WHERE name = 'todo'", (looked_at - 1,))
         return True
@@ -151,7 +152,9 @@ def _guarded(db: sqlite3.Connection, work: Callable[[], None], otherwise: Callab
     """Do `work`; if the index is broken, undo it and do `otherwise`, so that the transaction can go on."""
     db.execute("SAVEPOINT indexing")
     try:
+        db.execute("SAVEPOINT written")
         work()
+        db.execute("RELEASE written")  # Here FTS5 writes, and would else find out at the commit.
     except sqlite3.DatabaseError as error:
         if not db.in_transaction or not broken(error):
             raise
@@ -161,7 +164,7 @@ def _guarded(db: sqlite3.Connection, work: Callable[[], None], otherwise: Callab
 
 
 def broken(error: BaseException | None) -> bool:
-    """Say whether it is the index that an error speaks of: a damaged one, or one that cannot be opened."""
+    """Say whether an error of indexing speaks of the index, and not of who may write, or of the room there is."""
     if not isinstance(error, sqlite3.DatabaseError):
         return False
-    return error.sqlite_errorcode == sqlite3.SQLITE_CORRUPT_VTAB or "said" in str(error) or "fts5" in str(error)
+    return error.sqlite_errorcode & 0xFF in _OF_THE_INDEX

@@ -43,6 +43,7 @@ from tui.chat.stored import (
 from tui.chat.writing import chat_deleted, insert_answer, insert_question, not_streaming, still_there
 
 BUSY_S = 10.0
+CACHE_KIB = 16_000
 SWEEP_S = 2.0
 
 
@@ -65,6 +66,7 @@ class Store:
             self._db.execute("PRAGMA foreign_keys = ON")
             self._db.execute("PRAGMA synchronous = EXTRA")
             self._db.execute("PRAGMA secure_delete = ON")
+            self._db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             self._migrate()
 
     def close(self) -> None:
@@ -111,12 +113,13 @@ class Store:
         """Return the messages of the branch that the conversation's head ends, first message first."""
         rows = self.rows(
             """
-            WITH RECURSIVE up (id) AS (
-                SELECT head FROM conversation WHERE id = ?
+            WITH RECURSIVE up (number, parent) AS (
+                SELECT message.rowid, message.parent FROM conversation JOIN message ON message.id = conversation.head
+                WHERE conversation.id = ?
                 UNION
-                SELECT message.parent FROM message JOIN up ON message.id = up.id
+                SELECT message.rowid, message.parent FROM up JOIN message ON message.id = up.parent
             )
-            SELECT message.* FROM up CROSS JOIN message ON message.id = up.id
+            SELECT message.* FROM up CROSS JOIN message ON message.rowid = up.number
             """,
             conversation,
         )

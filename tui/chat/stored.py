@@ -85,10 +85,8 @@ class Asked(msgspec.Struct, frozen=True):
     model: str
 
 
-_DECODERS = {
-    column: msgspec.json.Decoder(kind).decode
-    for column, kind in {"usage": Usage, "timings": Timings, "energy": Energy, "cost": Cost, "error": ErrorInfo}.items()
-}
+_JSON = {"usage": Usage, "timings": Timings, "energy": Energy, "cost": Cost, "error": ErrorInfo}
+_DECODERS = [(StoredMessage.__struct_fields__.index(name), msgspec.json.Decoder(kind)) for name, kind in _JSON.items()]
 
 
 def new_id() -> str:
@@ -123,11 +121,12 @@ def conversation_of(row: sqlite3.Row) -> Conversation:
 
 
 def message_of(row: sqlite3.Row) -> StoredMessage:
-    values = dict(row)
-    for column, decode in _DECODERS.items():
-        if values[column] is not None:
-            values[column] = decode(values[column])
-    return StoredMessage(**values)
+    """Return the message that a row of `SELECT message.*` holds: its columns are in the order of the fields."""
+    values = list(row)
+    for place, decoder in _DECODERS:
+        if values[place] is not None:
+            values[place] = decoder.decode(values[place])
+    return StoredMessage(*values)
 
 
 def storable(text: str) -> str:

@@ -1,0 +1,356 @@
+"""Looking after the conversations: what is wrong is found and put right, and nothing that can be read is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from backends import paths
+from backends.events import Done, Text
+from backends.host import spool
+from backends.host.wire import Record
+from tui.chat import search, shelf, upkeep
+from tui.chat.answer import fold
+from tui.chat.migrations import MIGRATIONS
+from tui.chat.store import Store
+from tui.chat.stored import Asked, StoredMessage, StoreError, new_id
+
+ASKED = Asked("starter", "echo", "model")
+PAGE = 4096
+
+
+def turn(store: Store, text: str, chat: str | None = None, said: str = "answer") -> StoredMessage:
+    row = store.begin(new_id(), ASKED, text, chat)
+    assert store.finish(row.id, fold([Record("a", 0, 1.0, Text(said)), Record("a", 1, 2.0, Done("stop"))]))
+    return row
+
+
+def kinds(report: upkeep.Report) -> list[str]:
+    return [finding.kind for finding in report.findings]
+
+
+def break_rows(*statements: str) -> None:
+    """Change the database behind the program's back."""
+    with contextlib.closing(sqlite3.connect(paths.database(), isolation_level=None)) as db:
+        for statement in statements:
+            db.execute(statement)
+
+
+@pytest.fixture
+def chats(home: Path) -> list[str]:
+    """Three chats of three turns each; the ids."""
+    store = Store()
+    made = []
+    for number in range(3):
+        chat = None
+        for other in range(3):
+            chat = turn(store, f"question {number} {other}", chat, f"answer {number} {other}").conversation
+        made.append(chat or "")
+    store.close()
+    return made
+
+
+def texts(chat: str) -> list[str]:
+    store = Store()
+    branch = [message.text for message in store.branch(chat)]
+    store.close()
+    return branch
+
+
+def whole(number: int) -> list[str]:
+    return [f"{what} {number} {other}" for other in range(3) for what in ("question", "answer")]
+
+
+def test_sound_conversations_are_reported_so_and_left_alone(chats: list[str]) -> None:
+    before = paths.database().read_bytes()
+    report = upkeep.check()
+    assert report.sound
+    assert (report.schema, report.conversations, report.messages) == (len(MIGRATIONS), len(chats), 18)
+    assert (report.findings, report.copies, report.size_bytes) == ((), (), len(before))
+    repaired = upkeep.repair()
+    assert (repaired.kept, repaired.textless, repaired.after) == (None, 0, repaired.before)
+    assert paths.database().read_bytes()[:24] == before[:24], "nothing was written"
+
+
+def test_no_conversations_are_an_error_and_none_are_made(home: Path) -> None:
+    with pytest.raises(StoreError, match="no conversations yet"):
+        upkeep.check()
+    assert not paths.database().exists()
+
+
+def test_lost_heads_and_references_are_mended(chats: list[str]) -> None:
+    break_rows(
+        f"UPDATE conversation SET head = NULL WHERE id = '{chats[0]}'",
+        f"UPDATE conversation SET head = (SELECT id FROM message WHERE text = 'answer 2 1') WHERE id = '{chats[1]}'",
+        f"UPDATE conversation SET head = 'gone' WHERE id = '{chats[2]}'",
+        "UPDATE receipt SET message = 'gone'",
+    )
+    repaired = upkeep.repair()
+    assert "head" in kinds(repaired.before)
+    assert "reference" in kinds(repaired.before)
+    assert repaired.after.findings == ()
+    assert [texts(chat) for chat in chats] == [whole(0), whole(1), whole(2)]
+
+
+def test_a_chat_that_is_missing_is_made_again_from_its_messages(chats: list[str]) -> None:
+    break_rows("PRAGMA foreign_keys = OFF", f"DELETE FROM conversation WHERE id = '{chats[1]}'")
+    repaired = upkeep.repair()
+    assert "reference" in kinds(repaired.before)
+    assert repaired.after.sound
+    assert texts(chats[1]) == whole(1)
+    store = Store()
+    assert store.conversation(chats[1]).title == "question 1 0"
+    store.close()
+
+
+def test_a_message_that_is_missing_has_another_in_its_place_that_says_so(chats: list[str]) -> None:
+    break_rows("PRAGMA foreign_keys = OFF", "DELETE FROM message WHERE text = 'answer 1 1'")
+    repaired = upkeep.repair()
+    assert "unreachable" in kinds(repaired.before)
+    assert repaired.after.sound
+    expected = whole(1)
+    expected[3] = "(This message could not be read from the damaged file.)"
+    assert texts(chats[1]) == expected
+    assert (texts(chats[0]), texts(chats[2])) == (whole(0), whole(2))
+    store = Store(Path(repaired.kept or ""))
+    assert len(store.rows("SELECT 1 FROM message")) == 17, "the copy is of before"
+    store.close()
+
+
+def test_a_circle_of_messages_is_opened(chats: list[str]) -> None:
+    break_rows(
+        "UPDATE message SET parent = (SELECT id FROM message WHERE text = 'answer 1 2') WHERE text = 'question 1 1'"
+    )
+    store = Store()
+    assert len(store.branch(chats[1])) == 4, "it is read without end no more"
+    store.close()
+    repaired = upkeep.repair()
+    assert kinds(repaired.before) == ["unreachable"]
+    assert repaired.after.sound
+    assert texts(chats[1]) == whole(1)
+
+
+def test_an_index_that_is_not_in_step_is_made_anew(chats: list[str]) -> None:
+    break_rows("PRAGMA foreign_keys = OFF", "DELETE FROM indexed WHERE place = (SELECT min(place) FROM indexed)")
+    assert sorted(kinds(upkeep.check())) == ["index", "not_indexed"]
+    assert upkeep.repair().after.sound
+    break_rows("UPDATE said_data SET block = zeroblob(30) WHERE id > 100")
+    assert kinds(upkeep.check()) == ["index"]
+    assert upkeep.repair().after.sound
+    store = Store()
+    assert len(search.search(store, "question")) == 9
+    store.close()
+
+
+def test_a_spool_of_nothing_is_found_and_a_running_one_is_none(chats: list[str]) -> None:
+    running = spool.create("running")
+    os.close(spool.create("left"))
+    report = upkeep.check()
+    assert [(finding.kind, finding.detail) for finding in report.findings] == [("spool", "left")]
+    os.close(running)
+
+
+def test_files_that_others_may_read_are_found_and_closed(chats: list[str]) -> None:
+    paths.database().chmod(0o644)
+    paths.data().chmod(0o755)
+    assert kinds(upkeep.check()) == ["open"]
+    assert upkeep.repair().after.sound
+    assert stat.S_IMODE(paths.database().stat().st_mode) == 0o600
+    paths.database().chmod(0o644)
+    Store().close()
+    assert stat.S_IMODE(paths.database().stat().st_mode) == 0o600, "opening does it too"
+
+
+def test_what_can_be_read_of_a_damaged_file_is_carried_over_and_the_old_one_kept(home: Path) -> None:
+    store = Store()
+    made: dict[str, int] = {}
+    for number in range(4):
+        chat = None
+        for _ in range(6):
+            chat = turn(store, "question " * 300, chat, "answer " * 2000).conversation
+        made[chat or ""] = number
+    name = store.conversations()[0].id
+    shelf.rename(store, name, "kept name")
+    store.close()
+    sound = paths.database().read_bytes()
+    for seed in range(6):
+        damaged, chance = bytearray(sound), random.Random(seed)
+        for _ in range(2):
+            page = chance.randrange(1, len(sound) // PAGE) * PAGE
+            damaged[page : page + PAGE] = chance.randbytes(PAGE)
+        paths.database().write_bytes(damaged)
+        repaired = upkeep.repair()
+        assert "damaged" in kinds(repaired.before)
+        assert repaired.after.sound
+        assert Path(repaired.kept or "").read_bytes() == bytes(damaged)
+        assert stat.S_IMODE(Path(repaired.kept or "").stat().st_mode) == 0o600
+        assert stat.S_IMODE(paths.database().stat().st_mode) == 0o600
+        store = Store()
+        assert {chat.id for chat in store.conversations()} == set(made)
+        branches = [store.branch(chat) for chat in made]
+        assert all(len(branch) >= 10 for branch in branches)
+        said = [message.text for branch in branches for message in branch]
+        assert sum(text.startswith(("question ", "answer ")) for text in said) >= 40, "a page holds few messages"
+        turn(store, "it goes on", name)
+        store.close()
+        for copy in upkeep.copies(paths.database()):
+            copy.unlink()
+
+
+def test_a_file_that_is_no_database_is_kept_and_an_empty_one_takes_its_place(home: Path) -> None:
+    paths.private(paths.data())
+    paths.database().write_bytes(b"a poem\n" * 1000)
+    report = upkeep.check()
+    assert (kinds(report), report.schema) == (["open", "damaged"], None)
+    repaired = upkeep.repair()
+    assert Path(repaired.kept or "").read_bytes() == b"a poem\n" * 1000
+    assert (repaired.after.sound, repaired.after.messages) == (True, 0)
+
+
+def test_whoever_has_the_old_file_open_is_told_and_writes_nothing_into_it(chats: list[str]) -> None:
+    store = Store()
+    page = bytearray(paths.database().read_bytes())
+    store.close()
+    page[PAGE * 9 : PAGE * 10] = bytes(PAGE)
+    paths.database().write_bytes(page)
+    with contextlib.closing(sqlite3.connect(paths.database(), isolation_level=None)) as other:
+        other.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if "damaged" not in kinds(upkeep.repair().before):
+            pytest.fail("the page was in use")
+        with pytest.raises(sqlite3.DatabaseError):
+            other.execute("INSERT INTO indexing VALUES ('x', 1)")
+
+
+def test_a_repair_does_not_begin_while_somebody_writes(chats: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "BUSY_S", 0.1)
+    with contextlib.closing(sqlite3.connect(paths.database(), isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreError, match="locked"):
+            upkeep.check()
+        other.execute("ROLLBACK")
+    assert upkeep.check().sound
+
+
+def test_a_newer_schema_is_reported_and_not_repaired(chats: list[str]) -> None:
+    break_rows("PRAGMA user_version = 99")
+    assert kinds(upkeep.check()) == ["newer_schema"]
+    with pytest.raises(StoreError, match="newer"):
+        upkeep.repair()
+
+
+def test_a_backup_is_whole_while_others_write_and_for_its_owner_alone(chats: list[str], tmp_path: Path) -> None:
+    store, other = Store(), Store()
+    over = threading.Event()
+
+    def write() -> None:
+        while not over.is_set():
+            turn(other, "meanwhile " * 500)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for number in range(2):
+            target = tmp_path / f"copy {number} ?#%.sqlite3"
+            upkeep.backup(store, target)
+            assert stat.S_IMODE(target.stat().st_mode) == 0o600
+            with contextlib.closing(sqlite3.connect(target)) as copy:
+                assert copy.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+                assert copy.execute("PRAGMA foreign_key_check").fetchall() == []
+                assert copy.execute("SELECT count(*) FROM message WHERE text LIKE 'question%'").fetchone()[0] == 9
+    finally:
+        over.set()
+        writer.join()
+    assert len(list(tmp_path.glob("*copy*"))) == 2, "no half copy stays"
+    other.close()
+    store.close()
+
+
+def test_a_backup_never_takes_the_place_of_the_conversations_or_of_a_folder(chats: list[str], tmp_path: Path) -> None:
+    store = Store()
+    (tmp_path / "link").symlink_to(paths.database())
+    for target in (paths.database(), tmp_path / "link"):
+        with pytest.raises(StoreError, match="place of the conversations"):
+            upkeep.backup(store, target)
+    for target in (tmp_path / "missing" / "copy", tmp_path):
+        with pytest.raises(StoreError, match="cannot be written"):
+            upkeep.backup(store, target)
+    assert upkeep.check().sound
+    store.close()
+
+
+def old_database(schema: int) -> None:
+    """Make a database of an earlier schema, with one turn in it."""
+    paths.private(paths.data())
+    with contextlib.closing(sqlite3.connect(paths.database(), isolation_level=None)) as db:
+        for migration in MIGRATIONS[:schema]:
+            for statement in migration.statements:
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {schema}")
+        db.execute("INSERT INTO conversation VALUES ('c', 'the title', 1, 2, 'p', NULL)")
+        for row in (("q", None, "user", "an old question"), ("a", "q", "assistant", "an old answer")):
+            db.execute(
+                "INSERT INTO message (id, conversation, parent, role, text, state, created_at)"
+                " VALUES (?, 'c', ?, ?, ?, 'done', 1.5)",
+                row,
+            )
+        db.execute("UPDATE conversation SET head = 'a'")
+
+
+@pytest.mark.parametrize("schema", range(1, len(MIGRATIONS)))
+def test_an_older_database_is_brought_up_after_a_copy_and_everything_in_it_is_found(home: Path, schema: int) -> None:
+    old_database(schema)
+    before = paths.database().read_bytes()
+    assert kinds(upkeep.check()) == ["open", "older_schema"]
+    store = Store()
+    assert not search.complete(store)
+    assert [hit.snippet for hit in search.search(store, "old")] == ["an old answer", "an old question"]
+    assert search.complete(store)
+    (copy,) = upkeep.copies(paths.database())
+    assert copy.name == f"chats.schema-{schema}.sqlite3"
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert upkeep.check().copies == (str(copy),)
+    assert upkeep.check().sound
+    with contextlib.closing(sqlite3.connect(copy)) as db:
+        assert db.execute("PRAGMA user_version").fetchone()[0] == schema
+        assert db.execute("SELECT text FROM message").fetchall() == [("an old question",), ("an old answer",)]
+    store.close()
+    shutil.copy(copy, paths.database())
+    assert len(paths.database().read_bytes()) == len(before)
+    store = Store()
+    store.delete("c")
+    assert upkeep.copies(paths.database()) == [], "the copy had what was deleted"
+    assert b"an old" not in paths.database().read_bytes()
+    store.close()
+
+
+TIGHT = """
+import resource, sys
+from tui.chat.store import Store
+from tui.chat.stored import StoreError
+resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+try:
+    Store()
+except StoreError as error:
+    print(error.title)
+"""
+
+
+def test_without_room_for_the_copy_nothing_is_migrated(home: Path) -> None:
+    old_database(3)
+    child = subprocess.run([sys.executable, "-c", TIGHT], capture_output=True, text=True, timeout=30, check=False)
+    assert child.stdout.startswith("The conversations cannot be"), child.stderr
+    assert kinds(upkeep.check()) == ["older_schema"]
+    assert [each.name for each in paths.data().iterdir()] == ["chats.sqlite3"]
+    store = Store()
+    assert [message.text for message in store.branch("c")] == ["an old question", "an old answer"]
+    store.close()
