@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Sequence
 
 from backends import chat_states
 from backends.errors import Problem
 from backends.host import launch, spool
 from backends.host.client import open_client
+from tui.chat import shelf
+from tui.chat.shelf import Purged
+from tui.chat.store import Store
 
 FORGET_S = 2.0
+KEPT_S = 7 * 24 * 3600.0
+"""How long what was thrown away can be taken back."""
 
 
 async def forget(chat: str, messages: Sequence[str] = ()) -> None:
@@ -23,6 +29,22 @@ async def forget(chat: str, messages: Sequence[str] = ()) -> None:
         spool.remove(message)
     await asyncio.gather(*(_tell(view, chat) for view in await launch.survey()))
     await asyncio.to_thread(chat_states.forget, chat)
+
+
+def is_due(store: Store, older_than_s: float = KEPT_S) -> bool:
+    """Say whether anything was thrown away so long ago. Raises StoreError."""
+    before = time.time() - older_than_s
+    query = "SELECT 1 FROM conversation WHERE deleted_at <= ?1 UNION ALL SELECT 1 FROM message WHERE deleted_at <= ?1"
+    return bool(store.rows(f"{query} LIMIT 1", before))
+
+
+async def empty(store: Store, older_than_s: float = KEPT_S) -> list[Purged]:
+    """Delete for good what was thrown away so long ago, with all that is kept of it. Raises Problem."""
+    purged = await asyncio.to_thread(shelf.purge, store, older_than_s)
+    for one in purged:
+        # A state holds the words of single messages too.
+        await forget(one.conversation, one.messages)
+    return purged
 
 
 async def _tell(view: launch.HostView, chat: str) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tui.chat import recovery
+from backends.errors import Problem
+from tui.chat import forgetting, recovery
 from tui.chat.store import Store
 from tui.chat.stored import Conversation, StoreError, conversation_of
 from tui.commands import parser
@@ -20,10 +23,16 @@ ID_HELP = 'its id, the beginning of it, or "last"'
 
 @contextmanager
 def opened() -> Iterator[Store]:
-    """Open the conversations, with every answer that was left behind taken in. Raises StoreError."""
+    """Open the conversations: what was left behind is taken in, what was thrown away long ago is gone.
+
+    Raises StoreError.
+    """
     store = Store(rates=rates())
     try:
         recovery.take_in_all(store)
+        with contextlib.suppress(Problem):  # It is tried again each time, and is no reason to do nothing now.
+            if forgetting.is_due(store):
+                asyncio.run(forgetting.empty(store))
         yield store
     finally:
         store.close()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backends import paths
+from backends import chat_states, paths
 from tests.tui.commands.chats_here import begin, titles
 from tests.tui.commands.in_process import runner
 from tui.chat import shelf
@@ -72,6 +72,22 @@ def test_what_was_thrown_away_on_the_screen_is_brought_back_or_gone_for_good(her
     assert here("chats", "delete", "last", "--yes").status == 1
     assert here("chats", "delete", chat[:6], "--yes").out == "Deleted: oops\n"
     assert here("chats", "list", "--deleted").out == "There is nothing to restore.\n"
+
+
+def test_what_was_thrown_away_a_week_ago_is_gone_for_good(here: Run) -> None:
+    gone, kept = begin("gone", "and this"), begin("kept")
+    state = chat_states.path_of(gone, "0123456789abcdef")
+    paths.private(paths.chat_states())
+    state.write_bytes(b"a state")
+    store = Store()
+    for chat, days in ((gone, 7.1), (kept, 6.9)):
+        shelf.throw_away(store, chat)
+        with store.transaction() as db:
+            db.execute("UPDATE conversation SET deleted_at = deleted_at - ? WHERE id = ?", (days * 24 * 3600, chat))
+    assert [chat["id"] for chat in here("chats", "list", "--deleted", "--json").json["chats"]] == [kept]
+    assert store.rows("SELECT id FROM message WHERE conversation = ?", gone) == []
+    assert not state.exists()
+    store.close()
 
 
 def test_other_versions_of_a_message_are_told_and_shown(here: Run) -> None:
