@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import msgspec
 
@@ -11,7 +12,10 @@ from backends.host import spool, unclaimed
 from tui.chat.answer import Answer, fold
 from tui.chat.receipts import receipt
 from tui.chat.store import Store
-from tui.chat.stored import StoreError
+from tui.chat.stored import StoreError, new_id, title_from
+
+FOUND = "Found again:"
+"""How the title of a chat begins that holds nothing but an answer whose own chat is gone."""
 
 
 def take_in(store: Store, answer: str) -> bool:
@@ -44,13 +48,8 @@ def take_in_all(store: Store) -> list[str]:
         if not finished:
             running.append(answer)
     for answer in spool.answers():
-        # A spool without a row: its client died before the question was committed. Nothing was said. One of a row that
-        # is finished: its client died before the spool was deleted.
-        # The lock comes first: a row that is missing while nobody holds the spool will not come any more.
-        with contextlib.suppress(OSError), spool.claim(answer) as claimed:
-            row = store.message(answer) if claimed else None
-            if claimed and (row is None or row.state != "streaming"):
-                spool.remove(answer)
+        with contextlib.suppress(OSError):
+            _tidy(store, answer)
     for one in unclaimed.waiting():
         # Kept first: killed in between, it is found again, and is the same receipt.
         kept = receipt(one.id, "loading", one.at, None, Timings(load_s=one.load_s), one.energy, None)
@@ -64,7 +63,7 @@ def _take_in(store: Store, answer: str) -> bool:
         return False
     row = store.message(answer)
     if row is None or row.state != "streaming":
-        spool.remove(answer)
+        _tidy(store, answer)
         return True
     with spool.claim(answer) as claimed:
         if not claimed and spool.path_of(answer).exists():
@@ -73,3 +72,39 @@ def _take_in(store: Store, answer: str) -> bool:
         store.finish(answer, result, spool.written_at(answer) if claimed else None)
         spool.remove(answer)
     return True
+
+
+def _tidy(store: Store, answer: str) -> None:
+    """Delete a spool that nobody writes and that has nothing which the store has not. Raises OSError, StoreError.
+
+    One of a row that is finished: its client died before it was deleted. One without a row and without a word: its
+    client died before the question was committed. One without a row, with words: a question is committed before it is
+    sent, so the row was there, and the database is another now. The words go into a chat of their own.
+    """
+    # The lock comes first: a row that is missing while nobody holds the spool will not come any more.
+    with spool.claim(answer) as claimed:
+        row = store.message(answer) if claimed else None
+        if not claimed or (row is not None and row.state == "streaming"):
+            return
+        if row is None:
+            found = fold(spool.read(answer))
+            if found.text or found.reasoning:
+                _adopt(store, answer, found)
+        spool.remove(answer)
+
+
+def _adopt(store: Store, answer: str, found: Answer) -> None:
+    """Put an answer whose chat is gone into a chat of its own."""
+    chat, at = new_id(), spool.written_at(answer) or time.time()
+    title = title_from(f"{FOUND} {found.text or found.reasoning}")
+    with store.transaction() as db:
+        db.execute(
+            "INSERT INTO conversation (id, title, created_at, updated_at) VALUES (?, ?, ?, ?)", (chat, title, at, at)
+        )
+        db.execute(
+            "INSERT INTO message (id, conversation, role, text, state, created_at)"
+            " VALUES (?, ?, 'assistant', '', 'streaming', ?)",
+            (answer, chat, at),
+        )
+        db.execute("UPDATE conversation SET head = ? WHERE id = ?", (answer, chat))
+    store.finish(answer, found, at)

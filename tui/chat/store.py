@@ -6,7 +6,6 @@ and a commit takes under a millisecond more, twice an answer.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 import time
@@ -21,7 +20,7 @@ from backends import paths
 from backends.base import Partial
 from backends.errors import EngineDied
 from backends.events import Timings
-from tui.chat import copying, indexing, receipts
+from tui.chat import copying, held_file, indexing, receipts
 from tui.chat.answer import Answer
 from tui.chat.bill import Rates, own_cost
 from tui.chat.migrations import MIGRATIONS
@@ -60,8 +59,9 @@ class Store:
         self._lock = threading.RLock()
         with self._errors():
             paths.private(self.path.parent)
-            _private_file(self.path)
+            held_file.make(self.path)
             self._db = sqlite3.connect(self.path, timeout=busy_s, isolation_level=None, check_same_thread=False)
+            self._file = held_file.HeldFile(self.path)
             self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA foreign_keys = ON")
             self._db.execute("PRAGMA synchronous = EXTRA")
@@ -214,7 +214,8 @@ class Store:
     def finish(self, answer: str, result: Answer, ended_at: float | None = None) -> bool:
         """Commit an answer's end; say whether this call did it. Once it is finished, nothing changes it again.
 
-        `ended_at` is when it came, in Unix seconds, where that was before now.
+        `ended_at` is when it came, in Unix seconds, where that was before now; never before it began, even if the clock
+        was set back.
         """
         state: State = "interrupted"
         if result.failed is not None:
@@ -227,8 +228,9 @@ class Store:
         cost = result.paid or own_cost(result.energy, result.timings, self.rates)
         with self.transaction() as db:
             changed = db.execute(
-                "UPDATE message SET text = ?, reasoning = ?, state = ?, reason = ?, finished_at = ?, usage = ?,"
-                " timings = ?, thought_s = ?, energy = ?, cost = ?, error = ? WHERE id = ? AND state = 'streaming'",
+                "UPDATE message SET text = ?, reasoning = ?, state = ?, reason = ?, finished_at = max(created_at, ?),"
+                " usage = ?, timings = ?, thought_s = ?, energy = ?, cost = ?, error = ?"
+                " WHERE id = ? AND state = 'streaming'",
                 (
                     storable(result.text),
                     storable(result.reasoning),
@@ -298,15 +300,18 @@ class Store:
     def rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
         """Return what a query finds. Raises StoreError."""
         with self._errors():
+            self._file.check()
             return self._db.execute(query, values).fetchall()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Hold the database for writing inside the block: all of it is committed and synced, or nothing."""
         with self._errors():
+            self._file.check()
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._file.check()
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
@@ -354,13 +359,3 @@ class Store:
                     f"{self.path}: {error.strerror}",
                     "Check the folder's owner and the free space.",
                 ) from error
-
-
-def _private_file(path: Path) -> None:
-    """Create the database, or make it readable by its owner alone. Raises OSError if it cannot be created."""
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        if os.fstat(descriptor).st_mode & 0o077:
-            os.fchmod(descriptor, 0o600)
-    finally:
-        os.close(descriptor)

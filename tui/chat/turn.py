@@ -170,7 +170,12 @@ def cannot_continue(title: str) -> CannotContinue:
 
 def finish(store: Store, answer_id: str, answer: Answer) -> None:
     """Commit an answer's end and delete its spool. Raises StoreError; the spool is then still there."""
-    store.finish(answer_id, answer)
+    if not store.finish(answer_id, answer) and store.message(answer_id) is None:
+        raise StoreError(
+            "The chat of this answer is gone",
+            f"{store.path} does not have it any more.",
+            "The answer is kept: the next start puts it into a chat of its own.",
+        )
     spool.remove(answer_id)
 
 
