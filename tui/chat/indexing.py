@@ -152,9 +152,9 @@ def _guarded(db: sqlite3.Connection, work: Callable[[], None], otherwise: Callab
     """Do `work`; if the index is broken, undo it and do `otherwise`, so that the transaction can go on."""
     db.execute("SAVEPOINT indexing")
     try:
-        db.execute("SAVEPOINT written")
         work()
-        db.execute("RELEASE written")  # Here FTS5 writes, and would else find out at the commit.
+        db.execute("SAVEPOINT written")  # Makes FTS5 write now; else it would find out at the commit.
+        db.execute("RELEASE written")
     except sqlite3.DatabaseError as error:
         if not db.in_transaction or not broken(error):
             raise

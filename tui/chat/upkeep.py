@@ -161,10 +161,12 @@ def backup(store: Store, target: Path) -> None:
 
 
 def copies(path: Path) -> list[Path]:
-    """Return the copies beside the database that were made before a migration or a repair."""
-    return sorted(
-        each for name in ("schema", "before-repair") for each in path.parent.glob(f"{path.stem}.{name}-*{path.suffix}")
-    )
+    """Return the files beside the database that hold conversations too.
+
+    They were made before a migration or a repair, or are what a repair or a copy left that was killed.
+    """
+    patterns = [f"{path.stem}.{what}-*{path.suffix}" for what in ("schema", "before-repair", "new")]
+    return sorted(each for pattern in [*patterns, f".{path.stem}.*.part"] for each in path.parent.glob(pattern))
 
 
 def _damage(db: sqlite3.Connection) -> Iterator[Finding]:

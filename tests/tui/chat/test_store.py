@@ -23,7 +23,7 @@ from backends.host.wire import Failed, Record
 from tui.chat.answer import Answer, fold
 from tui.chat.migrations import MIGRATIONS, Migration
 from tui.chat.store import Store
-from tui.chat.stored import Asked, StoredMessage, StoreError, new_id, title_from
+from tui.chat.stored import Asked, Conversation, StoredMessage, StoreError, new_id, title_from
 
 ASKED = Asked("starter", "echo", "model")
 
@@ -48,6 +48,14 @@ def test_a_new_database_has_the_newest_schema_and_is_for_its_owner_alone() -> No
     assert stat.S_IMODE(paths.data().stat().st_mode) == 0o700
     store.close()
     Store().close()
+
+
+def test_the_columns_of_a_message_are_in_the_order_of_its_fields() -> None:
+    store = Store()
+    columns = [row["name"] for row in store.rows("PRAGMA table_info(message)")]
+    assert tuple(columns) == StoredMessage.__struct_fields__
+    assert {row["name"] for row in store.rows("PRAGMA table_info(conversation)")} == set(Conversation.__struct_fields__)
+    store.close()
 
 
 def test_an_older_database_is_brought_up_and_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,6 +160,15 @@ def test_a_spool_of_nothing_is_found_and_a_running_one_is_none(chats: list[str])
     os.close(running)
 
 
+def test_files_that_hold_conversations_too_are_named(chats: list[str]) -> None:
+    left = [".chats.schema-3.sqlite3.0a1b2c3d.part", "chats.before-repair-1.sqlite3", "chats.new-2.sqlite3"]
+    for name in left:
+        (paths.data() / name).touch(0o600)
+    (paths.data() / "others.sqlite3").touch(0o600)
+    assert [Path(copy).name for copy in upkeep.check().copies] == left
+    assert upkeep.check().sound
+
+
 def test_files_that_others_may_read_are_found_and_closed(chats: list[str]) -> None:
     paths.database().chmod(0o644)
     paths.data().chmod(0o755)
