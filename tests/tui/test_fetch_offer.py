@@ -23,6 +23,7 @@ from tests.models_here import in_hub_cache, in_ollama
 from tests.tui.fetches import GATED, GB, MB, NO_NETWORK, progress, source_of, view
 from tui.screens.fetch.content import content, keys, title
 from tui.screens.fetch.offer import (
+from tui.units import memory
     Offer,
     answered,
     free_at_server,
@@ -75,7 +76,7 @@ def test_the_room_counts_what_an_earlier_try_has_left_and_what_stays_free(entry:
     found = with_room(offered(entry), 7 * GB)
     assert found.size_bytes is not None
     assert found.missing_bytes == found.size_bytes + STAYS_FREE_BYTES - 7 * GB
-    assert "0.7 GB are missing: 1.1 GB stay free" in text(found)
+    assert f"{memory(found.missing_bytes)} are missing: 1.1 GB stay free" in text(found)
     again = with_room(offer(entry, source_of(PRESET), view(progress(state="failed", error=NO_NETWORK))), 7 * GB)
     assert (again.size_bytes, again.to_come, again.missing_bytes) == (6_700 * MB, 3_600 * MB, 0)
     assert "3.1 GB of it are here from an earlier try" in text(again)

@@ -73,7 +73,7 @@ def test_the_list_as_json(run: Run) -> None:
 def test_what_ollama_keeps_for_no_model_is_said(run: Run) -> None:
     blob = in_ollama("deepseek-r1:8b", LLAMA_8B)
     (blob.parent / f"sha256-{'d' * 64}").write_bytes(b"x" * 60_000_000)
-    assert "Of no model: 0.1 GB in ~/.ollama/models; Ollama removes that when it is started." in run("models").out
+    assert "Of no model: 60 MB in ~/.ollama/models; Ollama removes that when it is started." in run("models").out
 
 
 def test_without_any_model_that_is_said(run: Run) -> None:
@@ -180,7 +180,7 @@ def test_what_broken_downloads_left_is_removed(run: Run) -> None:
     part = models() / "me/some/m.gguf.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(b"x" * 60_000_000)
-    assert "Unfinished downloads: 1, 0.1 GB" in run("models").out
+    assert "Unfinished downloads: 1, 60 MB" in run("models").out
     assert run("models", "remove", "--unfinished").status == 2
     assert json.loads(run("models", "remove", "--unfinished", "-y", "--json").out) == {
         "removed": [{"file": str(part), "freed_bytes": 60_000_000}]
