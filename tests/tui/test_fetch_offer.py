@@ -23,7 +23,6 @@ from tests.models_here import in_hub_cache, in_ollama
 from tests.tui.fetches import GATED, GB, MB, NO_NETWORK, progress, source_of, view
 from tui.screens.fetch.content import content, keys, title
 from tui.screens.fetch.offer import (
-from tui.units import memory
     Offer,
     answered,
     free_at_server,
@@ -34,6 +33,7 @@ from tui.units import memory
     with_plan,
     with_room,
 )
+from tui.units import memory
 
 PRESET = "14b-q3_k_s-offload"
 
