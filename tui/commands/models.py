@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -185,7 +186,10 @@ def _discard(arguments: argparse.Namespace) -> int:
 
 def _called(name: str, found: Sequence[Found], used: dict[str, list[Found]]) -> Found:
     """Return the model that a person means: by its name, its path, or a preset. Raises Problem."""
-    one = choose(name, found) or choose(str(Path(name).expanduser().absolute()), found)
+    path = name
+    with contextlib.suppress(RuntimeError):  # nobody's home
+        path = str(Path(name).expanduser().absolute())
+    one = choose(name, found) or choose(path, found)
     if one is not None:
         return one
     uses = used.get(name, [])
@@ -207,7 +211,7 @@ def _check_idle(chosen: Sequence[Found]) -> None:
     for one in chosen:
         if _is_loaded(one, loaded):
             raise Problem(f"{one.name} is loaded", shown_path(one.path), "First: deepseek-tui stop")
-        if one.place == "deepseek-tui" and (title := _fetching(one)):
+        if one.place == "deepseek-tui" and (title := next(filter(None, map(housekeeping.fetching, one.paths)), "")):
             raise Problem(
                 f"{title} is being fetched into that folder", shown_path(one.path), "`deepseek-tui ps` shows it."
             )
@@ -234,17 +238,6 @@ def _is_loaded(one: Found, loaded: set[str]) -> bool:
         if status is not None and ((status.st_dev, status.st_ino) in ids or Path(model) in one.paths):
             return True
     return False
-
-
-def _fetching(one: Found) -> str:
-    """Return the title of a running job that writes into a model's folder, "" if there is none."""
-    from backends.jobs import launch as jobs
-
-    for job in jobs.survey():
-        folder = job.spec.work.get("folder")
-        if job.running and isinstance(folder, str) and any(Path(folder) in path.parents for path in one.paths):
-            return job.spec.title
-    return ""
 
 
 def _row(one: Found, used: dict[str, list[Found]], loaded: set[str]) -> ModelRow:

@@ -125,6 +125,7 @@ def test_a_person_is_asked_and_may_refuse(home: Path) -> None:
         ("8b-q4_k_m", "has no model on this machine"),
         ("no\x1b[31mthing", "There is no model called no\\x1b[31mthing"),
         ("", "There is no model called"),
+        ("~nobody-of-this-name/m.gguf", "There is no model called ~nobody"),
     ],
 )
 def test_what_is_not_removed_and_why(run: Run, name: str, said: str) -> None:
@@ -173,6 +174,9 @@ def test_where_a_job_is_writing_nothing_is_removed(run: Run, monkeypatch: pytest
     assert ran.status == 1
     assert "Some model is being fetched into that folder" in ran.err
     assert path.exists()
+    (path.parent / "config.json").write_text("{}")
+    (path.parent / "model.safetensors").write_bytes(b"x")
+    assert "Some model is being fetched" in run("models", "remove", "me/some", "--yes").err
 
 
 def test_what_broken_downloads_left_is_removed(run: Run) -> None:
