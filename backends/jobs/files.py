@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from backends import paths
+from backends import atomic, paths
 from backends.jobs.job import JobSpec, Progress
 
 LOCK, SPEC, PROGRESS, STOP, LOG = "lock", "spec.json", "progress.json", "stop", "log"
@@ -104,17 +104,14 @@ def write_pid(lock: int, pid: int) -> None:
 def replace(path: Path, value: msgspec.Struct) -> None:
     """Write a value in one step: a reader sees the old one or the new one. Raises OSError."""
     content = msgspec.json.encode(value)
-    temporary = path.with_name(f".{path.name}.new")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as opened:
-            opened.write(content)
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        atomic.replace(path, content)
+    except OSError as error:
         # On a full disk the old file's own block is what is left to write on.
-        _overwrite(path, content)
+        try:
+            _overwrite(path, content)
+        except OSError:
+            raise error from None
 
 
 def _overwrite(path: Path, content: bytes) -> None:

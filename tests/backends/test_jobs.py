@@ -256,6 +256,12 @@ def test_progress_is_told_on_a_full_disk_too(tmp_path: Path, monkeypatch: pytest
     assert read_progress(tmp_path).state == "failed"
 
 
+def test_a_job_that_cannot_be_noted_says_what_the_disk_said(tmp_path: Path) -> None:
+    (tmp_path / ".spec.json.new").mkdir()
+    with pytest.raises(IsADirectoryError):  # not that there is no older note to write over
+        files.replace(tmp_path / files.SPEC, Progress())
+
+
 def test_the_rate_is_of_the_last_seconds_and_of_what_was_done_in_them(tmp_path: Path) -> None:
     files.replace(tmp_path / files.PROGRESS, Progress())
     report = Report(tmp_path, Cancel())
