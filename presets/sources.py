@@ -21,6 +21,7 @@ import msgspec
 
 from backends import paths
 from backends.errors import Problem
+from backends.hub.address import expanded, hub_home
 from backends.packages import install_command
 from backends.shown import printable, shown_path
 
@@ -145,12 +146,9 @@ def locate(source: Source) -> Located:
 def hub_cache() -> Path:
     """Return the Hugging Face cache folder, by the rules of huggingface_hub."""
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if os.environ.get(variable):
-            return Path(os.path.expandvars(os.environ[variable])).expanduser()
-    if os.environ.get("HF_HOME"):
-        return Path(os.path.expandvars(os.environ["HF_HOME"])).expanduser() / "hub"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base).expanduser() if base else Path.home() / ".cache") / "huggingface" / "hub"
+        if written := os.environ.get(variable):
+            return expanded(written)
+    return hub_home() / "hub"
 
 
 def models() -> Path:

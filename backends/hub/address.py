@@ -37,6 +37,19 @@ class HubFile(msgspec.Struct, frozen=True):
         return printable(f"{name}@{self.revision}" if self.revision else name, 400)
 
 
+def hub_home() -> Path:
+    """Return the folder of huggingface_hub: the token and the cache are in it. Raises RuntimeError for no home."""
+    if written := os.environ.get("HF_HOME"):
+        return expanded(written)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (expanded(base) if base else Path.home() / ".cache") / "huggingface"
+
+
+def expanded(written: str) -> Path:
+    """Return the path that a variable of huggingface_hub names. Raises RuntimeError for nobody's home."""
+    return Path(os.path.expandvars(written)).expanduser()
+
+
 def offline() -> str:
     """Return the variable that forbids every request, "" where none does."""
     for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
@@ -108,12 +121,7 @@ def _token() -> str:
 
 def _token_file() -> Path:
     written = os.environ.get("HF_TOKEN_PATH")
-    if written:
-        return Path(os.path.expandvars(written)).expanduser()
-    if home := os.environ.get("HF_HOME"):
-        return Path(os.path.expandvars(home)).expanduser() / "token"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base).expanduser() if base else Path.home() / ".cache") / "huggingface" / "token"
+    return expanded(written) if written else hub_home() / "token"
 
 
 def _checked(token: str, place: str) -> str:
