@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from backends.errors import Problem
-from backends.jobs import files, launch
-from backends.jobs.job import JobSpec, JobView, Progress, State, key_of
+from backends.jobs import launch
+from backends.jobs.job import JobSpec, Progress, State
 from presets.catalog import load_catalog
 from presets.found import Found, find_models
 from presets.housekeeping import discard, leftovers, not_ours, remove, users
 from presets.sources import hub_cache, models
 from tests.gguf_files import LLAMA_8B, QWEN_1_5B, QWEN_14B
 from tests.models_here import COMMIT, LATER, gguf, in_hub_cache, in_lm_studio, in_ollama, user
+from tests.tui.fetches import Job
 
 REPO = "bartowski/DeepSeek-R1-Distill-Qwen-14B-GGUF"
 FILE = "DeepSeek-R1-Distill-Qwen-14B-Q3_K_S.gguf"
@@ -260,23 +259,9 @@ def test_what_downloads_left_is_found_and_discarded_unless_one_is_at_it() -> Non
     assert leftovers() == ()
 
 
-@contextlib.contextmanager
-def begun(state: State, folder: Path) -> Iterator[JobView]:
-    """A fetch into a folder as its files tell it; while it runs, its process holds the lock."""
+def job_into(folder: Path, state: State) -> Job:
     spec = JobSpec("pull", str(folder / "m.gguf"), "Some model", {"folder": str(folder)})
-    job = files.jobs() / key_of(spec)
-    held = files.acquire(job)
-    assert held is not None
-    files.replace(job / files.SPEC, spec)
-    files.replace(job / files.PROGRESS, Progress(state, done_bytes=100, total_bytes=200))
-    if state != "running":
-        os.close(held)
-    view = launch.view(key_of(spec))
-    assert view is not None
-    assert view.state == state
-    yield view
-    if state == "running":
-        os.close(held)
+    return Job(spec, Progress(state, done_bytes=100, total_bytes=200))
 
 
 def part_of(name: str) -> Path:
@@ -289,13 +274,14 @@ def part_of(name: str) -> Path:
 def test_the_whole_parts_of_a_split_model_stay_while_the_next_one_is_fetched() -> None:
     part = part_of("m-00001-of-00002.gguf")
     (before,) = leftovers()
-    with begun("running", part.parent):
-        (left,) = leftovers()
-        assert left.busy
-        for one in (left, before):  # also where it was begun after the list was made
-            with pytest.raises(Problem, match="being fetched"):
-                discard(one)
+    job = job_into(part.parent, "running")
+    (left,) = leftovers()
+    assert left.busy
+    for one in (left, before):  # also where it was begun after the list was made
+        with pytest.raises(Problem, match="being fetched"):
+            discard(one)
     assert part.exists()
+    job.let_go()
     assert [one.busy for one in leftovers()] == [False]
 
 
@@ -315,8 +301,8 @@ def test_a_download_of_another_program_that_began_meanwhile_keeps_its_part() -> 
 
 def test_nobody_is_told_of_a_fetch_whose_last_part_was_discarded() -> None:
     one, other = part_of("m.gguf"), part_of("other.gguf")
-    with begun("stopped", one.parent) as view:
-        discard(next(left for left in leftovers() if left.path == one))
-        assert launch.view(view.key) == view
-        discard(next(left for left in leftovers() if left.path == other))
-        assert launch.view(view.key) is None
+    job = job_into(one.parent, "stopped")
+    discard(next(left for left in leftovers() if left.path == one))
+    assert launch.view(job.key) is not None
+    discard(next(left for left in leftovers() if left.path == other))
+    assert launch.view(job.key) is None
