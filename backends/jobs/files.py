@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import time
 from pathlib import Path
 
@@ -49,7 +48,10 @@ def acquire(folder: Path) -> int | None:
     """
     for _ in range(_TRIES):
         paths.private(paths.private(jobs()) / folder.name)
-        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except FileNotFoundError:
+            continue  # it is just being forgotten
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -66,10 +68,13 @@ def acquire(folder: Path) -> int | None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a job's folder. Called under its lock."""
+    """Remove a job's folder. Called under its lock, which goes last: who takes the next one has a folder that stays."""
     with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if path.name != LOCK:
+                path.unlink()
         (folder / LOCK).unlink()
-    shutil.rmtree(folder, ignore_errors=True)
+        folder.rmdir()
 
 
 def read_spec(folder: Path) -> JobSpec | None:
@@ -89,16 +94,17 @@ def read_progress(folder: Path) -> Progress:
 
 
 def read_pid(folder: Path) -> int | None:
+    """Return whose the job is, None where that is not written yet."""
     try:
         return int(_content(folder / LOCK))
     except (OSError, ValueError):
         return None
 
 
-def write_pid(lock: int, pid: int) -> None:
-    """Write whose process it is into the lock's file, which stays the same file."""
+def write_pid(lock: int, pid: int | None) -> None:
+    """Write whose process it is into the lock's file, which stays the same file; None for nobody's."""
     os.ftruncate(lock, 0)
-    os.pwrite(lock, str(pid).encode(), 0)
+    os.pwrite(lock, b"" if pid is None else str(pid).encode(), 0)
 
 
 def replace(path: Path, value: msgspec.Struct) -> None:

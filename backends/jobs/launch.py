@@ -72,8 +72,8 @@ def start(spec: JobSpec) -> JobView:
     if lock is None:
         return view(key) or JobView(key, folder, None, spec, Progress(), "running")
     try:
-        with contextlib.suppress(FileNotFoundError):
-            (folder / files.STOP).unlink()
+        files.write_pid(lock, None)  # the number of the last one may be anybody's by now
+        (folder / files.STOP).unlink(missing_ok=True)
         progress = Progress(started_at=time.time(), updated_at=time.time())
         files.replace(folder / files.SPEC, spec)
         files.replace(folder / files.PROGRESS, progress)
@@ -101,7 +101,7 @@ def stop(key: str, *, wait_s: float = END_S, force: bool = False) -> bool:
     pid = files.read_pid(folder)
     if not force or pid is None or not files.alive(folder):
         return not files.alive(folder)
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(OSError):
         os.kill(pid, signal.SIGKILL)
     return _gone(folder, END_S)
 

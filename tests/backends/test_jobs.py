@@ -15,7 +15,9 @@ import msgspec
 import pytest
 
 from backends.base import Cancel
+from backends.errors import BackendError
 from backends.jobs import files, launch
+from backends.jobs import report as report_of
 from backends.jobs.files import read_progress
 from backends.jobs.job import JobSpec, JobView, Progress, key_of
 from backends.jobs.report import Report
@@ -110,7 +112,7 @@ def test_a_job_has_its_own_session_and_a_private_log(fetch: Fetch) -> None:
 
 
 def test_a_job_outlives_who_began_it_and_is_seen_by_others(fetch: Fetch) -> None:
-    spec = fetch(size=800_000, rate=800_000)
+    spec = fetch(size=400_000, rate=800_000)
     code = (
         "import msgspec, sys; from backends.jobs import launch; from backends.jobs.job import JobSpec;"
         "print(launch.start(msgspec.json.decode(sys.argv[1], type=JobSpec)).pid)"
@@ -222,6 +224,55 @@ def test_a_job_can_be_forgotten_once_it_has_ended(fetch: Fetch, home: Path) -> N
     assert ended(launch.start(spec).key).state == "done"
 
 
+def test_who_begins_a_job_while_it_is_forgotten_keeps_its_folder(
+    fetch: Fetch, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = launch.start(fetch(size=10_000)).key
+    until(key, lambda _: not files.alive(files.jobs() / key))
+    taken: list[int | None] = []
+    remove = Path.rmdir
+
+    def late(self: Path) -> None:
+        taken.append(files.acquire(self))
+        remove(self)
+
+    monkeypatch.setattr(Path, "rmdir", late)
+    assert launch.forget(key)
+    (lock,) = taken
+    assert lock is not None
+    assert files.alive(files.jobs() / key)
+    os.close(lock)
+
+
+def test_nobody_is_killed_by_the_number_of_an_earlier_process(
+    fetch: Fetch, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = fetch()
+    folder = files.jobs() / key_of(spec)
+    lock = files.acquire(folder)
+    assert lock is not None
+    files.write_pid(lock, 1)
+    os.close(lock)
+
+    def no_process(*_: object) -> None:
+        raise BackendError("No process can be started")
+
+    monkeypatch.setattr(launch, "_spawn", no_process)
+    with pytest.raises(BackendError):
+        launch.start(spec)
+    assert files.read_pid(folder) is None
+
+
+def test_a_job_whose_beginner_was_killed_at_once_says_itself_who_it_is(
+    fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = fetch(size=2_000_000, rate=1_000_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_pid", lambda *_: None)
+        begun = launch.start(spec)
+    assert until(begun.key, lambda one: one.pid is not None).pid == begun.pid
+
+
 def test_what_is_no_job_is_passed_over(home: Path) -> None:
     assert launch.survey() == []
     assert list(launch.watch("nothing")) == []
@@ -262,7 +313,11 @@ def test_a_job_that_cannot_be_noted_says_what_the_disk_said(tmp_path: Path) -> N
         files.replace(tmp_path / files.SPEC, Progress())
 
 
-def test_the_rate_is_of_the_last_seconds_and_of_what_was_done_in_them(tmp_path: Path) -> None:
+def test_the_rate_is_of_the_last_seconds_and_of_what_was_done_in_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_of, "BEAT_S", 0.02)
+    monkeypatch.setattr(report_of, "_LEAST_S", 0.3)
     files.replace(tmp_path / files.PROGRESS, Progress())
     report = Report(tmp_path, Cancel())
     report.total(1000)
@@ -280,7 +335,7 @@ def test_the_rate_is_of_the_last_seconds_and_of_what_was_done_in_them(tmp_path: 
         assert rate is not None
         assert 5 < rate < 60
         report.jump(0)  # it begins anew: nothing is known of its rate
-        time.sleep(0.6)
+        time.sleep(0.1)
         assert read_progress(tmp_path).bytes_per_s is None
 
 
