@@ -111,6 +111,24 @@ def loaded(session: Session, preset: str) -> bool:
     return session.loaded_target is not None and session.loaded_target.preset == preset and not session.loading
 
 
+def test_a_question_that_stands_is_answered_before_the_next_is_asked(hub: FakeHub, begun: list[JobSpec]) -> None:
+    async def steps(pilot: Pilot[None], _session: Session) -> None:
+        offering = chat_screen(pilot)._offering
+        assert offering.offer(PRESET)
+        assert offering.offer(PRESET)  # a key pressed twice asks once
+        await until(pilot, lambda: asked(pilot))
+        assert offering.offer("far")  # a load that failed meanwhile
+        await pilot.pause(0.2)
+        await pilot.press("enter")
+        await until(pilot, lambda: begun)
+        await until(pilot, lambda: asked(pilot) and pilot.app.screen.offer.title == "Far")
+        await pilot.press("escape")
+        await until(pilot, lambda: not asked(pilot))
+
+    on_the_screen(steps)
+    assert [spec.title for spec in begun] == ["14B Q3_K_S + offload"]
+
+
 def test_what_was_fetched_is_loaded_by_itself_where_nothing_was_asked_meanwhile(hub: FakeHub) -> None:
     async def steps(pilot: Pilot[None], session: Session) -> None:
         await pilot.press("f2")
@@ -150,7 +168,9 @@ def test_choosing_what_is_on_its_way_loads_it_when_it_is_here(hub: FakeHub) -> N
         await pilot.press("f2")
         await pilot.pause(0.1)
         assert not asked(pilot)
-        assert pilot.app.screen.query_one("#progress", Line).text.startswith("Far loads when it is here; ^p stops it")
+        assert pilot.app.screen.query_one("#progress", Line).text.startswith(
+            "Far loads when it is here. ^p, then Stop, ends it"
+        )
         await until(pilot, lambda: loaded(session, "far"))
 
     on_the_screen(steps)
