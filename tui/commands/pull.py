@@ -93,15 +93,19 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.stop:
         return max([_stop(item, words) for item in items], default=output.DONE)
     status, begun = output.DONE, []
-    for item in items:
-        try:
-            if _begin(item, words, force=arguments.force):
-                begun.append(item)
-        except Problem as problem:
-            if len(items) == 1 and not arguments.json:
-                raise
-            words.failed(item.name, item.key, problem)
-            status = output.FAILED
+    try:
+        for item in items:
+            try:
+                if _begin(item, words, force=arguments.force):
+                    begun.append(item)
+            except Problem as problem:
+                if len(items) == 1 and not arguments.json:
+                    raise
+                words.failed(item.name, item.key, problem)
+                status = output.FAILED
+    except KeyboardInterrupt:  # those that have begun go on
+        words.left([item.name for item in begun])
+        return output.STOPPED
     if arguments.detach:
         words.detached([item.name for item in begun])
         return status

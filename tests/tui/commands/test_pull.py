@@ -22,6 +22,8 @@ from presets.pulling import job_key
 from presets.sources import HuggingFace, models
 from tests.backends.fake_hub import FakeHub, HubHandler, go_online
 from tests.gguf_files import Model, sparse_model
+from tests.tui.commands.in_process import runner
+from tui.commands import pull, pull_words
 
 if TYPE_CHECKING:
     from tests.tui.commands.conftest import Run, Start
@@ -127,7 +129,7 @@ def test_detached_it_goes_on_and_is_listed_and_ended(run: Run, slow: FakeHub) ->
     assert "Watch it: deepseek-tui pull small   End it: deepseek-tui pull --stop small" in ran.out
     view = fetching()
     shown = run("ps")
-    assert re.search(rf"{key()}  Small · [\d.]+ of {size(slow) / 1e6:.1f} MB · \d+%.* · pid {view.pid}", shown.out)
+    assert re.search(rf"{key()}  Small · [\d.]+ of {size(slow) / 1e6:.1f} MB · \d+ %.* · pid {view.pid}", shown.out)
     (job,) = run("ps", "--json").json["jobs"]
     assert (job["key"], job["kind"], job["title"], job["stage"]) == (key(), "pull", "Small", "fetching")
     assert (job["total_bytes"], job["target"], job["stopping"]) == (size(slow), str(place()), False)
@@ -203,13 +205,26 @@ def test_ctrl_c_leaves_the_download_to_itself_and_says_how_to_end_it(
     terminal: Callable[..., pexpect.spawn], slow: FakeHub
 ) -> None:
     child = terminal("pull", "small")
-    child.expect(r"Small · [\d.]+ of [\d.]+ MB · \d+% · [\d.]+ MB/s · \d+ s left")
+    child.expect(r"Small · [\d.]+ of [\d.]+ MB · \d+ % · [\d.]+ [kM]B/s · \d+ s left")
     child.sendintr()
     child.expect("It goes on in the background. Watch it: deepseek-tui pull small")
     child.expect("End it; what is here stays: deepseek-tui pull --stop small")
     child.expect(pexpect.EOF)
     child.wait()
     assert child.exitstatus == 130
+    assert fetching().running
+
+
+def test_ctrl_c_while_the_second_is_asked_for_tells_of_the_first(
+    slow: FakeHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pull_words.Words, "begun", lambda *_: monkeypatch.setattr(pull, "_size", interrupted))
+    ran = runner(monkeypatch, capsys, tmp_path)("pull", "small", "other")
+    assert ran.status == 130
+    assert "It goes on in the background. Watch it: deepseek-tui pull small\n" in ran.err
     assert fetching().running
 
 

@@ -12,8 +12,7 @@ from backends.hub.pull import STAYS_FREE_BYTES
 from backends.shown import shown_path
 from tui.chat.clean import clean_line
 from tui.screens.fetch.offer import Offer
-from tui.screens.fetch.words import rate_text
-from tui.units import duration, memory
+from tui.units import duration, memory, rate_text
 from tui.widgets.lines import wrapped
 
 _LABEL = 10
