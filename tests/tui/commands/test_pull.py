@@ -35,6 +35,12 @@ MODELS = {
 
 
 @pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Runs the command within this process; what it begins is a process of its own all the same."""
+    return runner(monkeypatch, capfd, tmp_path)
+
+
+@pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path) -> Iterator[FakeHub]:
     """A hub with two models of some megabytes, and a preset for each of them."""
     with FakeHub() as hub:
@@ -216,13 +222,13 @@ def test_ctrl_c_leaves_the_download_to_itself_and_says_how_to_end_it(
 
 
 def test_ctrl_c_while_the_second_is_asked_for_tells_of_the_first(
-    slow: FakeHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    run: Run, slow: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pull_words.Words, "begun", lambda *_: monkeypatch.setattr(pull, "_size", interrupted))
-    ran = runner(monkeypatch, capsys, tmp_path)("pull", "small", "other")
+    ran = run("pull", "small", "other")
     assert ran.status == 130
     assert "It goes on in the background. Watch it: deepseek-tui pull small\n" in ran.err
     assert fetching().running

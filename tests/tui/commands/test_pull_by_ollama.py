@@ -17,11 +17,18 @@ from backends.jobs import launch
 from presets.catalog import find, load_catalog
 from presets.pulling import job_key, keys, wanted
 from tests.backends.fake_ollama import FakeModel, FakeOllama
+from tests.tui.commands.in_process import runner
 
 if TYPE_CHECKING:
     from tests.tui.commands.conftest import Run, Start
 
 TAG = "deepseek-r1:7b"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Runs the command within this process; what it begins is a process of its own all the same."""
+    return runner(monkeypatch, capfd, tmp_path)
 
 
 @pytest.fixture
