@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -113,7 +112,7 @@ def _list(*, as_json: bool) -> int:
         ]
         for line in table.table(("PLACE", "MODEL", "SIZE", "USED BY"), cells, table.width(), spare=(_USERS,)):
             output.say(line)
-        output.say(f"{len(rows)} models, {memory(total)}")
+        output.say(f"{len(rows)} model{'' if len(rows) == 1 else 's'}, {memory(total)}")
     else:
         output.say("No model was found on this machine. `deepseek-tui presets` says what can be fetched.")
     if left:
@@ -186,10 +185,7 @@ def _discard(arguments: argparse.Namespace) -> int:
 
 def _called(name: str, found: Sequence[Found], used: dict[str, list[Found]]) -> Found:
     """Return the model that a person means: by its name, its path, or a preset. Raises Problem."""
-    path = name
-    with contextlib.suppress(RuntimeError):  # nobody's home
-        path = str(Path(name).expanduser().absolute())
-    one = choose(name, found) or choose(path, found)
+    one = choose(name, found)
     if one is not None:
         return one
     uses = used.get(name, [])

@@ -137,16 +137,18 @@ def _set(arguments: argparse.Namespace) -> int:
         arguments.usage_error("say what to change: KEY=VALUE, or --unset KEY")
     catalog = load_catalog()
     values: dict[Key, Any] = {key: _value(text) for key, text in texts.items()}
+    refused: dict[Key, PresetError] = {}
     while True:
         try:
             entry, new = writing.change(catalog, arguments.name, values, dropped)
         except PresetError as problem:
-            # 14 may be meant as the text "14".
-            if problem.path in texts and values[problem.path] != texts[problem.path]:
-                values[problem.path] = texts[problem.path]
-                continue
-            raise
-        return _told(entry, new=new, as_json=arguments.json)
+            # 14 may be meant as the text "14". Where that is wrong too, what was wrong with the number is said.
+            if problem.path not in texts or values[problem.path] == texts[problem.path]:
+                raise refused.get(problem.path, problem) from None
+            refused[problem.path] = problem
+            values[problem.path] = texts[problem.path]
+        else:
+            return _told(entry, new=new, as_json=arguments.json)
 
 
 def _use(arguments: argparse.Namespace) -> int:
