@@ -6,6 +6,7 @@ job ends, a model is there whole and verified, or not at all.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,7 @@ def run(work: dict[str, Any], report: Report, cancel: Cancel) -> str:
         if pull.sha256:
             wanted = _pinned(wanted, pull, server)
         report.total(sum(entry.identity.size for entry in wanted))
+        report.jump(sum(_lying(entry, folder) for entry in wanted))  # while it is queued
         with turn("pull", report, cancel):
             report.stage("checking")
             missing = _missing(wanted, folder, cancel)
@@ -77,6 +79,15 @@ def _fetch(wanted: Sequence[Entry], missing: Sequence[Entry], pull: Pull, downlo
     report.stage("finishing")
     for part in parts:
         part.finish()
+
+
+def _lying(entry: Entry, folder: Path) -> int:
+    """Return how much seems to be here of a file. What it is of is looked at when nobody else is at it."""
+    place = below(folder, entry.place)
+    for path in (place, part_path(place)):
+        with contextlib.suppress(OSError):
+            return min(path.stat().st_size, entry.identity.size)
+    return 0
 
 
 def _begun(entry: Entry, folder: Path) -> int:

@@ -340,9 +340,11 @@ def test_the_rate_is_of_the_last_seconds_and_of_what_was_done_in_them(
 
 
 def test_two_downloads_go_one_after_the_other(fetch: Fetch) -> None:
-    first = launch.start(fetch("one.gguf", 300_000, 400_000)).key
-    until(first, lambda one: one.progress.stage == "fetching")
-    second = launch.start(fetch("two.gguf", 100_000, 400_000)).key
-    until(second, lambda one: one.progress.stage == "queued" and one.progress.total_bytes == 100_000)
-    assert ended(second).progress.started_at > ended(first).progress.started_at
-    assert [one.state for one in launch.survey()] == ["done", "done"]
+    first = launch.start(fetch("one.gguf", 5_000_000, 200_000)).key
+    until(first, lambda one: one.progress.done_bytes)
+    spec = fetch("two.gguf", 100_000)
+    Path(spec.target).with_name("two.gguf.part").write_bytes(b"GGUF")  # an earlier try
+    waiting = until(launch.start(spec).key, lambda one: one.progress.stage == "queued")
+    assert (waiting.progress.done_bytes, waiting.progress.total_bytes) == (4, 100_000)
+    assert launch.stop(first)
+    assert ended(waiting.key).state == "done"

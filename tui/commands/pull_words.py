@@ -168,8 +168,8 @@ class Words:
         if self._json:
             self._event("stopped" if gone else "not_stopped", name, key=view.key, done_bytes=done, total_bytes=total)
         elif gone:
-            here = amount(done, total) if total else memory(done)
-            output.say(f"{view.spec.title}: stopped. {here} are here and stay. Go on: {_command([name])}")
+            here = f"{amount(done, total)} are here and stay" if total else "What is here stays"
+            output.say(f"{view.spec.title}: stopped. {here}. Go on: {_command([name])}")
         else:
             output.say(f"{view.spec.title} (pid {view.pid}): NOT ended. The disk may hang.")
 

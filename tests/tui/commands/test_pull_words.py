@@ -32,3 +32,14 @@ def test_a_download_that_nothing_is_known_of_any_more_is_not_called_done(capsys:
     assert said.err.splitlines()[0] == "deepseek-tui: one: Nothing is known of it any more"
     assert "deepseek-tui pull one" in said.err
     assert Words(as_json=False).ended("one", "key", view(Progress("done", result="/x/one.gguf"))) == output.DONE
+
+
+def test_who_is_stopped_before_anything_is_known_is_not_told_that_nothing_is_here(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Words(as_json=False).stopped("one", view(Progress("stopped", "asking")), gone=True)
+    Words(as_json=False).stopped("one", view(Progress("stopped", "queued", "", 3_100_000, 9_000_000)), gone=True)
+    assert capsys.readouterr().out.splitlines() == [
+        "One: stopped. What is here stays. Go on: deepseek-tui pull one",
+        "One: stopped. 3.1 of 9.0 MB are here and stay. Go on: deepseek-tui pull one",
+    ]
