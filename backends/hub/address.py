@@ -109,14 +109,14 @@ def _token() -> str:
         return ""
     for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         if token := os.environ.get(variable, "").strip():
-            return _checked(token, variable)
+            return _checked(token, variable, f"Set {variable} to another one, or unset it.")
     try:
         file = _token_file()
         with file.open("rb") as opened:
             token = opened.read(_LARGEST_TOKEN + 1).decode().strip()
     except (OSError, ValueError, RuntimeError):  # without a home folder there is no file either
         return ""
-    return _checked(token, shown_path(file))
+    return _checked(token, shown_path(file), "Enter it again: hf auth login")
 
 
 def _token_file() -> Path:
@@ -124,12 +124,9 @@ def _token_file() -> Path:
     return expanded(written) if written else hub_home() / "token"
 
 
-def _checked(token: str, place: str) -> str:
+def _checked(token: str, place: str, hint: str) -> str:
     if token.isascii() and token.isprintable() and " " not in token and len(token) <= _LARGEST_TOKEN:
         return token
     # Its own words would show the token.
-    raise Unauthorized(
-        "The token for Hugging Face is none",
-        f"{place}: a token is one word of letters, digits and signs.",
-        "Enter it again: hf auth login",
-    )
+    what = f"{place}: a token is one word of letters, digits and signs."
+    raise Unauthorized("The token for Hugging Face is none", what, hint)
