@@ -23,12 +23,10 @@ from backends.hub.download import Download
 from backends.hub.listing import Entry, below, entries, safe_place
 from backends.hub.part import Part, part_path, tidy
 from backends.hub.patience import Patience
-from backends.hub.wanted import Pull
+from backends.hub.wanted import STAYS_FREE_BYTES, Pull
 from backends.jobs.report import Report
 from backends.jobs.turns import turn
 
-STAYS_FREE_BYTES = 1024**3
-"""What a download leaves on the disk for everything else."""
 SILENCE_S = 30.0
 
 
@@ -77,7 +75,9 @@ def _fetch(wanted: Sequence[Entry], missing: Sequence[Entry], pull: Pull, downlo
         here += entry.identity.size - begun[entry.place]
         parts.append(part)
     report.stage("finishing")
-    for part in parts:
+    for entry, part in zip(missing, parts, strict=True):
+        if os.path.lexists(part.place):  # somebody has put it there meanwhile
+            raise failures.in_the_way(entry.file, part.place)
         part.finish()
 
 

@@ -8,6 +8,8 @@ from backends.hub.address import HubFile
 
 KIND = "pull"
 PATIENCE_S = 600.0
+STAYS_FREE_BYTES = 1024**3
+"""What a download leaves on the disk for everything else."""
 
 
 class Pull(msgspec.Struct, frozen=True):

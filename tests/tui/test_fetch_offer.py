@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from backends.errors import ErrorInfo
-from backends.hub.pull import STAYS_FREE_BYTES
+from backends.hub.wanted import STAYS_FREE_BYTES
 from backends.ollama.wanted import OllamaPull
 from presets.catalog import find, load_catalog
 from presets.found import Found

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from textual.content import Content
 
 from backends.errors import ErrorInfo
-from backends.hub.pull import STAYS_FREE_BYTES
+from backends.hub.wanted import STAYS_FREE_BYTES
 from backends.shown import shown_path
 from tui.chat.clean import clean_line
 from tui.screens.fetch.offer import Offer

@@ -17,7 +17,7 @@ from backends import ollama_store
 from backends.errors import ErrorInfo, Problem, to_info
 from backends.hardware.disk import disk_under
 from backends.hub.address import endpoint
-from backends.hub.pull import STAYS_FREE_BYTES
+from backends.hub.wanted import STAYS_FREE_BYTES
 from backends.jobs.job import JobView
 from backends.origins import is_local, origin_of
 from backends.shown import printable, shown_path
