@@ -13,8 +13,8 @@ import msgspec
 from backends import atomic
 from backends.errors import Busy
 from backends.hub import failures
+from backends.hub.wanted import part_path
 
-SUFFIX = ".part"
 _LARGEST_BYTES = 64 * 1024
 _ROOM = 1024**2
 """On a full disk so much of the part is given back: whoever else writes there, and we, have last words to say."""
@@ -164,10 +164,6 @@ class Part:
         atomic.replace(self._about, msgspec.json.encode(_Begun(self.identity, self.checked)), durable=True)
 
 
-def part_path(place: Path) -> Path:
-    return place.with_name(place.name + SUFFIX)
-
-
 def tidy(place: Path) -> None:
     """Remove what says of a part what it is, where the file has got its name in the meantime. Never raises."""
     with contextlib.suppress(OSError):
@@ -176,4 +172,4 @@ def tidy(place: Path) -> None:
 
 
 def _about(place: Path) -> Path:
-    return place.with_name(place.name + SUFFIX + ".json")
+    return place.with_name(part_path(place).name + ".json")

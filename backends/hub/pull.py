@@ -21,9 +21,9 @@ from backends.hub.checksum import Follower
 from backends.hub.connection import Connection
 from backends.hub.download import Download
 from backends.hub.listing import Entry, below, entries, safe_place
-from backends.hub.part import Part, part_path, tidy
+from backends.hub.part import Part, tidy
 from backends.hub.patience import Patience
-from backends.hub.wanted import STAYS_FREE_BYTES, Pull
+from backends.hub.wanted import STAYS_FREE_BYTES, Pull, part_path
 from backends.jobs.report import Report
 from backends.jobs.turns import turn
 

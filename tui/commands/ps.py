@@ -16,6 +16,7 @@ from backends.jobs.job import JobView
 from backends.titles import backend_title
 from backends.version import build_id
 from tui import units
+from tui.chat.clean import clean_line
 from tui.commands import output, parser, pull_words, table
 
 _EPILOG = "`deepseek-tui stop` ends idle models, `deepseek-tui stop KEY` a download."
@@ -88,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         for line in table.table(head, [_cells(row) for row in rows], table.width()):
             output.say(line)
     for view in under_way:
-        output.say(f"{view.key}  {pull_words.line(view)} · pid {view.pid or '–'}")
+        output.say(clean_line(f"{view.key}  {pull_words.line(view)} · pid {view.pid or '–'}"))
     return output.DONE
 
 

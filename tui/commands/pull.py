@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backends.errors import BadModelFile, BadOptions, ModelNotFound, Problem, ServerUnreachable, Unauthorized
+from backends.hub.wanted import part_path
 from backends.jobs import launch
 from backends.shown import shown_path
 from presets.catalog import find, load_catalog
@@ -226,8 +227,7 @@ def _check_elsewhere(item: Item, source: HuggingFace) -> None:
 
 def _unfinished(source: HuggingFace) -> bool:
     """Say whether an earlier pull has begun it: who goes on has decided already."""
-    place = place_of(source)
-    return place.with_name(f"{place.name}.part").exists()
+    return part_path(place_of(source)).exists()
 
 
 def _server_has(title: str, pull: OllamaPull, words: Words) -> bool:
