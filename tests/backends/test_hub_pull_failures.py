@@ -360,12 +360,13 @@ def test_a_name_that_nobody_knows_is_told_soon(puller: Puller, monkeypatch: pyte
     assert caught.value.hint.startswith("Is this machine online?")
 
 
-def test_a_silent_line_is_opened_again(puller: Puller, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_line_is_opened_again(puller: Puller, monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
     content = puller.publish()
     monkeypatch.setattr(pull, "SILENCE_S", 0.2)
     puller.hub.fault = at_first(1, lambda handler: handler.wait(30))
     puller.pull(patience_s=30)
     assert puller.fetched(content)
+    assert pauses == [1]
 
 
 def test_a_listing_that_is_none_is_told_of(puller: Puller) -> None:

@@ -39,6 +39,7 @@ Fault = Callable[[Handler], None]
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOllama]:
     monkeypatch.setattr(patience, "FIRST_S", 0.3)
+    monkeypatch.setattr(patience, "_LONGEST_PAUSE_S", 0.1)
     for server in serving():
         server.library[TAG] = SIZES
         yield server
