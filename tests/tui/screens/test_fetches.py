@@ -251,6 +251,7 @@ def test_a_fetch_that_another_began_is_seen_everywhere_and_gone_when_it_ends() -
 
 def test_what_ended_while_no_screen_was_there_is_told_once() -> None:
     Job(spec_of(PRESET), progress(state="failed", error=NO_NETWORK))
+    Job(spec_of("8b-q4_k_m"), progress(state="done"))  # and was removed since
     seen: list[str] = []
 
     async def steps(pilot: Pilot[None], session: Session) -> None:
@@ -259,6 +260,7 @@ def test_what_ended_while_no_screen_was_there_is_told_once() -> None:
     on_the_screen(steps)
     on_the_screen(steps)
     assert ["was not fetched" in one for one in seen] == [True, False]
+    assert not any("is here" in one for one in seen)
 
 
 def test_a_job_whose_process_was_killed_says_so() -> None:

@@ -262,8 +262,12 @@ def _ended(before: Mapping[str, JobView], now: Mapping[str, JobView]) -> Iterato
 def _untold(found: list[JobView]) -> list[JobView]:
     """Return the fetches that ended while no screen was there to tell it, and note that they are told now."""
     from backends import remembered
+    from backends.hub.wanted import KIND
 
-    ended = [view for view in found if not view.running]
+    def removed(view: JobView) -> bool:
+        return view.state == "done" and view.spec.kind == KIND and not Path(view.spec.target).exists()
+
+    ended = [view for view in found if not view.running and not removed(view)]
     untold = [view for view in ended if remembered.read("fetch_told", view.key) != view.progress.updated_at]
     for view in untold:
         _note(view, None)
