@@ -210,6 +210,19 @@ def test_an_unknown_kind_and_work_that_cannot_be_read_are_errors(home: Path) -> 
         assert last.progress.error is not None
 
 
+def test_a_process_that_cannot_even_begin_is_told_by_its_last_words(
+    fetch: Fetch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/msgspec.py").write_text("raise ImportError('no \\x1b[31m msgspec')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"), prepend=os.pathsep)
+    last = ended(launch.start(fetch()).key)
+    assert last.state == "interrupted"
+    assert last.progress.error is not None
+    assert "ended by itself" in last.progress.error.title
+    assert last.progress.error.detail == "ImportError: no \\x1b[31m msgspec"
+
+
 def test_a_job_can_be_forgotten_once_it_has_ended(fetch: Fetch, home: Path) -> None:
     spec = fetch(size=300_000, rate=600_000)
     key = launch.start(spec).key
