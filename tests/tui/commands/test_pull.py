@@ -156,12 +156,25 @@ def test_detached_it_goes_on_and_is_listed_and_ended(run: Run, slow: FakeHub) ->
     assert (here, size(slow) - here) in slow.parts
 
 
+def test_a_download_that_failed_while_nobody_watched_is_listed_until_it_is_begun_again(run: Run, hub: FakeHub) -> None:
+    hub.hashes["me/some/small.gguf"] = "0" * 64
+    assert run("pull", "small", "--detach").status == 0
+    *_, last = launch.watch(key(), 0.02)
+    assert last.state == "failed"
+    assert f"{key()}  Small · failed: What was fetched is not what was announced\n" in run("ps").out
+    assert run("ps", "--json").json["jobs"] == []
+    hub.hashes["me/some/small.gguf"] = ""
+    assert run("pull", "small").status == 0
+    assert run("ps").out == "No model is loaded.\n"
+
+
 @pytest.mark.parametrize("name", ["key", "pid", "preset"])
 def test_stop_ends_a_download_that_is_named_and_no_other(run: Run, slow: FakeHub, name: str) -> None:
     run("pull", "small", "--detach")
     view = fetching()
     assert run("stop").out == "No model is loaded.\n"
     assert run("stop", "other").out == "Not loaded: nothing to end.\n"
+    assert "no preset is called" in run("stop", key()[:3]).err
     ran = run("stop", {"key": key()[:6], "pid": str(view.pid), "preset": "small"}[name])
     assert (ran.status, ran.out) == (0, f"Small (pid {view.pid}): ended\n")
     last = launch.view(key())
