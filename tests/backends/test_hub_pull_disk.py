@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -71,6 +72,25 @@ def test_a_disk_that_becomes_full_keeps_what_is_here_and_goes_on_once_there_is_r
     puller.pull()
     assert puller.fetched(content)
     assert puller.hub.parts[-1][0] == here
+
+
+def test_a_disk_that_is_found_full_only_when_it_is_waited_for_is_told_of_too(
+    puller: Puller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = puller.publish()
+
+    def full(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().suffix == ".part":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(NoSpace, match="The disk is full") as caught:
+            puller.pull()
+    assert "Make room" in caught.value.hint
+    assert puller.names == ["one.gguf.part", "one.gguf.part.json"]
+    puller.pull()
+    assert puller.fetched(content)
 
 
 def test_a_disk_that_takes_no_file_so_large_is_told_of(puller: Puller) -> None:
