@@ -101,8 +101,14 @@ class _Checked:
         self._follower.leave()
 
     def reached(self) -> bool:
-        """Say whether there is more than there ever was: what comes again after a restart is no progress."""
-        self._follower.reached(self.part.size)
+        """Say whether there is more than there ever was: what comes again after a restart is no progress.
+
+        Raises BackendError where the disk fails.
+        """
+        try:
+            self._follower.reached(self.part.size)
+        except OSError as error:
+            raise failures.folder_refuses(error, self.part.path) from error
         further = self.part.size > self._furthest
         self._furthest = max(self._furthest, self.part.size)
         return further

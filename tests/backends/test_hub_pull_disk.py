@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from backends.errors import BackendError
-from backends.hub import pull
+from backends.hub import checksum, pull
 from backends.hub.failures import NoSpace
 from tests.backends.pulling import Puller, make_puller
 
@@ -91,6 +91,21 @@ def test_a_disk_that_is_found_full_only_when_it_is_waited_for_is_told_of_too(
     assert puller.names == ["one.gguf.part", "one.gguf.part.json"]
     puller.pull()
     assert puller.fetched(content)
+
+
+def test_a_disk_that_fails_is_told_of_before_all_has_come(puller: Puller, monkeypatch: pytest.MonkeyPatch) -> None:
+    puller.publish(size=8_000_000)
+    puller.hub.bytes_per_s = 10_000_000
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(checksum, "_SYNC_BYTES", MIB)
+    monkeypatch.setattr(os, "fdatasync", fail)
+    with pytest.raises(BackendError, match="cannot be written") as caught:
+        puller.pull()
+    assert "Input/output error" in caught.value.detail
+    assert puller.hub.sent < 6_000_000
 
 
 def test_a_disk_that_takes_no_file_so_large_is_told_of(puller: Puller) -> None:

@@ -136,7 +136,7 @@ def test_whatever_is_known_every_line_fits_and_nothing_steers_the_terminal(
     error = ErrorInfo("x", hostile, hostile, hostile)
     same = Found("Ollama", hostile, Path("/x"), 1) if size else None
     found = Offer(
-        hostile, "F3", hostile, hostile, hostile, hostile, hostile, hostile, hostile, size, "rules", 0, error, free,
+        hostile, hostile, hostile, hostile, hostile, hostile, hostile, hostile, size, "rules", 0, error, free,
         hostile, True, hostile, 42e6, same, ((hostile, 1),), True, error,
     )  # fmt: skip
     shown = content(found, width).plain

@@ -100,7 +100,7 @@ def _list(*, as_json: bool) -> int:
     disks = _disks(search.found)
     total = sum(row.size_bytes for row in rows)
     if as_json:
-        leftovers = [LeftoverRow(one.place, _text(one.path), one.size, one.busy) for one in left]
+        leftovers = [LeftoverRow(one.place, output.path_text(one.path), one.size, one.busy) for one in left]
         said = {"models": rows, "total_bytes": total, "unfinished": leftovers, "disks": disks}
         said |= {"unused_by_ollama_bytes": sum(unused.values()), "troubles": search.troubles}
         output.say_json(said)
@@ -153,7 +153,11 @@ def _remove(arguments: argparse.Namespace) -> int:
     removed = [(one, housekeeping.remove(one)) for one in chosen]
     if arguments.json:
         rows = [
-            {"name": one.name, "files": [_text(path) for path in done.paths], "freed_bytes": done.freed_bytes}
+            {
+                "name": one.name,
+                "files": [output.path_text(path) for path in done.paths],
+                "freed_bytes": done.freed_bytes,
+            }
             for one, done in removed
         ]
         output.say_json({"removed": rows})
@@ -177,7 +181,7 @@ def _discard(arguments: argparse.Namespace) -> int:
         return output.STOPPED
     freed = [(one, housekeeping.discard(one)) for one in left]
     if arguments.json:
-        output.say_json({"removed": [{"file": _text(one.path), "freed_bytes": size} for one, size in freed]})
+        output.say_json({"removed": [{"file": output.path_text(one.path), "freed_bytes": size} for one, size in freed]})
     else:
         output.say(f"Removed: {memory(sum(size for _, size in freed))} freed.")
     return output.DONE
@@ -240,7 +244,7 @@ def _row(one: Found, used: dict[str, list[Found]], loaded: set[str]) -> ModelRow
     return ModelRow(
         one.place,
         one.name,
-        _text(one.path),
+        output.path_text(one.path),
         one.size,
         one.family,
         one.quantization,
@@ -276,7 +280,7 @@ def _disks(found: Sequence[Found]) -> list[DiskRow]:
     def look() -> list[DiskRow]:
         devices = {device: folder for folder in reversed(folders) if (device := _device(folder)) is not None}
         looks = [(folder, disk_under(folder)) for folder in reversed(devices.values())]
-        return [DiskRow(_text(folder), disk.free_bytes, disk.total_bytes) for folder, disk in looks]
+        return [DiskRow(output.path_text(folder), disk.free_bytes, disk.total_bytes) for folder, disk in looks]
 
     try:
         return Question("the free space of models", look).answer(_PATIENCE_S)
@@ -292,8 +296,3 @@ def _device(folder: Path) -> int | None:
         except OSError:
             continue
     return None
-
-
-def _text(path: Path) -> str:
-    """Return a path as text, also one whose name is no UTF-8."""
-    return str(path).encode(errors="surrogateescape").decode(errors="replace")

@@ -55,7 +55,6 @@ class Offer(msgspec.Struct, frozen=True):
     """
 
     title: str
-    key: str
     model: str
     licence: str
     description: str
@@ -130,7 +129,6 @@ def _offer(entry: PresetEntry, repository: str, file: str, folder: str, view: Jo
     size = begun.progress.total_bytes if begun is not None else None
     return Offer(
         printable(preset.title, 80),
-        f"F{preset.slot + 1}" if preset.slot else "",
         printable(f"{preset.model.family} {preset.model.quantization}", 200),
         printable(preset.model.licence, 80),
         printable(preset.description, 400),
