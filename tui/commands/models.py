@@ -115,9 +115,12 @@ def _list(*, as_json: bool) -> int:
         output.say(f"{len(rows)} model{'' if len(rows) == 1 else 's'}, {memory(total)}")
     else:
         output.say("No model was found on this machine. `deepseek-tui presets` says what can be fetched.")
-    if left:
-        size = memory(sum(one.size for one in left))
-        output.say(f"Unfinished downloads: {len(left)}, {size}: deepseek-tui models remove --unfinished")
+    if coming := [one.size for one in left if one.busy]:
+        output.say(f"Being fetched: {memory(sum(coming))} so far. `deepseek-tui ps` shows it.")
+    if broken := [one.size for one in left if not one.busy]:
+        output.say(
+            f"Unfinished downloads: {len(broken)}, {memory(sum(broken))}: deepseek-tui models remove --unfinished"
+        )
     for folder, amount in unused.items():
         output.say(f"Of no model: {memory(amount)} in {shown_path(folder)}; Ollama removes that when it is started.")
     for disk in disks:

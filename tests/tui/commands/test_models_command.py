@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import time
 from collections.abc import Callable
@@ -185,6 +186,12 @@ def test_what_broken_downloads_left_is_removed(run: Run) -> None:
     part.parent.mkdir(parents=True)
     part.write_bytes(b"x" * 60_000_000)
     assert "Unfinished downloads: 1, 60 MB" in run("models").out
+    with part.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        listed = run("models").out
+        assert "Being fetched: 60 MB so far" in listed
+        assert "Unfinished" not in listed
+        assert "left anything" in run("models", "remove", "--unfinished", "--yes").out
     assert run("models", "remove", "--unfinished").status == 2
     assert json.loads(run("models", "remove", "--unfinished", "-y", "--json").out) == {
         "removed": [{"file": str(part), "freed_bytes": 60_000_000}]
