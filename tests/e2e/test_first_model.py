@@ -49,7 +49,7 @@ def test_two_keys_from_an_empty_home_to_the_first_answer_of_a_preset(terminal, h
     screen = terminal()
     screen.see(r"Starter 135M · llama\.cpp", 30)
     screen.press("f7")
-    asked = screen.see(r"(?s)Small one is not here yet: fetch it\?.*Apache-2.0.*size +0\.1 GB.*on the CPU", 20)
+    asked = screen.see(r"(?s)Small one is not here yet: fetch it\?.*Apache-2.0.*size +98 MB.*on the CPU", 20)
     assert f"from      127.0.0.1:{hub.root.rpartition(':')[2]}: {REPO}" in asked
     screen.press("enter")
     screen.see(r"▼ .*\d+/\d+ MB|▼ \d+ %", 10)
