@@ -94,17 +94,22 @@ def read_progress(folder: Path) -> Progress:
 
 
 def read_pid(folder: Path) -> int | None:
-    """Return whose the job is, None where that is not written yet."""
+    """Return whose the job is, None where that is not written: what is no process's number might end many."""
     try:
-        return int(_content(folder / LOCK))
+        pid = int(_content(folder / LOCK))
     except (OSError, ValueError):
         return None
+    return pid if pid > 1 else None
 
 
 def write_pid(lock: int, pid: int | None) -> None:
-    """Write whose process it is into the lock's file, which stays the same file; None for nobody's."""
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, b"" if pid is None else str(pid).encode(), 0)
+    """Write whose process it is into the lock's file, which stays the same file; None for nobody's.
+
+    A job whose number the disk does not take runs all the same.
+    """
+    with contextlib.suppress(OSError):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, b"" if pid is None else str(pid).encode(), 0)
 
 
 def replace(path: Path, value: msgspec.Struct) -> None:

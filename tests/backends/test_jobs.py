@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -274,6 +275,23 @@ def test_nobody_is_killed_by_the_number_of_an_earlier_process(
     with pytest.raises(BackendError):
         launch.start(spec)
     assert files.read_pid(folder) is None
+
+
+def test_a_job_runs_though_its_number_cannot_be_written(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        begun = launch.start(fetch(size=10_000))
+    assert begun.pid is not None
+    assert ended(begun.key).state == "done"
+
+
+@pytest.mark.parametrize("written", ["", "0", "1", "-1", "x", "7" * 5000])
+def test_what_is_no_process_s_number_is_none(tmp_path: Path, written: str) -> None:
+    (tmp_path / files.LOCK).write_text(written)
+    assert files.read_pid(tmp_path) is None
 
 
 def test_a_job_whose_beginner_was_killed_at_once_says_itself_who_it_is(
