@@ -23,6 +23,7 @@ from backends.jobs.files import read_progress
 from backends.jobs.job import JobSpec, JobView, Progress, key_of
 from backends.jobs.report import Report
 from tests.backends.fake_hub import FakeHub, go_online
+from tests.backends.watching import ended, until
 
 Fetch = Callable[..., JobSpec]
 
@@ -53,19 +54,6 @@ def fetch(hub: FakeHub, home: Path, tmp_path: Path) -> Fetch:
         return JobSpec("pull", f"{folder}/{name}", name, {"file": file, "folder": str(folder), "patience_s": 1})
 
     return make
-
-
-def ended(key: str) -> JobView:
-    *_, last = launch.watch(key, 0.02)
-    return last
-
-
-def until(key: str, condition: Callable[[JobView], object], timeout_s: float = 10) -> JobView:
-    deadline = time.monotonic() + timeout_s
-    while (now := launch.view(key)) is None or not condition(now):
-        assert time.monotonic() < deadline, now
-        time.sleep(0.01)
-    return now
 
 
 def test_a_job_is_watched_from_its_beginning_to_its_result(fetch: Fetch, home: Path) -> None:

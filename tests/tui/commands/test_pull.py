@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from backends.jobs import launch
 from presets.pulling import job_key
 from presets.sources import HuggingFace, models
 from tests.backends.fake_hub import FakeHub, HubHandler, go_online
+from tests.backends.watching import ended, until
 from tests.gguf_files import Model, sparse_model
 from tests.tui.commands.in_process import runner
 from tui.commands import pull, pull_words
@@ -92,11 +92,7 @@ def key(name: str = "small") -> str:
 
 def fetching(name: str = "small") -> launch.JobView:
     """Wait until bytes of a model have come."""
-    deadline = time.monotonic() + 15
-    while (view := launch.view(key(name))) is None or view.progress.done_bytes < 50_000:
-        assert time.monotonic() < deadline, view
-        time.sleep(0.02)
-    return view
+    return until(key(name), lambda view: view.progress.done_bytes >= 50_000)
 
 
 def test_a_preset_s_model_comes_and_what_it_will_be_is_said_before(run: Run, hub: FakeHub) -> None:
@@ -159,8 +155,7 @@ def test_detached_it_goes_on_and_is_listed_and_ended(run: Run, slow: FakeHub) ->
 def test_a_download_that_failed_while_nobody_watched_is_listed_until_it_is_begun_again(run: Run, hub: FakeHub) -> None:
     hub.hashes["me/some/small.gguf"] = "0" * 64
     assert run("pull", "small", "--detach").status == 0
-    *_, last = launch.watch(key(), 0.02)
-    assert last.state == "failed"
+    assert ended(key()).state == "failed"
     assert f"{key()}  Small · failed: What was fetched is not what was announced\n" in run("ps").out
     assert run("ps", "--json").json["jobs"] == []
     hub.hashes["me/some/small.gguf"] = ""
@@ -255,11 +250,7 @@ def test_a_terminal_that_goes_away_takes_no_download_with_it(
     child.kill(signal.SIGHUP)
     child.close(force=True)
     done = fetching().progress.done_bytes
-    deadline = time.monotonic() + 5
-    while (view := launch.view(key())) is None or view.progress.done_bytes <= done:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    assert view.running
+    assert until(key(), lambda view: view.progress.done_bytes > done).running
 
 
 def test_several_come_one_after_the_other_and_a_failure_does_not_end_the_others(run: Run, hub: FakeHub) -> None:
