@@ -36,6 +36,7 @@ def small(home: Path) -> None:
     (folder / "small.toml").write_text(
         'title = "Small one"\nslot = 6\nbackend = "llama_cpp"\ncontext = 1024\n'
         '[model]\nfamily = "SmolLM2"\nquantization = "Q4_1"\nreasoning = "none"\nlicence = "Apache-2.0"\n'
+        "[sampling]\nmax_tokens = 8\n"
         f'[backends.llama_cpp]\nsource = "hf:{REPO}/small.gguf"\ngpu_layers = 0\n'
     )
 
