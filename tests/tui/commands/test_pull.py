@@ -110,6 +110,15 @@ def test_a_preset_s_model_comes_and_what_it_will_be_is_said_before(run: Run, hub
     assert (again.status, again.out) == (0, f"Small is here already ({size(hub) / 1e6:.0f} MB): {place()}\n")
 
 
+def test_a_home_that_is_named_from_here_is_the_same_for_the_job(
+    run: Run, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DEEPSEEK_TUI_HOME", "here")
+    ran = run("pull", "hf:me/some/small.gguf")
+    assert ran.status == 0, ran.err
+    assert (tmp_path / "here/state/jobs/pull.turn").exists()
+
+
 def test_as_json_every_line_is_an_object(run: Run, hub: FakeHub) -> None:
     ran = run("pull", "small", "--json")
     events = ran.events
