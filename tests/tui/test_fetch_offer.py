@@ -121,7 +121,7 @@ def test_the_same_model_elsewhere_is_found_and_goes_first(entry: PresetEntry, ho
     assert found.same.path == blob
     both = with_room(with_others(offered(entry), found), GB)
     assert title(both) == "14B Q3_K_S + offload: the same model is on this machine already"
-    assert keys(both).startswith("Enter uses it")
+    assert keys(both) == "Enter uses it · f fetches it all the same · Esc leaves it"
 
 
 @given(

@@ -36,7 +36,8 @@ def title(offer: Offer) -> str:
 def keys(offer: Offer) -> str:
     """Return which keys answer."""
     if offer.elsewhere is not None:
-        return "Enter uses it · f fetches a second copy · Esc leaves it"
+        again = "it all the same" if offer.missing_bytes else "a second copy"
+        return f"Enter uses it · f fetches {again} · Esc leaves it"
     if offer.missing_bytes:
         return "f fetches it all the same · Esc leaves it"
     return f"Enter {'goes on with it' if offer.here_bytes else 'fetches it'} · Esc leaves it"
