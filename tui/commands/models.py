@@ -153,22 +153,17 @@ def _remove(arguments: argparse.Namespace) -> int:
         output.warn("Nothing was removed.")
         return output.STOPPED
     _check_idle(chosen)  # somebody may have loaded one meanwhile
-    removed = [(one, housekeeping.remove(one)) for one in chosen]
+    rows = []
+    for one in chosen:
+        done = housekeeping.remove(one)
+        files = [output.path_text(path) for path in done.paths]
+        rows.append({"name": one.name, "files": files, "freed_bytes": done.freed_bytes})
+        if not arguments.json:  # at once: the next one may fail
+            output.say(f"Removed: {one.name}, {memory(done.freed_bytes)} freed.")
+            if done.note:
+                output.say(done.note)
     if arguments.json:
-        rows = [
-            {
-                "name": one.name,
-                "files": [output.path_text(path) for path in done.paths],
-                "freed_bytes": done.freed_bytes,
-            }
-            for one, done in removed
-        ]
         output.say_json({"removed": rows})
-        return output.DONE
-    for one, done in removed:
-        output.say(f"Removed: {one.name}, {memory(done.freed_bytes)} freed.")
-        if done.note:
-            output.say(done.note)
     return output.DONE
 
 

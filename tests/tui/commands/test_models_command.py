@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING
 import pexpect
 import pytest
 
+from backends.errors import Problem
+from presets import housekeeping
+from presets.found import Found
+from presets.housekeeping import Removed
 from presets.sources import models
 from tests.gguf_files import LLAMA_8B, QWEN_1_5B, QWEN_14B
 from tests.models_here import gguf, in_hub_cache, in_lm_studio, in_ollama
@@ -144,6 +148,22 @@ def test_one_that_may_not_go_keeps_the_others_too(run: Run) -> None:
     path = gguf(models() / "me/some/m.gguf", QWEN_1_5B)
     assert run("models", "remove", "m.gguf", "deepseek-r1:8b", "--yes").status == 1
     assert path.exists()
+
+
+def test_what_went_is_told_where_the_next_one_cannot_go(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    gguf(models() / "me/one/m.gguf", QWEN_1_5B)
+    gguf(models() / "me/two/n.gguf", QWEN_1_5B)
+    remove = housekeeping.remove
+
+    def only_the_first(one: Found) -> Removed:
+        if one.name.startswith("me/two"):
+            raise Problem("It cannot be removed")
+        return remove(one)
+
+    monkeypatch.setattr(housekeeping, "remove", only_the_first)
+    ran = run("models", "remove", "m.gguf", "n.gguf", "--yes")
+    assert ran.status == 1
+    assert ran.out.startswith("Removed: me/one/m.gguf")
 
 
 def test_what_is_loaded_stays(
