@@ -42,8 +42,12 @@ lint: ## style, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: # the tests alone
-	$(BIN)/python -m pytest -m "$(NOT_HERE)" $(ARGS)
+# Files go to one process a core; what measures time or load runs afterwards, by itself.
+NONE_IS_FINE := $(if $(ARGS),|| test $$$$? -eq 5)
+
+check: # the tests without lint
+	$(BIN)/python -m pytest -m "$(NOT_HERE) and not alone" -n auto --dist loadfile $(ARGS) $(NONE_IS_FINE)
+	$(BIN)/python -m pytest -m "$(NOT_HERE) and alone" $(ARGS) $(NONE_IS_FINE)
 	@echo "Not run: tests marked gpu, ollama and slow (make test-slow; pytest -m gpu; pytest -m ollama)."
 
 test-slow: ## the tests that take minutes

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from backends import paths
+from backends import atomic, paths
 
 _KEPT = 200
 _LARGEST_BYTES = 1024**2
@@ -44,7 +44,7 @@ def write(kind: str, key: str, value: Any) -> None:
                 del entries[oldest]
             encoded = msgspec.json.encode(facts)
             if len(encoded) <= _LARGEST_BYTES:
-                _replace(file, encoded)
+                atomic.replace(file, encoded)
         finally:
             os.close(lock)
 
@@ -72,12 +72,3 @@ def _load(file: Path) -> dict[str, dict[str, Any]]:
         return msgspec.json.decode(data, type=dict[str, dict[str, Any]]) if len(data) <= _LARGEST_BYTES else {}
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
-
-
-def _replace(file: Path, content: bytes) -> None:
-    """Write `content` in one step: a reader sees the old file or the new one. Called under the lock."""
-    temporary = file.with_name(f".{file.name}.new")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    with os.fdopen(os.open(temporary, flags, 0o600), "wb") as opened:
-        opened.write(content)
-    temporary.replace(file)

@@ -70,11 +70,13 @@ def _wrong_value(name: str, message: str, table: dict[str, Any], struct: type[ms
     found = _MESSAGE.fullmatch(message)
     what, inner = (found["what"], found["path"] or "") if found else (message, "")
     path = tuple(part for part in re.sub(r"\[[^\]]*\]", "", inner).split(".") if part)
-    allowed, value = _literals(struct, path), _value_at(table, path)
+    choices, value = _choices_at(struct, path), _value_at(table, path)
+    allowed = [word for choice in choices if get_origin(choice) is Literal for word in get_args(choice)]
     if what.startswith("Invalid enum value"):
         texts = [choice for choice in allowed if isinstance(choice, str)]
         near = difflib.get_close_matches(value, texts, 1) if isinstance(value, str) else []
-        hint = f"Did you mean {near[0]}?" if near else f"Choose one of: {', '.join(map(str, allowed))}."
+        kinds = [_WORDS[kind.__name__] for kind in choices if kind in {int, float}]
+        hint = f"Did you mean {near[0]}?" if near else f"Choose one of: {', '.join([*map(str, allowed), *kinds])}."
         note = f"found {printable(value) if isinstance(value, str) else _kind(value)}"
         return PresetError(name, "wrong value", path=(*at, *path), note=note, hint=hint)
     title = "wrong type" if ", got `" in what else "wrong value"
@@ -142,8 +144,8 @@ def _is_dict_of_dicts(annotation: Any) -> bool:
     return get_origin(annotation) is dict and get_origin(get_args(annotation)[1]) is dict
 
 
-def _literals(struct: type[msgspec.Struct], path: Key) -> tuple[Any, ...]:
-    """Return the fixed words that the field at `path` allows."""
+def _choices_at(struct: type[msgspec.Struct], path: Key) -> tuple[Any, ...]:
+    """Return the types that the field at `path` may have."""
     annotation: Any = struct
     for key in path:
         nested = _struct_in(annotation)
@@ -151,7 +153,7 @@ def _literals(struct: type[msgspec.Struct], path: Key) -> tuple[Any, ...]:
         if field is None:
             return ()
         annotation = field.type
-    return tuple(word for choice in _choices(annotation) if get_origin(choice) is Literal for word in get_args(choice))
+    return _choices(annotation)
 
 
 def _value_at(table: Any, path: Key) -> Any:

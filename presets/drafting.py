@@ -212,7 +212,7 @@ def _of_ollama(source: str, tag: str, found: Iterable[Found]) -> Draft:
         name_from(full.replace(":", "-")),
         _title(full, ""),
         _family("", model),
-        quantization_in(version) or version,
+        quantization_in(version) or _UNTOLD,
         "auto",
         {"ollama": source},
     )

@@ -19,7 +19,7 @@ from backends.hub.header import kept_header
 from backends.shown import printable, shown_path
 from presets.families import shape_by_rules
 from presets.found_headers import Facts, Headers
-from presets.found_places import PARTS, Place, Root, Seen, Walk, roots, seen
+from presets.found_places import FOLDER_MARK, PARTS, Place, Root, Seen, Walk, roots, seen
 from presets.problems import PresetError
 from presets.schema import PresetEntry, source_for
 from presets.sources import HuggingFace, Source, SourceError, parse
@@ -133,14 +133,28 @@ def is_model(found: Found, family: str, quantization: str) -> bool:
 
 
 def choose(text: str, found: Iterable[Found]) -> Found | None:
-    """Return the found model that `text` names: its name, another name of it, its path, or an end of the name."""
+    """Return the found model that `text` names: its path, its name, another name of it, or an end of the name.
+
+    A model that lies where `text` says, seen from here, is nearer than any of that name.
+    """
     models = list(found)
-    exact = [one for one in models if text in {one.name, str(one.path), *one.also, *map(str, one.paths)}]
+    path, lies_there = _as_path(text)
+    paths = [one for one in models if path in {str(one.path), *map(str, one.paths)}]
+    if lies_there:
+        return paths[0] if paths else None
+    names = [one for one in models if text in {one.name, *one.also}]
     ends = [one for one in models if any(_ends(name, text) for name in (one.name, *one.also))]
-    for hits in (exact, ends):
-        if len(hits) == 1:
-            return hits[0]
-    return None
+    return next((hits[0] for hits in (paths, names, ends) if len(hits) == 1), None)
+
+
+def _as_path(text: str) -> tuple[str, bool]:
+    """Return a text as a whole path, and whether a model lies there."""
+    try:
+        path = Path(os.path.normpath(Path(text).expanduser().absolute()))
+        lies_there = path.is_file() if path.name.lower().endswith(".gguf") else (path / FOLDER_MARK).is_file()
+        return str(path), bool(text) and lies_there
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, nobody's home
+        return text, False
 
 
 def _published_size(source: Source) -> int | None:

@@ -21,6 +21,8 @@ import msgspec
 from backends.errors import Problem
 from backends.gguf.files import part_names
 from backends.hardware.patience import Question, Unanswered
+from backends.jobs import launch as jobs
+from backends.jobs.job import JobView
 from backends.ollama_store import stores, unused_bytes
 from backends.shown import printable, shown_path
 from presets.found import Found
@@ -99,15 +101,21 @@ def remove(one: Found) -> Removed:
 def leftovers() -> tuple[Leftover, ...]:
     """Return what downloads have left unfinished, ours and those of the Hugging Face cache. Never raises."""
     found: list[Leftover] = []
-    for path in _below(models(), f"*{_PART}", 6):
+    # The parts of a split model that are whole are held by nobody until all of them are.
+    ours = [(path, bool(_locked(path) or fetching(path))) for path in _below(models(), f"*{_PART}", 6)]
+    theirs = _below(hub_cache(), f"models--*/blobs/*{_INCOMPLETE}", 0)
+    for path, busy in ours:
         with contextlib.suppress(OSError):
-            found.append(Leftover("deepseek-tui", path, path.stat().st_size, _locked(path)))
-    cache = hub_cache()
-    for path in _below(cache, f"models--*/blobs/*{_INCOMPLETE}", 0):
+            found.append(Leftover("deepseek-tui", path, path.stat().st_size, busy))
+    for path in theirs:
         with contextlib.suppress(OSError):
-            lock = cache / ".locks" / path.parent.parent.name / f"{path.name.removesuffix(_INCOMPLETE)}.lock"
-            found.append(Leftover("Hugging Face", path, path.stat().st_size, _locked(lock)))
+            found.append(Leftover("Hugging Face", path, path.stat().st_size, _locked(_lock_of(path))))
     return tuple(found)
+
+
+def fetching(path: Path) -> str:
+    """Return the title of a running job that writes into the folder of a model, "" if there is none."""
+    return next((job.spec.title for job in _jobs_into(path) if job.running), "")
 
 
 def unused_by_ollama(patience_s: float = 3.0) -> dict[Path, int]:
@@ -127,17 +135,34 @@ def unused_by_ollama(patience_s: float = 3.0) -> dict[Path, int]:
 
 def discard(one: Leftover) -> int:
     """Remove what a download has left; return the bytes. Raises Problem if one is at it, or it cannot be."""
-    lock = one.path if one.place == "deepseek-tui" else None
-    if one.busy or (lock is not None and _locked(lock)):
-        raise Problem("It is being fetched just now", shown_path(one.path), "`deepseek-tui ps` shows it.")
+    ours = one.place == "deepseek-tui"
     try:
-        one.path.unlink()
-        if one.place == "deepseek-tui":
+        with _held(one.path if ours else _lock_of(one.path)) as held:
+            if not held or (ours and fetching(one.path)):
+                raise Problem("It is being fetched just now", shown_path(one.path), "`deepseek-tui ps` shows it.")
+            one.path.unlink()
+        if ours:
             one.path.with_name(one.path.name + ".json").unlink(missing_ok=True)
+            _forget_jobs(one.path)
             _prune(one.path.parent, models())
     except OSError as error:
         raise Problem("It cannot be removed", f"{shown_path(one.path)}: {error.strerror}", "") from error
     return one.size
+
+
+def _jobs_into(path: Path) -> Iterator[JobView]:
+    for job in jobs.survey():
+        folder = job.spec.work.get("folder")
+        if isinstance(folder, str) and Path(folder) in (path, *path.parents):
+            yield job
+
+
+def _forget_jobs(path: Path) -> None:
+    """Forget the fetches into a folder of which nothing is left: nobody is to be told that some of it is here."""
+    for job in _jobs_into(path):
+        if job.state != "done" and not _below(Path(str(job.spec.work["folder"])), f"*{_PART}", 6):
+            with contextlib.suppress(OSError):
+                jobs.forget(job.key)
 
 
 def _used_by(entry: PresetEntry, backend: str, found: list[tuple[Found, set[tuple[int, int]]]]) -> Iterator[Found]:
@@ -169,7 +194,7 @@ def _from_hub_cache(one: Found) -> Removed:
     """Remove a model from the cache as huggingface_hub does: links of snapshots first, their blobs last.
 
     Other files of the repository stay. A snapshot that is empty then goes with the references to it, and a repository
-    without snapshots goes whole. Raises OSError.
+    without snapshots goes whole, unless a file of it is being downloaded, or was to a part. Raises OSError.
     """
     links: list[Path] = []
     repositories: set[Path] = set()
@@ -200,7 +225,7 @@ def _from_hub_cache(one: Found) -> Removed:
 
 
 def _model_files(path: Path, within: Path) -> list[Path]:
-    """Return the files of a model: all parts, or what is directly in a folder.
+    """Return the files of a model: all parts, or what is directly in a folder and is no other model.
 
     Raises Problem for one that is reached through a linked folder: its files are somebody else's.
     """
@@ -209,12 +234,14 @@ def _model_files(path: Path, within: Path) -> list[Path]:
         hint = f"Remove the link, or what it leads to: {shown_path(folder.resolve())}"
         raise Problem("It is in a folder that is only linked here", shown_path(path), hint)
     if path.is_dir():
-        return [file for file in path.iterdir() if file.is_symlink() or file.is_file()]
+        others = (".gguf", _PART, f"{_PART}.json")  # models of their own, and what is to become one
+        files = [file for file in path.iterdir() if not file.name.lower().endswith(others)]
+        return [file for file in files if file.is_symlink() or file.is_file()]
     return [path.with_name(name) for name in part_names(path.name)]
 
 
 def _forget_empty(repository: Path) -> None:
-    """Remove snapshots without files, the references to them, and then a repository without snapshots."""
+    """Remove snapshots without files, the references to them, and then a repository of which nothing is left."""
     snapshots = repository / "snapshots"
     left = []
     for snapshot in sorted(snapshots.iterdir()):
@@ -226,7 +253,7 @@ def _forget_empty(repository: Path) -> None:
                 if reference.read_text("ascii").strip() == snapshot.name:
                     reference.unlink()
         shutil.rmtree(snapshot)
-    if not left:
+    if not left and not any((repository / "blobs").glob(f"*{_INCOMPLETE}")):
         shutil.rmtree(repository)
         shutil.rmtree(repository.parent / ".locks" / repository.name, ignore_errors=True)
 
@@ -293,16 +320,31 @@ def _below(folder: Path, pattern: str, depth: int) -> list[Path]:
     return sorted(found)
 
 
+def _lock_of(incomplete: Path) -> Path:
+    """Return what huggingface_hub locks while it writes a file of its cache."""
+    name = f"{incomplete.name.removesuffix(_INCOMPLETE)}.lock"
+    return hub_cache() / ".locks" / incomplete.parent.parent.name / name
+
+
 def _locked(path: Path) -> bool:
     """Say whether a process holds a lock on a file."""
+    with _held(path) as held:
+        return not held
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[bool]:
+    """Keep downloads away from a file, if it is there; false where one is at it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError:
-        return False
+        yield True
+        return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # a download takes it for itself alone
     except OSError:
-        return True
+        yield False
+    else:
+        yield True
     finally:
         os.close(descriptor)
-    return False

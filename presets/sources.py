@@ -21,6 +21,7 @@ import msgspec
 
 from backends import paths
 from backends.errors import Problem
+from backends.hub.address import expanded, hub_home
 from backends.packages import install_command
 from backends.shown import printable, shown_path
 
@@ -133,7 +134,8 @@ def locate(source: Source) -> Located:
                 path = Path(written).expanduser()
             except RuntimeError:
                 return Located(detail="no such user", hint=f"There is no home folder for {printable(written)}.")
-            return _found(path, "file missing", f"There is no file or folder {shown_path(path)}.")
+            hint = f"There is no file or folder {shown_path(path)}, or a part of it is missing."
+            return _found(path, "file missing", hint)
         case PackageFile():
             return _locate_package(source)
         case Ollama(tag):
@@ -145,12 +147,9 @@ def locate(source: Source) -> Located:
 def hub_cache() -> Path:
     """Return the Hugging Face cache folder, by the rules of huggingface_hub."""
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if os.environ.get(variable):
-            return Path(os.path.expandvars(os.environ[variable])).expanduser()
-    if os.environ.get("HF_HOME"):
-        return Path(os.path.expandvars(os.environ["HF_HOME"])).expanduser() / "hub"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base).expanduser() if base else Path.home() / ".cache") / "huggingface" / "hub"
+        if written := os.environ.get(variable):
+            return expanded(written)
+    return hub_home() / "hub"
 
 
 def models() -> Path:
@@ -213,11 +212,14 @@ def _package(text: str, rest: str) -> PackageFile:
 
 
 def _found(path: Path, detail: str, hint: str) -> Located:
-    """Look at one file, or one folder that holds a model."""
+    """Look at one file, all parts of a split one, or one folder that holds a model."""
     try:
-        present, size = path.is_file(), path.stat().st_size
-        if (path / _FOLDER_MARK).is_file():
-            present, size = True, sum(part.stat().st_size for part in path.glob(_PARTS))
+        is_folder = (path / _FOLDER_MARK).is_file()
+        files = {part for one in (path.glob(_PARTS) if is_folder else [path]) for part in _parts(one)}
+        size = sum(part.stat().st_size for part in files)
+        present = is_folder or path.is_file()
+        if not files:
+            raise FileNotFoundError  # who read no more than what the model is has left that
     except (FileNotFoundError, NotADirectoryError):
         return Located(path, detail=detail, hint=hint)
     except (OSError, ValueError) as error:
@@ -228,6 +230,15 @@ def _found(path: Path, detail: str, hint: str) -> Located:
     if not os.access(path, os.R_OK):
         return Located(path, size, detail="cannot be read", hint=f"Make {shown_path(path)} readable for yourself.")
     return Located(path, size, present=True, model=str(path))
+
+
+def _parts(file: Path) -> list[Path]:
+    """Return the files that have to be there for one to be of use: all parts, where its name says that it is one."""
+    if "-of-" not in file.name:
+        return [file]
+    from backends.gguf.files import part_names  # Not at the top: few models need it, and the first frame does not.
+
+    return [file.with_name(name) for name in part_names(file.name)]
 
 
 def _locate_hugging_face(source: HuggingFace) -> Located:

@@ -5,7 +5,6 @@ What cannot be changed in this way, because the author wrote it in another form 
 
 from __future__ import annotations
 
-import copy
 import tomllib
 from typing import Any
 
@@ -93,7 +92,7 @@ def _at_the_top(text: str, line: str) -> str:
 
 def _verified(text: str, changed: str, key: Key, value: Any) -> str:
     """Return `changed` if it says what it should and nothing else is different. Raises CannotEdit."""
-    wanted = copy.deepcopy(tomllib.loads(text))
+    wanted = _read(text)
     table: Any = wanted
     for part in key[:-1]:
         table = table.setdefault(part, {}) if isinstance(table, dict) else None
@@ -102,14 +101,19 @@ def _verified(text: str, changed: str, key: Key, value: Any) -> str:
     if value is None:
         table.pop(key[-1], None)
     else:
-        table[key[-1]] = list(value) if isinstance(value, tuple) else value
+        table[key[-1]] = _read(f"k = {literal(value)}")["k"]
     try:
-        found = tomllib.loads(changed)
+        found = _read(changed)
     except (ValueError, RecursionError) as error:
         raise CannotEdit(key) from error
     if found != wanted:
         raise CannotEdit(key)
     return changed
+
+
+def _read(text: str) -> dict[str, Any]:
+    """Read a text for comparison: nan is not even itself, so numbers with a point stay as they are written."""
+    return tomllib.loads(text, parse_float=str)
 
 
 def _written_key(key: Key) -> str:

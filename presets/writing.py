@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from presets.schema import PresetEntry
 from presets.toml_edit import CannotEdit, drop, literal, put
 from presets.toml_lines import Key
 
+_TITLE_LENGTH = 73
+"""What of a title leaves room for " (copy)"."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -53,6 +55,12 @@ def name_from(text: str) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", stem).strip("._-")[:64].rstrip("._-") or "mine"
 
 
+def free_name(name: str, taken: Container[str]) -> str:
+    """Return a name that no preset has: with a number behind it where need be."""
+    names = [name, *(f"{name}-{number}" for number in range(2, 100))]
+    return next((one for one in names if one not in taken), name)
+
+
 def create(name: str, text: str) -> PresetEntry:
     """Write a new preset, and return it. Raises PresetError for a text that is none, Problem where it cannot be."""
     entry = check_text(_place(name), text)
@@ -60,11 +68,12 @@ def create(name: str, text: str) -> PresetEntry:
     return entry
 
 
-def copied(entry: PresetEntry, title: str) -> str:
+def copied(entry: PresetEntry, title: str = "") -> str:
     """Return the text of a copy: the file as it stands, comments included, with another title and without a key.
 
     Raises PresetError for a file whose title cannot be changed line by line.
     """
+    title = title or f"{entry.preset.title[:_TITLE_LENGTH]} (copy)"
     text = _edited(entry.name, entry.file, read_text(entry.file), {("title",): title}, ())
     if "slot" in tomllib.loads(text):
         # Two presets cannot have one key.

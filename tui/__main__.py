@@ -13,6 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from tui.commands import output
 
     try:
+        _fix_home()
         status = _run(list(sys.argv[1:] if arguments is None else arguments))
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -46,6 +47,14 @@ def _run(arguments: list[str]) -> int:
     from tui.commands import screen
 
     return screen.run(parsed)
+
+
+def _fix_home() -> None:
+    """Write our home from the root on: the processes that are started work in another folder."""
+    from pathlib import Path
+
+    if home := os.environ.get("DEEPSEEK_TUI_HOME"):
+        os.environ["DEEPSEEK_TUI_HOME"] = str(Path(home).expanduser().absolute())
 
 
 def _fill_standard_descriptors() -> None:

@@ -27,6 +27,12 @@ class Key(msgspec.Struct, frozen=True):
 
 SLOT_KEYS = ("f2", "f3", "f4", "f5", "f6", "f7")
 
+
+def slot_key(slot: int | None) -> str:
+    """Return the key of a preset's slot as it is written, "" where it has none."""
+    return f"F{slot + 1}" if slot else ""
+
+
 KEYS = (
     Key("answer.stop", "escape,ctrl+c", "stop", "Stop the answer or the loading", "Answers", "Esc", "stop"),
     Key("answer.now", "ctrl+y", "answer_now", "Answer now: close the thought", "Answers"),

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from backends import paths
+from backends import atomic, paths
 from backends.errors import BadOptions, Problem
 from backends.host.wire import KEEP_ALIVE_S
 from backends.origins import Origin, origin_of
@@ -181,18 +181,10 @@ def _write(text: str) -> None:
     """Write the file, whole or not at all. Raises SettingsError."""
     # A linked file stays a link.
     path = settings_file().resolve()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         paths.private(settings_file().parent)
-        descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        atomic.replace(path, text.encode(), durable=True)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise _unwritable(error) from error
 
 

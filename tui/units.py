@@ -56,6 +56,20 @@ def memory(amount: int | None) -> str:
     return DASH if amount is None else size(amount)
 
 
+def share_text(done: int, total: int) -> str:
+    """Return how much of what is on its way is here, rounded down: 100 % is only said of what is whole."""
+    return f"{min(99, 100 * done // total)} %"
+
+
+def rate_text(rate: float) -> str:
+    """Return bytes a second as 1.2 GB/s, 42 MB/s, 4.2 MB/s or 420 kB/s."""
+    if rate < 999_500:
+        return f"{rate / 1e3:.0f} kB/s"
+    if rate >= 999.5e6:
+        return f"{rate / 1e9:.1f} GB/s"
+    return f"{rate / 1e6:.0f} MB/s" if rate >= 9.95e6 else f"{rate / 1e6:.1f} MB/s"
+
+
 def money(amount: float, currency: str, decimals: int = 4) -> str:
     """Return money as people write it: $1.20, $0.012, €0.0004, CHF 0.30. What rounds to nothing is not shown as 0."""
     sign = _SIGNS.get(currency, f"{currency} ")

@@ -14,8 +14,8 @@ from backends.gguf.reader import Header, read_header
 from backends.gguf.shape import Part, Shape, shape_of
 from backends.gguf.source import Bytes, FileBytes
 
-# llama_split_path of llama.cpp.
-_SPLIT = re.compile(r"(?s)(?P<prefix>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+# llama_split_path of llama.cpp; transformers names the parts of its weights in the same way.
+_SPLIT = re.compile(r"(?s)(?P<prefix>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.gguf|\.safetensors)")
 MAX_PARTS = 1000
 
 Opener = Callable[[str], AbstractContextManager[Bytes]]
@@ -59,9 +59,8 @@ def part_names(name: str) -> tuple[str, ...]:
     split = _SPLIT.fullmatch(name)
     if split is None or not 0 < int(split["number"]) <= int(split["count"]) <= MAX_PARTS:
         return (name,)
-    return tuple(
-        f"{split['prefix']}-{number:05}-of-{split['count']}.gguf" for number in range(1, int(split["count"]) + 1)
-    )
+    prefix, count, suffix = split["prefix"], split["count"], split["suffix"]
+    return tuple(f"{prefix}-{number:05}-of-{count}{suffix}" for number in range(1, int(count) + 1))
 
 
 def _sibling(name: str, count: int, open_part: Opener) -> Header:

@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from backends import paths
+from backends.atomic import sync_folder
 from backends.host.wire import Record, decode_record
 
 FLUSH_S = 0.2
@@ -46,7 +47,7 @@ def create(answer: str) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             # Before it was locked, one who tidies up may have taken it for abandoned.
             if os.fstat(descriptor).st_nlink:
-                _sync_folder(path.parent)
+                sync_folder(path.parent)
                 return descriptor
         except BaseException:
             os.close(descriptor)
@@ -121,7 +122,7 @@ def remove(answer: str) -> None:
     path = path_of(answer)
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def answers() -> list[str]:
@@ -130,14 +131,6 @@ def answers() -> list[str]:
         return sorted(path.stem for path in paths.spools().glob("*.jsonl") if _ID.fullmatch(path.stem))
     except OSError:
         return []
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class SpoolWriter:

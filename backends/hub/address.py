@@ -37,6 +37,19 @@ class HubFile(msgspec.Struct, frozen=True):
         return printable(f"{name}@{self.revision}" if self.revision else name, 400)
 
 
+def hub_home() -> Path:
+    """Return the folder of huggingface_hub: the token and the cache are in it. Raises RuntimeError for no home."""
+    if written := os.environ.get("HF_HOME"):
+        return expanded(written)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (expanded(base) if base else Path.home() / ".cache") / "huggingface"
+
+
+def expanded(written: str) -> Path:
+    """Return the path that a variable of huggingface_hub names. Raises RuntimeError for nobody's home."""
+    return Path(os.path.expandvars(written)).expanduser()
+
+
 def offline() -> str:
     """Return the variable that forbids every request, "" where none does."""
     for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
@@ -96,32 +109,24 @@ def _token() -> str:
         return ""
     for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         if token := os.environ.get(variable, "").strip():
-            return _checked(token, variable)
+            return _checked(token, variable, f"Set {variable} to another one, or unset it.")
     try:
         file = _token_file()
         with file.open("rb") as opened:
             token = opened.read(_LARGEST_TOKEN + 1).decode().strip()
     except (OSError, ValueError, RuntimeError):  # without a home folder there is no file either
         return ""
-    return _checked(token, shown_path(file))
+    return _checked(token, shown_path(file), "Enter it again: hf auth login")
 
 
 def _token_file() -> Path:
     written = os.environ.get("HF_TOKEN_PATH")
-    if written:
-        return Path(os.path.expandvars(written)).expanduser()
-    if home := os.environ.get("HF_HOME"):
-        return Path(os.path.expandvars(home)).expanduser() / "token"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base).expanduser() if base else Path.home() / ".cache") / "huggingface" / "token"
+    return expanded(written) if written else hub_home() / "token"
 
 
-def _checked(token: str, place: str) -> str:
+def _checked(token: str, place: str, hint: str) -> str:
     if token.isascii() and token.isprintable() and " " not in token and len(token) <= _LARGEST_TOKEN:
         return token
     # Its own words would show the token.
-    raise Unauthorized(
-        "The token for Hugging Face is none",
-        f"{place}: a token is one word of letters, digits and signs.",
-        "Enter it again: hf auth login",
-    )
+    what = f"{place}: a token is one word of letters, digits and signs."
+    raise Unauthorized("The token for Hugging Face is none", what, hint)

@@ -39,8 +39,10 @@ class Follower:
         self._thread.start()
 
     def reached(self, size: int) -> None:
-        """Tell how many bytes are in the file."""
+        """Tell how many bytes are in the file. Raises OSError if the disk did not take or give earlier ones."""
         with self._state:
+            if self._error is not None:
+                raise self._error
             self._there = size
             self._state.notify_all()
 

@@ -69,9 +69,9 @@ class Download:
                 part.discard()
                 raise failures.no_model(entry.file, self._server.partition("://")[2])
             model = model and part.size < len(_MAGIC)
-            checked.reached()
             self._report.at(before + part.size)
-            self._patience.progressed()
+            if checked.reached():
+                self._patience.progressed()
             if self._cancel.is_set():
                 raise Cancelled
 
@@ -91,6 +91,7 @@ class _Checked:
 
     def __init__(self, part: Part) -> None:
         self.part = part
+        self._furthest = part.size
         self._follower = self._follow()
 
     def __enter__(self) -> _Checked:
@@ -99,8 +100,18 @@ class _Checked:
     def __exit__(self, *_: object) -> None:
         self._follower.leave()
 
-    def reached(self) -> None:
-        self._follower.reached(self.part.size)
+    def reached(self) -> bool:
+        """Say whether there is more than there ever was: what comes again after a restart is no progress.
+
+        Raises BackendError where the disk fails.
+        """
+        try:
+            self._follower.reached(self.part.size)
+        except OSError as error:
+            raise failures.folder_refuses(error, self.part.path) from error
+        further = self.part.size > self._furthest
+        self._furthest = max(self._furthest, self.part.size)
+        return further
 
     def restart(self) -> None:
         self._follower.leave()

@@ -175,6 +175,10 @@ def disk_full(path: Path, here: int, total: int) -> BackendError:
 def folder_refuses(error: OSError, path: Path) -> BackendError:
     """Return the error for a file that cannot be written."""
     why = error.strerror or str(error)
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return NoSpace(
+            "The disk is full", f"{shown_path(path)}: {why}", "Make room, then pull again: what is here stays."
+        )
     hint = "Look at the permissions of the folder, and at the disk; what is here stays."
     if error.errno == errno.EFBIG:
         hint = "This disk takes no file that large (FAT ends at 4 GB). DEEPSEEK_TUI_HOME names another."

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from backends import paths
+from backends import atomic, paths
 from backends.base import Cancel
 from backends.gguf.files import shape_from
 from backends.gguf.problems import BadGguf
@@ -103,21 +103,14 @@ def _keep(header: RemoteHeader) -> None:
     if len(header.shape.chat_template.encode("utf-8", "replace")) > _LONGEST_TEMPLATE:
         shape = msgspec.structs.replace(header.shape, chat_template="")
         header = msgspec.structs.replace(header, shape=shape)
-    import tempfile  # Not at the top: who only looks at what is kept needs none.
-
     content = msgspec.json.encode(header)
     stamped = _stamp(content) + b"\n" + content
     if len(stamped) > _LARGEST_BYTES:
         return
     with contextlib.suppress(OSError):
         place = _place(header.file)
-        descriptor, temporary = tempfile.mkstemp(".new", ".", paths.private(place.parent))
-        try:
-            with os.fdopen(descriptor, "wb") as opened:
-                opened.write(stamped)
-            Path(temporary).replace(place)
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
+        paths.private(place.parent)
+        atomic.replace(place, stamped)  # two at once may spoil it: the stamp tells
 
 
 def _place(file: HubFile) -> Path:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import msgspec
 
+from backends import atomic
 from backends.errors import Busy
 from backends.hub import failures
+from backends.hub.wanted import part_path
 
-SUFFIX = ".part"
 _LARGEST_BYTES = 64 * 1024
 _ROOM = 1024**2
 """On a full disk so much of the part is given back: whoever else writes there, and we, have last words to say."""
@@ -125,7 +126,7 @@ class Part:
         try:
             self.path.replace(self.place)
             self._about.unlink(missing_ok=True)
-            sync_folder(self.place.parent)
+            atomic.sync_folder(self.place.parent)
         except OSError as error:
             raise failures.folder_refuses(error, self.place) from error
 
@@ -160,13 +161,7 @@ class Part:
             return None
 
     def _note(self) -> None:
-        temporary = self._about.with_name(f".{self._about.name}.new")
-        temporary.write_bytes(msgspec.json.encode(_Begun(self.identity, self.checked)))
-        temporary.replace(self._about)
-
-
-def part_path(place: Path) -> Path:
-    return place.with_name(place.name + SUFFIX)
+        atomic.replace(self._about, msgspec.json.encode(_Begun(self.identity, self.checked)), durable=True)
 
 
 def tidy(place: Path) -> None:
@@ -177,17 +172,4 @@ def tidy(place: Path) -> None:
 
 
 def _about(place: Path) -> Path:
-    return place.with_name(place.name + SUFFIX + ".json")
-
-
-def sync_folder(folder: Path) -> None:
-    """See that the names in a folder are safe on the disk, where the system can. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with contextlib.suppress(PermissionError):
-            os.fsync(descriptor)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some network disks cannot
-            raise
-    finally:
-        os.close(descriptor)
+    return place.with_name(part_path(place).name + ".json")

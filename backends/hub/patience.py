@@ -58,22 +58,25 @@ class Patience:
     def pause(self, error: BackendError) -> None:
         """Wait before the next try. Raises `error` if it makes no sense to wait or to wait any longer, and Cancelled.
 
-        What a server asks for in its Retry-After does not count, up to an hour.
+        What a server has asked for with its Retry-After does not count, up to an hour.
         """
         wanted_s = self._line.again_s
         now = time.monotonic()
         self._began = now if self._began is None else self._began
-        if wanted_s is None or self._waited_s + wanted_s > LONGEST_WAIT_S:
+        if wanted_s is None:
             raise error
         pause_s = max(wanted_s, min(_LONGEST_PAUSE_S, 2.0**self._tries))
-        if wanted_s == 0:
+        if wanted_s:
+            self._waited_s += pause_s
+            if self._waited_s > LONGEST_WAIT_S:
+                raise error
+        else:
             brief = isinstance(error, ServerUnreachable) and not self._reached
             left_s = (min(FIRST_S, self._later_s) if brief else self._later_s) - (now - self._began - self._waited_s)
             if left_s <= 0:
                 raise error
             pause_s = min(pause_s, left_s)
         self._tries += 1
-        self._waited_s += wanted_s
         self._sleep(error, pause_s)
 
     def _sleep(self, error: BackendError, pause_s: float) -> None:

@@ -6,6 +6,7 @@ job ends, a model is there whole and verified, or not at all.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,14 +21,12 @@ from backends.hub.checksum import Follower
 from backends.hub.connection import Connection
 from backends.hub.download import Download
 from backends.hub.listing import Entry, below, entries, safe_place
-from backends.hub.part import Part, part_path, tidy
+from backends.hub.part import Part, tidy
 from backends.hub.patience import Patience
-from backends.hub.wanted import Pull
+from backends.hub.wanted import STAYS_FREE_BYTES, Pull, part_path
 from backends.jobs.report import Report
 from backends.jobs.turns import turn
 
-STAYS_FREE_BYTES = 1024**3
-"""What a download leaves on the disk for everything else."""
 SILENCE_S = 30.0
 
 
@@ -46,6 +45,7 @@ def run(work: dict[str, Any], report: Report, cancel: Cancel) -> str:
         if pull.sha256:
             wanted = _pinned(wanted, pull, server)
         report.total(sum(entry.identity.size for entry in wanted))
+        report.jump(sum(_lying(entry, folder) for entry in wanted))  # while it is queued
         with turn("pull", report, cancel):
             report.stage("checking")
             missing = _missing(wanted, folder, cancel)
@@ -75,8 +75,19 @@ def _fetch(wanted: Sequence[Entry], missing: Sequence[Entry], pull: Pull, downlo
         here += entry.identity.size - begun[entry.place]
         parts.append(part)
     report.stage("finishing")
-    for part in parts:
+    for entry, part in zip(missing, parts, strict=True):
+        if os.path.lexists(part.place):  # somebody has put it there meanwhile
+            raise failures.in_the_way(entry.file, part.place)
         part.finish()
+
+
+def _lying(entry: Entry, folder: Path) -> int:
+    """Return how much seems to be here of a file. What it is of is looked at when nobody else is at it."""
+    place = below(folder, entry.place)
+    for path in (place, part_path(place)):
+        with contextlib.suppress(OSError):
+            return min(path.stat().st_size, entry.identity.size)
+    return 0
 
 
 def _begun(entry: Entry, folder: Path) -> int:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from backends.hub.address import HubFile
 
 KIND = "pull"
 PATIENCE_S = 600.0
+STAYS_FREE_BYTES = 1024**3
+"""What a download leaves on the disk for everything else."""
 
 
 class Pull(msgspec.Struct, frozen=True):
@@ -23,3 +27,8 @@ class Pull(msgspec.Struct, frozen=True):
     sha256: str = ""
     force: bool = False
     patience_s: float = PATIENCE_S
+
+
+def part_path(place: Path) -> Path:
+    """Return where a file lies until it is whole and verified, and gets its name."""
+    return place.with_name(f"{place.name}.part")

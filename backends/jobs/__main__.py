@@ -21,6 +21,7 @@ from backends.jobs.report import Report
 def main(folder: Path, lock: int) -> None:
     """Do what FOLDER's spec says, and tell in it how that went."""
     os.set_inheritable(lock, False)
+    files.write_pid(lock, os.getpid())  # who began it may have been killed before it could
     cancel = Cancel()
     report = Report(folder, cancel)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -8,13 +8,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import time
 from pathlib import Path
 
 import msgspec
 
-from backends import paths
+from backends import atomic, paths
 from backends.jobs.job import JobSpec, Progress
 
 LOCK, SPEC, PROGRESS, STOP, LOG = "lock", "spec.json", "progress.json", "stop", "log"
@@ -49,7 +48,10 @@ def acquire(folder: Path) -> int | None:
     """
     for _ in range(_TRIES):
         paths.private(paths.private(jobs()) / folder.name)
-        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except FileNotFoundError:
+            continue  # it is just being forgotten
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -66,10 +68,13 @@ def acquire(folder: Path) -> int | None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a job's folder. Called under its lock."""
+    """Remove a job's folder. Called under its lock, which goes last: who takes the next one has a folder that stays."""
     with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if path.name != LOCK:
+                path.unlink()
         (folder / LOCK).unlink()
-    shutil.rmtree(folder, ignore_errors=True)
+        folder.rmdir()
 
 
 def read_spec(folder: Path) -> JobSpec | None:
@@ -89,32 +94,35 @@ def read_progress(folder: Path) -> Progress:
 
 
 def read_pid(folder: Path) -> int | None:
+    """Return whose the job is, None where that is not written: what is no process's number might end many."""
     try:
-        return int(_content(folder / LOCK))
+        pid = int(_content(folder / LOCK))
     except (OSError, ValueError):
         return None
+    return pid if pid > 1 else None
 
 
-def write_pid(lock: int, pid: int) -> None:
-    """Write whose process it is into the lock's file, which stays the same file."""
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(pid).encode(), 0)
+def write_pid(lock: int, pid: int | None) -> None:
+    """Write whose process it is into the lock's file, which stays the same file; None for nobody's.
+
+    A job whose number the disk does not take runs all the same.
+    """
+    with contextlib.suppress(OSError):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, b"" if pid is None else str(pid).encode(), 0)
 
 
 def replace(path: Path, value: msgspec.Struct) -> None:
     """Write a value in one step: a reader sees the old one or the new one. Raises OSError."""
     content = msgspec.json.encode(value)
-    temporary = path.with_name(f".{path.name}.new")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as opened:
-            opened.write(content)
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        atomic.replace(path, content)
+    except OSError as error:
         # On a full disk the old file's own block is what is left to write on.
-        _overwrite(path, content)
+        try:
+            _overwrite(path, content)
+        except OSError:
+            raise error from None
 
 
 def _overwrite(path: Path, content: bytes) -> None:

@@ -14,9 +14,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from backends.errors import BackendError
+import msgspec
+
+from backends.errors import BackendError, ErrorInfo
 from backends.jobs import files
 from backends.jobs.job import JobSpec, JobView, Progress, State, key_of
+from backends.shown import printable
 
 END_S = 10.0
 POLL_S = 0.25
@@ -45,6 +48,8 @@ def view(key: str) -> JobView | None:
     progress, state = _course(folder)
     running = state == "running"
     stopping = running and (folder / files.STOP).exists()
+    if state == "interrupted":
+        progress = msgspec.structs.replace(progress, error=_crash(folder, spec.title))
     return JobView(key, folder, files.read_pid(folder) if running else None, spec, progress, state, stopping)
 
 
@@ -72,8 +77,8 @@ def start(spec: JobSpec) -> JobView:
     if lock is None:
         return view(key) or JobView(key, folder, None, spec, Progress(), "running")
     try:
-        with contextlib.suppress(FileNotFoundError):
-            (folder / files.STOP).unlink()
+        files.write_pid(lock, None)  # the number of the last one may be anybody's by now
+        (folder / files.STOP).unlink(missing_ok=True)
         progress = Progress(started_at=time.time(), updated_at=time.time())
         files.replace(folder / files.SPEC, spec)
         files.replace(folder / files.PROGRESS, progress)
@@ -101,7 +106,7 @@ def stop(key: str, *, wait_s: float = END_S, force: bool = False) -> bool:
     pid = files.read_pid(folder)
     if not force or pid is None or not files.alive(folder):
         return not files.alive(folder)
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(OSError):
         os.kill(pid, signal.SIGKILL)
     return _gone(folder, END_S)
 
@@ -134,6 +139,15 @@ def _course(folder: Path) -> tuple[Progress, State]:
         if progress.state == "running" and not files.alive(folder):
             return progress, "stopped" if (folder / files.STOP).exists() else "interrupted"
     return progress, progress.state
+
+
+def _crash(folder: Path, title: str) -> ErrorInfo | None:
+    """Return why a process ended that said nothing in its progress: its last words, None where it had none."""
+    from backends.host.client import last_words
+
+    said = printable(last_words(folder), 300)
+    hint = "Start it again; `deepseek-tui doctor` looks for the cause."
+    return ErrorInfo("interrupted", f"{title}: its process ended by itself", said, hint) if said else None
 
 
 def _lock(folder: Path) -> int | None:

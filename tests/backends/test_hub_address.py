@@ -164,6 +164,7 @@ def test_what_cannot_be_a_token_is_not_sent_and_not_shown(monkeypatch: pytest.Mo
         hub_access(address.DEFAULT)
     assert token not in str(caught.value) + caught.value.hint
     assert "HF_TOKEN" in caught.value.detail
+    assert "HF_TOKEN" in caught.value.hint  # what is stored elsewhere would not be looked at
 
 
 @pytest.mark.usefixtures("as_default")

@@ -16,7 +16,7 @@ from backends.hub.address import HubFile
 from backends.hub.failures import WrongContent
 from backends.hub.part import Identity, Part
 from backends.hub.patience import Patience
-from tests.backends.fake_hub import COMMIT, FakeHub
+from tests.backends.fake_hub import COMMIT, FakeHub, HubHandler
 from tests.backends.pulling import ONE, PARTS, SPLIT, Puller, make_puller, sha256
 
 
@@ -264,6 +264,26 @@ def test_a_file_of_another_content_is_not_overwritten(puller: Puller) -> None:
     with pytest.raises(WrongContent, match="in the way"):
         puller.pull()
     assert (puller.folder / "one.gguf").read_bytes() == b"GGUF mine"
+
+
+def test_a_file_that_comes_from_elsewhere_meanwhile_is_not_overwritten(puller: Puller) -> None:
+    content = puller.publish()
+
+    def copied(handler: HubHandler, *_: object) -> bool:
+        if handler.headers["range"].endswith("-"):
+            (puller.folder / "one.gguf").write_bytes(b"GGUF mine")
+        return False
+
+    puller.hub.fault = copied
+    with pytest.raises(WrongContent, match="in the way"):
+        puller.pull()
+    assert (puller.folder / "one.gguf").read_bytes() == b"GGUF mine"
+    (puller.folder / "one.gguf").unlink()
+    puller.hub.fault = lambda *_: False
+    puller.hub.sent = 0
+    puller.pull()
+    assert puller.fetched(content)
+    assert puller.hub.sent <= 1  # what was fetched stayed
 
 
 def test_a_part_belongs_to_one_process_at_a_time(puller: Puller) -> None:

@@ -22,7 +22,7 @@ from backends.errors import (
     ServerUnreachable,
     Unauthorized,
 )
-from backends.hub import failures, listing, pull
+from backends.hub import failures, listing, patience, pull
 from backends.hub.address import HubFile
 from backends.hub.failures import WrongContent, retry_after_s
 from backends.hub.patience import Patience
@@ -131,7 +131,18 @@ def test_a_server_that_wants_hours_is_told_of(puller: Puller, pauses: list[float
     assert pauses == [3000]
 
 
-def test_whoever_waits_is_told_for_what(puller: Puller) -> None:
+def test_a_server_that_always_wants_a_second_more_is_given_up_within_the_hour(
+    puller: Puller, pauses: list[float]
+) -> None:
+    puller.publish()
+    puller.hub.fault = at_first(9999, status(429, Retry_After="1"), after=0)
+    with pytest.raises(RateLimited):
+        puller.pull()
+    assert 3000 < sum(pauses) <= 3600
+
+
+def test_whoever_waits_is_told_for_what(puller: Puller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "_LONGEST_PAUSE_S", 0.6)
     puller.publish()
     puller.hub.fault = at_first(1, status(503), after=1)
     puller.pull()
@@ -243,6 +254,21 @@ def test_a_server_that_sends_no_parts_is_good_enough_but_begins_anew(puller: Pul
     assert len(pauses) == 2
 
 
+def test_a_server_that_begins_anew_and_never_comes_further_is_given_up(puller: Puller, pauses: list[float]) -> None:
+    content = puller.publish(size=400_000)
+
+    def whole(handler: HubHandler) -> None:
+        broken = len(puller.hub.asked) < 500
+        send(handler, {"Content-Length": str(len(content))}, content[:150_000] if broken else content, 200)
+        if broken:
+            handler.die()
+
+    puller.hub.fault = at_first(999, whole)
+    with pytest.raises(ServerError, match="broke off"):
+        puller.pull(patience_s=0.1)
+    assert len(pauses) < 400
+
+
 def test_more_bytes_than_announced_are_not_taken(puller: Puller) -> None:
     content = puller.publish()
 
@@ -334,12 +360,13 @@ def test_a_name_that_nobody_knows_is_told_soon(puller: Puller, monkeypatch: pyte
     assert caught.value.hint.startswith("Is this machine online?")
 
 
-def test_a_silent_line_is_opened_again(puller: Puller, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_line_is_opened_again(puller: Puller, monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
     content = puller.publish()
     monkeypatch.setattr(pull, "SILENCE_S", 0.2)
     puller.hub.fault = at_first(1, lambda handler: handler.wait(30))
     puller.pull(patience_s=30)
     assert puller.fetched(content)
+    assert pauses == [1]
 
 
 def test_a_listing_that_is_none_is_told_of(puller: Puller) -> None:

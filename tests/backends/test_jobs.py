@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -15,11 +16,14 @@ import msgspec
 import pytest
 
 from backends.base import Cancel
+from backends.errors import BackendError
 from backends.jobs import files, launch
+from backends.jobs import report as report_of
 from backends.jobs.files import read_progress
 from backends.jobs.job import JobSpec, JobView, Progress, key_of
 from backends.jobs.report import Report
 from tests.backends.fake_hub import FakeHub, go_online
+from tests.backends.watching import ended, until
 
 Fetch = Callable[..., JobSpec]
 
@@ -50,19 +54,6 @@ def fetch(hub: FakeHub, home: Path, tmp_path: Path) -> Fetch:
         return JobSpec("pull", f"{folder}/{name}", name, {"file": file, "folder": str(folder), "patience_s": 1})
 
     return make
-
-
-def ended(key: str) -> JobView:
-    *_, last = launch.watch(key, 0.02)
-    return last
-
-
-def until(key: str, condition: Callable[[JobView], object], timeout_s: float = 10) -> JobView:
-    deadline = time.monotonic() + timeout_s
-    while (now := launch.view(key)) is None or not condition(now):
-        assert time.monotonic() < deadline, now
-        time.sleep(0.01)
-    return now
 
 
 def test_a_job_is_watched_from_its_beginning_to_its_result(fetch: Fetch, home: Path) -> None:
@@ -110,7 +101,7 @@ def test_a_job_has_its_own_session_and_a_private_log(fetch: Fetch) -> None:
 
 
 def test_a_job_outlives_who_began_it_and_is_seen_by_others(fetch: Fetch) -> None:
-    spec = fetch(size=800_000, rate=800_000)
+    spec = fetch(size=400_000, rate=800_000)
     code = (
         "import msgspec, sys; from backends.jobs import launch; from backends.jobs.job import JobSpec;"
         "print(launch.start(msgspec.json.decode(sys.argv[1], type=JobSpec)).pid)"
@@ -208,6 +199,19 @@ def test_an_unknown_kind_and_work_that_cannot_be_read_are_errors(home: Path) -> 
         assert last.progress.error is not None
 
 
+def test_a_process_that_cannot_even_begin_is_told_by_its_last_words(
+    fetch: Fetch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/msgspec.py").write_text("raise ImportError('no \\x1b[31m msgspec')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"), prepend=os.pathsep)
+    last = ended(launch.start(fetch()).key)
+    assert last.state == "interrupted"
+    assert last.progress.error is not None
+    assert "ended by itself" in last.progress.error.title
+    assert last.progress.error.detail == "ImportError: no \\x1b[31m msgspec"
+
+
 def test_a_job_can_be_forgotten_once_it_has_ended(fetch: Fetch, home: Path) -> None:
     spec = fetch(size=300_000, rate=600_000)
     key = launch.start(spec).key
@@ -220,6 +224,72 @@ def test_a_job_can_be_forgotten_once_it_has_ended(fetch: Fetch, home: Path) -> N
     assert result.is_file()
     assert launch.forget(key)
     assert ended(launch.start(spec).key).state == "done"
+
+
+def test_who_begins_a_job_while_it_is_forgotten_keeps_its_folder(
+    fetch: Fetch, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = launch.start(fetch(size=10_000)).key
+    until(key, lambda _: not files.alive(files.jobs() / key))
+    taken: list[int | None] = []
+    remove = Path.rmdir
+
+    def late(self: Path) -> None:
+        taken.append(files.acquire(self))
+        remove(self)
+
+    monkeypatch.setattr(Path, "rmdir", late)
+    assert launch.forget(key)
+    (lock,) = taken
+    assert lock is not None
+    assert files.alive(files.jobs() / key)
+    os.close(lock)
+
+
+def test_nobody_is_killed_by_the_number_of_an_earlier_process(
+    fetch: Fetch, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = fetch()
+    folder = files.jobs() / key_of(spec)
+    lock = files.acquire(folder)
+    assert lock is not None
+    files.write_pid(lock, 1)
+    os.close(lock)
+
+    def no_process(*_: object) -> None:
+        raise BackendError("No process can be started")
+
+    monkeypatch.setattr(launch, "_spawn", no_process)
+    with pytest.raises(BackendError):
+        launch.start(spec)
+    assert files.read_pid(folder) is None
+
+
+def test_a_job_runs_though_its_number_cannot_be_written(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        begun = launch.start(fetch(size=10_000))
+    assert begun.pid is not None
+    assert ended(begun.key).state == "done"
+
+
+@pytest.mark.parametrize("written", ["", "0", "1", "-1", "x", "7" * 5000])
+def test_what_is_no_process_s_number_is_none(tmp_path: Path, written: str) -> None:
+    (tmp_path / files.LOCK).write_text(written)
+    assert files.read_pid(tmp_path) is None
+
+
+def test_a_job_whose_beginner_was_killed_at_once_says_itself_who_it_is(
+    fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = fetch(size=2_000_000, rate=1_000_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_pid", lambda *_: None)
+        begun = launch.start(spec)
+    assert until(begun.key, lambda one: one.pid is not None).pid == begun.pid
 
 
 def test_what_is_no_job_is_passed_over(home: Path) -> None:
@@ -256,7 +326,17 @@ def test_progress_is_told_on_a_full_disk_too(tmp_path: Path, monkeypatch: pytest
     assert read_progress(tmp_path).state == "failed"
 
 
-def test_the_rate_is_of_the_last_seconds_and_of_what_was_done_in_them(tmp_path: Path) -> None:
+def test_a_job_that_cannot_be_noted_says_what_the_disk_said(tmp_path: Path) -> None:
+    (tmp_path / ".spec.json.new").mkdir()
+    with pytest.raises(IsADirectoryError):  # not that there is no older note to write over
+        files.replace(tmp_path / files.SPEC, Progress())
+
+
+def test_the_rate_is_of_the_last_seconds_and_of_what_was_done_in_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_of, "BEAT_S", 0.02)
+    monkeypatch.setattr(report_of, "_LEAST_S", 0.3)
     files.replace(tmp_path / files.PROGRESS, Progress())
     report = Report(tmp_path, Cancel())
     report.total(1000)
@@ -274,14 +354,16 @@ def test_the_rate_is_of_the_last_seconds_and_of_what_was_done_in_them(tmp_path: 
         assert rate is not None
         assert 5 < rate < 60
         report.jump(0)  # it begins anew: nothing is known of its rate
-        time.sleep(0.6)
+        time.sleep(0.1)
         assert read_progress(tmp_path).bytes_per_s is None
 
 
 def test_two_downloads_go_one_after_the_other(fetch: Fetch) -> None:
-    first = launch.start(fetch("one.gguf", 300_000, 400_000)).key
-    until(first, lambda one: one.progress.stage == "fetching")
-    second = launch.start(fetch("two.gguf", 100_000, 400_000)).key
-    until(second, lambda one: one.progress.stage == "queued" and one.progress.total_bytes == 100_000)
-    assert ended(second).progress.started_at > ended(first).progress.started_at
-    assert [one.state for one in launch.survey()] == ["done", "done"]
+    first = launch.start(fetch("one.gguf", 5_000_000, 200_000)).key
+    until(first, lambda one: one.progress.done_bytes)
+    spec = fetch("two.gguf", 100_000)
+    Path(spec.target).with_name("two.gguf.part").write_bytes(b"GGUF")  # an earlier try
+    waiting = until(launch.start(spec).key, lambda one: one.progress.stage == "queued")
+    assert (waiting.progress.done_bytes, waiting.progress.total_bytes) == (4, 100_000)
+    assert launch.stop(first)
+    assert ended(waiting.key).state == "done"

@@ -22,13 +22,14 @@ from backends.hub import patience
 from backends.hub.failures import NoSpace
 from backends.hub.patience import Patience
 from backends.jobs import files, launch
-from backends.jobs.job import JobSpec, JobView, Progress
+from backends.jobs.job import JobSpec, Progress
 from backends.jobs.report import Report
 from backends.ollama import address, pull_failures, pulling
 from backends.ollama.connection import Connection
 from backends.ollama.wanted import KIND, OllamaPull, wanted
 from tests.backends.fake_ollama import FakeOllama, Handler
 from tests.backends.ollama_talk import serving
+from tests.backends.watching import ended, until
 
 TAG = "deepseek-r1:7b"
 SIZES = (4_000_000, 300, 40)
@@ -39,6 +40,7 @@ Fault = Callable[[Handler], None]
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOllama]:
     monkeypatch.setattr(patience, "FIRST_S", 0.3)
+    monkeypatch.setattr(patience, "_LONGEST_PAUSE_S", 0.1)
     for server in serving():
         server.library[TAG] = SIZES
         yield server
@@ -84,14 +86,6 @@ def fetch(server: FakeOllama, told: Told, tag: str = TAG, patience_s: float = 1.
 def spec(server: FakeOllama, tag: str = TAG) -> JobSpec:
     pull = wanted(tag, server.url)
     return JobSpec(KIND, pull.target, "R1 7B", msgspec.to_builtins(pull))
-
-
-def until(key: str, condition: Callable[[JobView], object]) -> JobView:
-    deadline = time.monotonic() + 10
-    while (now := launch.view(key)) is None or not condition(now):
-        assert time.monotonic() < deadline, now
-        time.sleep(0.01)
-    return now
 
 
 def given_up(server: FakeOllama) -> bool:
@@ -173,7 +167,7 @@ def test_a_job_is_watched_and_stopped_and_the_next_goes_on(server: FakeOllama, h
     kept = dict(server.kept)
     assert 0 < sum(kept.values()) < WHOLE
     server.layer_s = 0.0
-    (*_, last) = launch.watch(launch.start(spec(server)).key, 0.02)
+    last = ended(launch.start(spec(server)).key)
     assert (last.state, last.progress.done_bytes) == ("done", WHOLE)
     assert f"{TAG}" in server.models
 

@@ -25,6 +25,14 @@ KEYS = {
 }  # fmt: skip
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let nothing run beside a real terminal: it is measured, and watched with a clock."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker("alone")
+
+
 class Terminal:
     """One program in one terminal. `raw` is everything it has written."""
 

@@ -36,6 +36,7 @@ def small(home: Path) -> None:
     (folder / "small.toml").write_text(
         'title = "Small one"\nslot = 6\nbackend = "llama_cpp"\ncontext = 1024\n'
         '[model]\nfamily = "SmolLM2"\nquantization = "Q4_1"\nreasoning = "none"\nlicence = "Apache-2.0"\n'
+        "[sampling]\nmax_tokens = 8\n"
         f'[backends.llama_cpp]\nsource = "hf:{REPO}/small.gguf"\ngpu_layers = 0\n'
     )
 
@@ -49,7 +50,7 @@ def test_two_keys_from_an_empty_home_to_the_first_answer_of_a_preset(terminal, h
     screen = terminal()
     screen.see(r"Starter 135M · llama\.cpp", 30)
     screen.press("f7")
-    asked = screen.see(r"(?s)Small one is not here yet: fetch it\?.*Apache-2.0.*size +0\.1 GB.*on the CPU", 20)
+    asked = screen.see(r"(?s)Small one is not here yet: fetch it\?.*Apache-2.0.*size +98 MB.*on the CPU", 20)
     assert f"from      127.0.0.1:{hub.root.rpartition(':')[2]}: {REPO}" in asked
     screen.press("enter")
     screen.see(r"▼ .*\d+/\d+ MB|▼ \d+ %", 10)

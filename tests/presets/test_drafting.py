@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from presets.drafting import Draft, quantization_in, source_text, text_of
+from presets.found import find_models
 from presets.schema import decode
 from presets.sources import SourceError, parse
 from presets.writing import check_name, name_from
+from tests.gguf_files import QWEN_1_5B
+from tests.models_here import gguf, in_lm_studio
 
 
 @pytest.mark.parametrize(
@@ -50,6 +54,15 @@ def test_the_quantisation_is_read_from_a_name(name: str, quantization: str) -> N
 )
 def test_a_source_may_be_written_in_many_ways(text: str, source: str) -> None:
     assert source_text(text) == source
+
+
+def test_a_file_that_lies_here_is_meant_and_not_another_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_lm_studio("a/b/c.gguf", QWEN_1_5B)
+    path = gguf(tmp_path / "c.gguf", QWEN_1_5B, "Q8_0")
+    monkeypatch.chdir(tmp_path)
+    assert source_text("c.gguf", find_models().found) == f"file:{path}"
 
 
 @pytest.mark.parametrize(

@@ -319,6 +319,17 @@ def test_a_model_is_chosen_by_its_name_its_path_or_the_end_of_its_name() -> None
     assert choose("", found) is None
 
 
+def test_a_file_that_lies_here_is_nearer_than_one_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = in_lm_studio("a/b/c.gguf", QWEN_1_5B)
+    gguf(tmp_path / "c.gguf", QWEN_1_5B, "Q8_0")
+    found = find_models().found
+    monkeypatch.chdir(tmp_path)
+    assert choose("c.gguf", found) is None
+    assert choose("c", found) == choose("b/c.gguf", found) == found[0]
+    monkeypatch.chdir(kept.parent)
+    assert choose("c.gguf", found) == choose("../b/c.gguf", found) == found[0]
+
+
 def test_a_header_without_a_quantisation_is_no_match() -> None:
     assert not is_model(Found("folder", "x", Path("/x"), 1, family="echo"), "echo", "")
     assert is_model(Found("folder", "x", Path("/x"), 1, family="E-c h", quantization="q8_0"), "owner/ECH", "Q8_0")
@@ -326,7 +337,8 @@ def test_a_header_without_a_quantisation_is_no_match() -> None:
 
 def test_a_hundred_remembered_files_are_listed_in_no_time(tmp_path: Path) -> None:
     first = gguf(tmp_path / "shelf/m.gguf", QWEN_1_5B)
-    content = first.read_bytes()[:4096]
+    with first.open("rb") as opened:
+        content = opened.read(4096)
     for number in range(100):
         (tmp_path / f"shelf/{number}.gguf").write_bytes(content)
     assert len(find_models([tmp_path / "shelf"]).found) == 101

@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from backends.errors import Problem
+from backends.jobs import launch
+from backends.jobs.job import JobSpec, Progress, State
 from presets.catalog import load_catalog
 from presets.found import Found, find_models
 from presets.housekeeping import discard, leftovers, not_ours, remove, users
 from presets.sources import hub_cache, models
 from tests.gguf_files import LLAMA_8B, QWEN_1_5B, QWEN_14B
 from tests.models_here import COMMIT, LATER, gguf, in_hub_cache, in_lm_studio, in_ollama, user
+from tests.tui.fetches import Job
 
 REPO = "bartowski/DeepSeek-R1-Distill-Qwen-14B-GGUF"
 FILE = "DeepSeek-R1-Distill-Qwen-14B-Q3_K_S.gguf"
@@ -66,6 +69,15 @@ class TestOfTheHuggingFaceCache:
         remove(found(f"{REPO}/{FILE}"))
         assert everything(references) == {"main", "pr"}
         assert not link.parent.exists()
+        assert consistent(hub_cache()) == []
+
+    def test_a_repository_of_which_more_is_being_downloaded_stays(self) -> None:
+        link = in_hub_cache(REPO, FILE, QWEN_14B, "Q3_K_S")
+        coming = link.parents[2] / "blobs/etag.incomplete"
+        coming.write_bytes(b"x" * 10)
+        remove(found(f"{REPO}/{FILE}"))
+        assert not link.is_symlink()
+        assert coming.read_bytes() == b"x" * 10
         assert consistent(hub_cache()) == []
 
     def test_a_repository_without_anything_goes_whole(self) -> None:
@@ -179,15 +191,15 @@ class TestOfOurs:
         remove(found("me/some/m.gguf"))
         assert everything(tmp_path / "large disk") == set()
 
-    def test_of_a_model_folder_what_lies_below_it_stays(self) -> None:
+    def test_of_a_model_folder_another_model_in_it_or_below_it_stays(self) -> None:
         folder = models() / "me/exl"
-        folder.mkdir(parents=True)
-        (folder / "config.json").write_text("{}")
-        (folder / "output.safetensors").write_bytes(b"x" * 100)
-        kept = gguf(folder / "gguf/m.gguf", QWEN_1_5B)
-        remove(found("me/exl"))
-        assert everything(folder) == {"gguf", "gguf/m.gguf"}
-        assert kept.exists()
+        below, beside = gguf(folder / "gguf/m.gguf", QWEN_1_5B), gguf(folder / "m.gguf", QWEN_1_5B, "Q8_0")
+        part = folder / "more.gguf.part"
+        for path in (folder / "config.json", folder / "output.safetensors", part):
+            path.write_bytes(b"x" * 100)
+        assert remove(found("me/exl")).freed_bytes == 200
+        assert below.exists()
+        assert everything(folder) == {"gguf", "gguf/m.gguf", beside.name, part.name}
 
 
 def test_everybody_elses_models_stay_and_their_own_command_is_said(tmp_path: Path) -> None:
@@ -245,3 +257,52 @@ def test_what_downloads_left_is_found_and_discarded_unless_one_is_at_it() -> Non
     assert [discard(one) for one in leftovers()] == [100, 10]
     assert everything(models()) == set()
     assert leftovers() == ()
+
+
+def job_into(folder: Path, state: State) -> Job:
+    spec = JobSpec("pull", str(folder / "m.gguf"), "Some model", {"folder": str(folder)})
+    return Job(spec, Progress(state, done_bytes=100, total_bytes=200))
+
+
+def part_of(name: str) -> Path:
+    part = models() / "me/some" / f"{name}.part"
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.write_bytes(b"x" * 100)
+    return part
+
+
+def test_the_whole_parts_of_a_split_model_stay_while_the_next_one_is_fetched() -> None:
+    part = part_of("m-00001-of-00002.gguf")
+    (before,) = leftovers()
+    job = job_into(part.parent, "running")
+    (left,) = leftovers()
+    assert left.busy
+    for one in (left, before):  # also where it was begun after the list was made
+        with pytest.raises(Problem, match="being fetched"):
+            discard(one)
+    assert part.exists()
+    job.let_go()
+    assert [one.busy for one in leftovers()] == [False]
+
+
+def test_a_download_of_another_program_that_began_meanwhile_keeps_its_part() -> None:
+    theirs = hub_cache() / "models--me--some/blobs/etag.incomplete"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"x" * 10)
+    (left,) = leftovers()
+    lock = hub_cache() / ".locks/models--me--some/etag.lock"
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(Problem, match="being fetched"):
+            discard(left)
+    assert theirs.exists()
+
+
+def test_nobody_is_told_of_a_fetch_whose_last_part_was_discarded() -> None:
+    one, other = part_of("m.gguf"), part_of("other.gguf")
+    job = job_into(one.parent, "stopped")
+    discard(next(left for left in leftovers() if left.path == one))
+    assert launch.view(job.key) is not None
+    discard(next(left for left in leftovers() if left.path == other))
+    assert launch.view(job.key) is None

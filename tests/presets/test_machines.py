@@ -177,7 +177,11 @@ def test_a_mistake_is_told_with_its_place(text: str, line: int, key: str, what: 
     assert caught.value.detail.startswith(f"mine.toml, line {line}")
 
 
-@pytest.mark.parametrize("text", ["a." * 20_000 + "a = 1\n", "a = " + "[" * 100 + "]" * 100, "a = " + "[" * 60_000])
+@pytest.mark.parametrize(
+    "text",
+    ["a." * 20_000 + "a = 1\n", "a = " + "[" * 100 + "]" * 100, "a = " + "[" * 60_000],
+    ids=["keys", "closed", "open"],
+)
 def test_what_is_nested_without_end_is_refused_at_once(text: str) -> None:
     with pytest.raises(MachineError) as caught:
         from_toml(text)

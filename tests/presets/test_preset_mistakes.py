@@ -105,7 +105,7 @@ def test_a_wrong_type_says_what_was_expected_and_what_is_there(folder: Path) -> 
 
 def test_a_word_that_an_option_does_not_know_is_told_with_those_it_knows(folder: Path) -> None:
     text = MINE.replace("echo", "llama_cpp").replace("server:", "file:/")
-    assert problem(folder, text + 'gpu_layers = "all"\n').hint == "Choose one of: auto."
+    assert problem(folder, text + 'gpu_layers = "all"\n').hint == "Choose one of: auto, a whole number."
     assert problem(folder, text + 'kv_cache = "q8"\n').hint == "Did you mean q8_0?"
     assert problem(folder, text + "gpu_layers = 1.5\n").hint == "Words that are allowed: auto."
 

@@ -67,6 +67,7 @@ def test_a_model_is_looked_for_where_it_is_fetched_to() -> None:
         if source.is_folder:
             place.mkdir(parents=True)
             (place / "config.json").write_text("{}")
+            (place / "model.safetensors").write_bytes(b"x")
         else:
             place.parent.mkdir(parents=True)
             place.write_bytes(b"GGUF")

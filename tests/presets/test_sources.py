@@ -241,6 +241,19 @@ def test_a_model_folder_is_found_with_the_size_of_its_parts(tmp_path: Path) -> N
     assert locate(LocalFile(str(folder))) == Located(folder, 15, True, model=str(folder))
 
 
+@pytest.mark.parametrize("suffix", ["gguf", "safetensors"])
+def test_a_model_of_which_parts_are_missing_is_not_here(cache: Path, suffix: str) -> None:
+    folder, first = cache / "snapshots" / COMMIT, f"big-00001-of-00002.{suffix}"
+    source = HuggingFace("me", "some", first if suffix == "gguf" else "")
+    put(folder / "config.json")
+    for size, name in enumerate((first, first.replace("00001", "00002", 1)), 3):
+        located = locate(source)
+        assert (located.present, located.detail) == (False, "not downloaded")
+        assert "deepseek-tui pull" in located.hint
+        put(folder / name, size)
+    assert locate(source) == Located(folder / source.file, 7, True, model=str(folder / source.file))
+
+
 def test_a_file_that_is_missing_or_none_is_told_apart(tmp_path: Path) -> None:
     assert locate(LocalFile(str(tmp_path / "gone"))).detail == "file missing"
     assert locate(LocalFile(str(put(tmp_path / "file") / "below"))).detail == "file missing"

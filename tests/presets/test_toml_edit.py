@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from typing import Any
 
@@ -82,6 +83,11 @@ def test_what_stands_in_another_form_is_refused(text: str, key: Key) -> None:
     with pytest.raises(CannotEdit) as caught:
         put(text, key, 7)
     assert caught.value.key == key
+
+
+def test_a_number_that_is_none_is_no_reason_to_refuse_an_edit() -> None:
+    assert put("a = nan\nb = 1\n", ("b",), math.nan) == "a = nan\nb = nan\n"
+    assert put("a = nan\nb = 1\n", ("a",), 0.5) == "a = 0.5\nb = 1\n"
 
 
 def test_what_is_not_there_cannot_be_dropped() -> None:

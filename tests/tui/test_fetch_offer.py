@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from backends.errors import ErrorInfo
-from backends.hub.pull import STAYS_FREE_BYTES
+from backends.hub.wanted import STAYS_FREE_BYTES
 from backends.ollama.wanted import OllamaPull
 from presets.catalog import find, load_catalog
 from presets.found import Found
@@ -33,6 +33,7 @@ from tui.screens.fetch.offer import (
     with_plan,
     with_room,
 )
+from tui.units import memory
 
 PRESET = "14b-q3_k_s-offload"
 
@@ -75,7 +76,7 @@ def test_the_room_counts_what_an_earlier_try_has_left_and_what_stays_free(entry:
     found = with_room(offered(entry), 7 * GB)
     assert found.size_bytes is not None
     assert found.missing_bytes == found.size_bytes + STAYS_FREE_BYTES - 7 * GB
-    assert "0.7 GB are missing: 1.1 GB stay free" in text(found)
+    assert f"{memory(found.missing_bytes)} are missing: 1.1 GB stay free" in text(found)
     again = with_room(offer(entry, source_of(PRESET), view(progress(state="failed", error=NO_NETWORK))), 7 * GB)
     assert (again.size_bytes, again.to_come, again.missing_bytes) == (6_700 * MB, 3_600 * MB, 0)
     assert "3.1 GB of it are here from an earlier try" in text(again)
@@ -120,7 +121,7 @@ def test_the_same_model_elsewhere_is_found_and_goes_first(entry: PresetEntry, ho
     assert found.same.path == blob
     both = with_room(with_others(offered(entry), found), GB)
     assert title(both) == "14B Q3_K_S + offload: the same model is on this machine already"
-    assert keys(both).startswith("Enter uses it")
+    assert keys(both) == "Enter uses it · f fetches it all the same · Esc leaves it"
 
 
 @given(
@@ -135,7 +136,7 @@ def test_whatever_is_known_every_line_fits_and_nothing_steers_the_terminal(
     error = ErrorInfo("x", hostile, hostile, hostile)
     same = Found("Ollama", hostile, Path("/x"), 1) if size else None
     found = Offer(
-        hostile, "F3", hostile, hostile, hostile, hostile, hostile, hostile, hostile, size, "rules", 0, error, free,
+        hostile, hostile, hostile, hostile, hostile, hostile, hostile, hostile, size, "rules", 0, error, free,
         hostile, True, hostile, 42e6, same, ((hostile, 1),), True, error,
     )  # fmt: skip
     shown = content(found, width).plain

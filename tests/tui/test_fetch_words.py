@@ -10,7 +10,8 @@ from rich.cells import cell_len
 from backends.jobs.job import Progress
 from tests.tui.fetches import GB, MB, progress, view
 from tui.plans.brief import ROOM
-from tui.screens.fetch.words import amount, brief, line_forms, percent, rate_text
+from tui.screens.fetch.words import amount, brief, line_forms, percent
+from tui.units import rate_text
 from tui.widgets.lines import beside
 
 QUEUED = view(

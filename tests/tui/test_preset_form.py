@@ -19,6 +19,7 @@ CONTEXT: Key = ("context",)
 KV: Key = ("backends", "llama_cpp", "kv_cache")
 LAYERS: Key = ("backends", "llama_cpp", "gpu_layers")
 TOP_P: Key = ("sampling", "top_p")
+TEMPERATURE: Key = ("sampling", "temperature")
 MINE = """# Mine.
 title = "Mine"
 slot = 6        # F7
@@ -98,8 +99,17 @@ def test_a_built_in_is_changed_by_a_file_that_extends_it(folder: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [(("keep_alive_s",), "expected a number >= 0"), (TEMPERATURE, "expected 0 to 10, found a number")],
+)
+def test_no_number_is_said_to_be_none(key: Key, said: str) -> None:
+    found = checked("mine", {key: "nan"})
+    assert fault(found.wrong[key]).startswith(said)
+
+
 def test_every_field_that_is_wrong_is_found_and_the_others_count() -> None:
-    found = checked("mine", {CONTEXT: "12", TOP_P: "2", LAYERS: "some", ("sampling", "temperature"): "0.3"})
+    found = checked("mine", {CONTEXT: "12", TOP_P: "2", LAYERS: "some", TEMPERATURE: "0.3"})
     assert {key: fault(problem).partition(".")[0] for key, problem in found.wrong.items()} == {
         CONTEXT: "expected a whole number >= 256",
         TOP_P: "expected 0 to 1, found 2",

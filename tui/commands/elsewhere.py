@@ -11,6 +11,7 @@ from backends.errors import Problem
 from presets.found import find_models, match
 from presets.schema import PresetEntry, source_for
 from presets.sources import locate, parse
+from tui.commands import output
 from tui.settings import model_folders
 
 _RUNS = "llama_cpp"
@@ -41,9 +42,8 @@ def elsewhere(entries: Iterable[PresetEntry]) -> dict[str, Elsewhere]:
     for entry in wanting:
         one = match(entry, here)
         if one is not None:
-            file = str(one.path).encode(errors="surrogateescape").decode(errors="replace")
             use = shlex.join(["deepseek-tui", "presets", "use", entry.name])
-            offers[entry.name] = Elsewhere(one.place, one.name, file, one.size, use)
+            offers[entry.name] = Elsewhere(one.place, one.name, output.path_text(one.path), one.size, use)
     return offers
 
 

@@ -100,7 +100,7 @@ def _list(*, as_json: bool) -> int:
     disks = _disks(search.found)
     total = sum(row.size_bytes for row in rows)
     if as_json:
-        leftovers = [LeftoverRow(one.place, _text(one.path), one.size, one.busy) for one in left]
+        leftovers = [LeftoverRow(one.place, output.path_text(one.path), one.size, one.busy) for one in left]
         said = {"models": rows, "total_bytes": total, "unfinished": leftovers, "disks": disks}
         said |= {"unused_by_ollama_bytes": sum(unused.values()), "troubles": search.troubles}
         output.say_json(said)
@@ -112,12 +112,15 @@ def _list(*, as_json: bool) -> int:
         ]
         for line in table.table(("PLACE", "MODEL", "SIZE", "USED BY"), cells, table.width(), spare=(_USERS,)):
             output.say(line)
-        output.say(f"{len(rows)} models, {memory(total)}")
+        output.say(f"{len(rows)} model{'' if len(rows) == 1 else 's'}, {memory(total)}")
     else:
         output.say("No model was found on this machine. `deepseek-tui presets` says what can be fetched.")
-    if left:
-        size = memory(sum(one.size for one in left))
-        output.say(f"Unfinished downloads: {len(left)}, {size}: deepseek-tui models remove --unfinished")
+    if coming := [one.size for one in left if one.busy]:
+        output.say(f"Being fetched: {memory(sum(coming))} so far. `deepseek-tui ps` shows it.")
+    if broken := [one.size for one in left if not one.busy]:
+        output.say(
+            f"Unfinished downloads: {len(broken)}, {memory(sum(broken))}: deepseek-tui models remove --unfinished"
+        )
     for folder, amount in unused.items():
         output.say(f"Of no model: {memory(amount)} in {shown_path(folder)}; Ollama removes that when it is started.")
     for disk in disks:
@@ -150,18 +153,17 @@ def _remove(arguments: argparse.Namespace) -> int:
         output.warn("Nothing was removed.")
         return output.STOPPED
     _check_idle(chosen)  # somebody may have loaded one meanwhile
-    removed = [(one, housekeeping.remove(one)) for one in chosen]
+    rows = []
+    for one in chosen:
+        done = housekeeping.remove(one)
+        files = [output.path_text(path) for path in done.paths]
+        rows.append({"name": one.name, "files": files, "freed_bytes": done.freed_bytes})
+        if not arguments.json:  # at once: the next one may fail
+            output.say(f"Removed: {one.name}, {memory(done.freed_bytes)} freed.")
+            if done.note:
+                output.say(done.note)
     if arguments.json:
-        rows = [
-            {"name": one.name, "files": [_text(path) for path in done.paths], "freed_bytes": done.freed_bytes}
-            for one, done in removed
-        ]
         output.say_json({"removed": rows})
-        return output.DONE
-    for one, done in removed:
-        output.say(f"Removed: {one.name}, {memory(done.freed_bytes)} freed.")
-        if done.note:
-            output.say(done.note)
     return output.DONE
 
 
@@ -177,7 +179,7 @@ def _discard(arguments: argparse.Namespace) -> int:
         return output.STOPPED
     freed = [(one, housekeeping.discard(one)) for one in left]
     if arguments.json:
-        output.say_json({"removed": [{"file": _text(one.path), "freed_bytes": size} for one, size in freed]})
+        output.say_json({"removed": [{"file": output.path_text(one.path), "freed_bytes": size} for one, size in freed]})
     else:
         output.say(f"Removed: {memory(sum(size for _, size in freed))} freed.")
     return output.DONE
@@ -185,7 +187,7 @@ def _discard(arguments: argparse.Namespace) -> int:
 
 def _called(name: str, found: Sequence[Found], used: dict[str, list[Found]]) -> Found:
     """Return the model that a person means: by its name, its path, or a preset. Raises Problem."""
-    one = choose(name, found) or choose(str(Path(name).expanduser().absolute()), found)
+    one = choose(name, found)
     if one is not None:
         return one
     uses = used.get(name, [])
@@ -207,7 +209,7 @@ def _check_idle(chosen: Sequence[Found]) -> None:
     for one in chosen:
         if _is_loaded(one, loaded):
             raise Problem(f"{one.name} is loaded", shown_path(one.path), "First: deepseek-tui stop")
-        if one.place == "deepseek-tui" and (title := _fetching(one)):
+        if one.place == "deepseek-tui" and (title := next(filter(None, map(housekeeping.fetching, one.paths)), "")):
             raise Problem(
                 f"{title} is being fetched into that folder", shown_path(one.path), "`deepseek-tui ps` shows it."
             )
@@ -236,22 +238,11 @@ def _is_loaded(one: Found, loaded: set[str]) -> bool:
     return False
 
 
-def _fetching(one: Found) -> str:
-    """Return the title of a running job that writes into a model's folder, "" if there is none."""
-    from backends.jobs import launch as jobs
-
-    for job in jobs.survey():
-        folder = job.spec.work.get("folder")
-        if job.running and isinstance(folder, str) and any(Path(folder) in path.parents for path in one.paths):
-            return job.spec.title
-    return ""
-
-
 def _row(one: Found, used: dict[str, list[Found]], loaded: set[str]) -> ModelRow:
     return ModelRow(
         one.place,
         one.name,
-        _text(one.path),
+        output.path_text(one.path),
         one.size,
         one.family,
         one.quantization,
@@ -287,7 +278,7 @@ def _disks(found: Sequence[Found]) -> list[DiskRow]:
     def look() -> list[DiskRow]:
         devices = {device: folder for folder in reversed(folders) if (device := _device(folder)) is not None}
         looks = [(folder, disk_under(folder)) for folder in reversed(devices.values())]
-        return [DiskRow(_text(folder), disk.free_bytes, disk.total_bytes) for folder, disk in looks]
+        return [DiskRow(output.path_text(folder), disk.free_bytes, disk.total_bytes) for folder, disk in looks]
 
     try:
         return Question("the free space of models", look).answer(_PATIENCE_S)
@@ -303,8 +294,3 @@ def _device(folder: Path) -> int | None:
         except OSError:
             continue
     return None
-
-
-def _text(path: Path) -> str:
-    """Return a path as text, also one whose name is no UTF-8."""
-    return str(path).encode(errors="surrogateescape").decode(errors="replace")

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -57,6 +58,11 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
 def say_json(value: Any) -> None:
     """Print one JSON object: indented for a person, on one line for a program."""
     _write(sys.stdout, to_json(value, indent=2 if is_terminal(1) else None))
+
+
+def path_text(path: Path) -> str:
+    """Return a path as text for JSON, also one whose name is no UTF-8."""
+    return str(path).encode(errors="surrogateescape").decode(errors="replace")
 
 
 def is_terminal(descriptor: int) -> bool:

@@ -188,7 +188,7 @@ def _check(names: list[str], as_json: bool) -> int:
         catalog = load_catalog(options_type=registered_options)
         good, problems = list(catalog.entries), list(catalog.problems)
     if as_json:
-        rows = [{"name": entry.name, "file": _text(entry.file), "notes": entry.notes} for entry in good]
+        rows = [{"name": entry.name, "file": output.path_text(entry.file), "notes": entry.notes} for entry in good]
         output.say_json({"ok": not problems, "presets": rows, "problems": [_problem(p) for p in problems]})
     else:
         for entry in good:
@@ -232,7 +232,7 @@ def _row(entry: PresetEntry) -> PresetRow:
         looks.size_bytes,
         preset.published,
         entry.builtin,
-        _text(entry.file),
+        output.path_text(entry.file),
         entry.notes,
     )
 
@@ -281,7 +281,7 @@ def _published_text(published: Published | None) -> str:
 
 
 def _problem(problem: PresetError) -> ProblemRow:
-    file = _text(problem.file) if problem.file else None
+    file = output.path_text(problem.file) if problem.file else None
     return ProblemRow(problem.name, problem.what, file, problem.line, problem.key, problem.detail, problem.hint)
 
 
@@ -302,8 +302,3 @@ def _say_facts(facts: dict[str, str]) -> None:
 def _plain(value: msgspec.Struct) -> dict[str, Any]:
     plain: dict[str, Any] = msgspec.to_builtins(value)
     return plain
-
-
-def _text(path: Path) -> str:
-    """Return a path as text, also one whose name is no UTF-8."""
-    return str(path).encode(errors="surrogateescape").decode(errors="replace")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import tomllib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -108,7 +107,7 @@ def _new(arguments: argparse.Namespace) -> int:
 
 def _with_wishes(drafted: Draft, arguments: argparse.Namespace, *, asks: bool) -> Draft:
     """Put what the user said into a draft, and ask for the little that is a matter of taste."""
-    name = arguments.name or _free(drafted.name)
+    name = arguments.name or writing.free_name(drafted.name, {entry.name for entry in load_catalog().entries})
     title = arguments.title or drafted.title
     if asks and not arguments.name:
         name = confirm.answer(f"Name of the preset [{name}]:", name)
@@ -121,8 +120,7 @@ def _with_wishes(drafted: Draft, arguments: argparse.Namespace, *, asks: bool) -
 def _copy(arguments: argparse.Namespace) -> int:
     entry = find(load_catalog(), arguments.name)
     name = writing.check_name(arguments.new_name)
-    title = arguments.title or f"{entry.preset.title} (copy)"[:80]
-    return _told(writing.create(name, writing.copied(entry, title)), new=True, as_json=arguments.json)
+    return _told(writing.create(name, writing.copied(entry, arguments.title or "")), new=True, as_json=arguments.json)
 
 
 def _set(arguments: argparse.Namespace) -> int:
@@ -137,16 +135,18 @@ def _set(arguments: argparse.Namespace) -> int:
         arguments.usage_error("say what to change: KEY=VALUE, or --unset KEY")
     catalog = load_catalog()
     values: dict[Key, Any] = {key: _value(text) for key, text in texts.items()}
+    refused: dict[Key, PresetError] = {}
     while True:
         try:
             entry, new = writing.change(catalog, arguments.name, values, dropped)
         except PresetError as problem:
-            # 14 may be meant as the text "14".
-            if problem.path in texts and values[problem.path] != texts[problem.path]:
-                values[problem.path] = texts[problem.path]
-                continue
-            raise
-        return _told(entry, new=new, as_json=arguments.json)
+            # 14 may be meant as the text "14". Where that is wrong too, what was wrong with the number is said.
+            if problem.path not in texts or values[problem.path] == texts[problem.path]:
+                raise refused.get(problem.path, problem) from None
+            refused[problem.path] = problem
+            values[problem.path] = texts[problem.path]
+        else:
+            return _told(entry, new=new, as_json=arguments.json)
 
 
 def _use(arguments: argparse.Namespace) -> int:
@@ -216,22 +216,17 @@ def _remove(arguments: argparse.Namespace) -> int:
         return output.STOPPED
     path = writing.remove(catalog, name)
     if arguments.json:
-        output.say_json({"removed": name, "file": _text(path)})
+        output.say_json({"removed": name, "file": output.path_text(path)})
     else:
         output.say(f"Deleted: {shown_path(path)}.{after.replace(' is used again then', ' is back')}")
     return output.DONE
-
-
-def _text(path: Path) -> str:
-    """Return a path as text, also one whose name is no UTF-8."""
-    return str(path).encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _told(entry: PresetEntry, *, new: bool, as_json: bool) -> int:
     source = parse(source_for(entry.preset, entry.preset.backend, name=entry.name))
     located = locate(source)
     if as_json:
-        output.say_json(WrittenRow(entry.name, _text(entry.file), new, located.present))
+        output.say_json(WrittenRow(entry.name, output.path_text(entry.file), new, located.present))
         return output.DONE
     output.say(f"{'Written' if new else 'Changed'}: {shown_path(entry.file)}")
     for note in entry.notes:
@@ -274,13 +269,6 @@ def _fetched(source: HuggingFace) -> Shape:
     from presets.shapes import fetch_shape
 
     return fetch_shape(source).shape
-
-
-def _free(name: str) -> str:
-    """Return a name that no preset has: with a number behind it where need be."""
-    taken = {entry.name for entry in load_catalog().entries}
-    names = [name, *(f"{name}-{number}" for number in range(2, 100))]
-    return next((one for one in names if one not in taken), name)
 
 
 def _key(text: str) -> Key:

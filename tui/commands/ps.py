@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import time
 
 import msgspec
 
@@ -16,8 +17,11 @@ from backends.jobs.job import JobView
 from backends.titles import backend_title
 from backends.version import build_id
 from tui import units
+from tui.chat.clean import clean_line
 from tui.commands import output, parser, pull_words, table
 
+_TOLD_S = 24 * 3600.0
+"""So long a download that nobody watched is told to have failed."""
 _EPILOG = "`deepseek-tui stop` ends idle models, `deepseek-tui stop KEY` a download."
 
 
@@ -77,7 +81,8 @@ def configure(subparser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """List the hosts and the jobs; return the exit status."""
     rows = [_row(view) for view in asyncio.run(launch.survey())]
-    under_way = [view for view in jobs.survey() if view.running]
+    known = jobs.survey()
+    under_way = [view for view in known if view.running]
     if arguments.json:
         output.say_json({"hosts": rows, "jobs": [_job_row(view) for view in under_way]})
         return output.DONE
@@ -88,7 +93,11 @@ def run(arguments: argparse.Namespace) -> int:
         for line in table.table(head, [_cells(row) for row in rows], table.width()):
             output.say(line)
     for view in under_way:
-        output.say(f"{view.key}  {pull_words.line(view)} · pid {view.pid or '–'}")
+        output.say(clean_line(f"{view.key}  {pull_words.line(view)} · pid {view.pid or '–'}"))
+    for view in known:
+        if view.state in {"failed", "interrupted"} and time.time() - view.progress.updated_at < _TOLD_S:
+            why = f": {view.progress.error.title}" if view.progress.error is not None else ""
+            output.say(clean_line(f"{view.key}  {view.spec.title} · {view.state}{why}"))
     return output.DONE
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backends.errors import BadModelFile, BadOptions, ModelNotFound, Problem, ServerUnreachable, Unauthorized
+from backends.hub.wanted import part_path
 from backends.jobs import launch
 from backends.shown import shown_path
 from presets.catalog import find, load_catalog
@@ -93,15 +94,19 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.stop:
         return max([_stop(item, words) for item in items], default=output.DONE)
     status, begun = output.DONE, []
-    for item in items:
-        try:
-            if _begin(item, words, force=arguments.force):
-                begun.append(item)
-        except Problem as problem:
-            if len(items) == 1 and not arguments.json:
-                raise
-            words.failed(item.name, item.key, problem)
-            status = output.FAILED
+    try:
+        for item in items:
+            try:
+                if _begin(item, words, force=arguments.force):
+                    begun.append(item)
+            except Problem as problem:
+                if len(items) == 1 and not arguments.json:
+                    raise
+                words.failed(item.name, item.key, problem)
+                status = output.FAILED
+    except KeyboardInterrupt:  # those that have begun go on
+        words.left([item.name for item in begun])
+        return output.STOPPED
     if arguments.detach:
         words.detached([item.name for item in begun])
         return status
@@ -222,8 +227,7 @@ def _check_elsewhere(item: Item, source: HuggingFace) -> None:
 
 def _unfinished(source: HuggingFace) -> bool:
     """Say whether an earlier pull has begun it: who goes on has decided already."""
-    place = place_of(source)
-    return place.with_name(f"{place.name}.part").exists()
+    return part_path(place_of(source)).exists()
 
 
 def _server_has(title: str, pull: OllamaPull, words: Words) -> bool:

@@ -20,7 +20,7 @@ from presets.sources import HuggingFace, Located, written
 from tui.chat.clean import clean_line
 from tui.commands import output
 from tui.commands.table import fitted
-from tui.units import duration, memory
+from tui.units import duration, memory, rate_text, share_text
 
 if TYPE_CHECKING:
     from backends.ollama.wanted import OllamaPull
@@ -118,7 +118,7 @@ class Words:
     def left(self, names: Sequence[str]) -> None:
         """Tell that a download goes on without anybody watching."""
         self.clear()
-        if not self._json:
+        if names and not self._json:
             output.warn(f"It goes on in the background. Watch it: {_command(names)}")
             output.warn(f"End it; what is here stays: {_command(names, '--stop')}")
 
@@ -133,7 +133,7 @@ class Words:
                 self._event("progress", name, **_figures(view))
             elif not self._json and not self._terminal and new:
                 self._told[view.key] = (view.progress.stage, now)
-                os.write(2, f"{clean_line(line(view))}\n".encode(errors="replace"))
+                self._write(f"{clean_line(line(view))}\n")
         if self._terminal:
             name, view = min(views, key=lambda one: one[1].progress.stage in {"queued", "starting"})
             total = len(views) + done
@@ -142,17 +142,16 @@ class Words:
     def ended(self, name: str, key: str, view: JobView | None) -> int:
         """Tell how a download ended; return the exit status."""
         self.clear()
-        if view is None or view.state == "done":
-            result, note = (view.progress.result, view.progress.note) if view is not None else ("", "")
+        if view is not None and view.state == "done":
+            result, note, title = view.progress.result, view.progress.note, view.spec.title
             if self._json:
                 self._event("done", name, key=key, path=result or None, note=note or None)
             else:
-                title = view.spec.title if view else name
                 output.say(f"{title} is here: {shown_path(Path(result))}   {note}" if result else f"{title}: {note}")
             return output.DONE
-        error = view.progress.error or _gone(name, view)
+        error = (view.progress.error if view is not None else None) or _gone(name, view)
         self._error(name, key, error)
-        return output.STOPPED if view.state == "stopped" else output.FAILED
+        return output.STOPPED if view is not None and view.state == "stopped" else output.FAILED
 
     def failed(self, name: str, key: str, problem: Problem) -> None:
         self.clear()
@@ -169,8 +168,8 @@ class Words:
         if self._json:
             self._event("stopped" if gone else "not_stopped", name, key=view.key, done_bytes=done, total_bytes=total)
         elif gone:
-            here = amount(done, total) if total else memory(done)
-            output.say(f"{view.spec.title}: stopped. {here} are here and stay. Go on: {_command([name])}")
+            here = f"{amount(done, total)} are here and stay" if total else "What is here stays"
+            output.say(f"{view.spec.title}: stopped. {here}. Go on: {_command([name])}")
         else:
             output.say(f"{view.spec.title} (pid {view.pid}): NOT ended. The disk may hang.")
 
@@ -217,9 +216,9 @@ def line(view: JobView) -> str:
         parts.append(stage)
     total = progress.total_bytes
     if total and progress.stage in {"fetching", "waiting", "checking", "verifying"}:
-        parts.append(f"{amount(progress.done_bytes, total)} · {progress.done_bytes / total:.0%}")
+        parts.append(f"{amount(progress.done_bytes, total)} · {share_text(progress.done_bytes, total)}")
     if progress.stage == "fetching" and progress.bytes_per_s is not None:
-        parts.append(f"{progress.bytes_per_s / 1e6:.1f} MB/s")
+        parts.append(rate_text(progress.bytes_per_s))
     if progress.stage == "fetching" and progress.left_s is not None:
         parts.append(f"{duration(progress.left_s)} left")
     return " · ".join(parts)
@@ -259,13 +258,14 @@ def _expected(entry: PresetEntry, backend: str) -> tuple[str, str]:
     return f"does not fit ({look.detail})" if look.problem else look.detail, look.speed
 
 
-def _gone(name: str, view: JobView) -> ErrorInfo:
+def _gone(name: str, view: JobView | None) -> ErrorInfo:
+    hint = f"Go on: {_command([name])}"
+    if view is None:
+        return ErrorInfo("interrupted", "Nothing is known of it any more", "Its folder of state was removed.", hint)
     if view.state == "stopped":
-        return ErrorInfo(
-            "stopped", f"{view.spec.title} was stopped", "What is here stays.", f"Go on: {_command([name])}"
-        )
+        return ErrorInfo("stopped", f"{view.spec.title} was stopped", "What is here stays.", hint)
     what = "Its process was killed, or ended with the machine. What is here stays."
-    return ErrorInfo("interrupted", f"{view.spec.title} was interrupted", what, f"Go on: {_command([name])}")
+    return ErrorInfo("interrupted", f"{view.spec.title} was interrupted", what, hint)
 
 
 def _command(names: Sequence[str], *options: str) -> str:

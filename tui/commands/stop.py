@@ -20,6 +20,8 @@ from tui.chat.target import resolve
 from tui.commands import output, parser
 from tui.commands.ps import doing
 
+_LEAST_OF_A_KEY = 4
+"""Fewer letters than these may be what somebody began to type of a preset's name."""
 _EPILOG = """\
 examples:
   deepseek-tui stop                  end every model that is idle
@@ -106,7 +108,9 @@ def _called(
 
 def _is(view: launch.HostView | JobView, name: str) -> bool:
     """Say whether a name is a key, its beginning, or a process number."""
-    return bool(name) and (view.key.startswith(name) or str(view.pid) == name)
+    if view.pid is not None and str(view.pid) == name:
+        return True
+    return len(name) >= _LEAST_OF_A_KEY and view.key.startswith(name)
 
 
 def _keys(name: str, views: list[launch.HostView]) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import time
 from collections.abc import Callable
@@ -11,6 +12,10 @@ from typing import TYPE_CHECKING
 import pexpect
 import pytest
 
+from backends.errors import Problem
+from presets import housekeeping
+from presets.found import Found
+from presets.housekeeping import Removed
 from presets.sources import models
 from tests.gguf_files import LLAMA_8B, QWEN_1_5B, QWEN_14B
 from tests.models_here import gguf, in_hub_cache, in_lm_studio, in_ollama
@@ -73,7 +78,7 @@ def test_the_list_as_json(run: Run) -> None:
 def test_what_ollama_keeps_for_no_model_is_said(run: Run) -> None:
     blob = in_ollama("deepseek-r1:8b", LLAMA_8B)
     (blob.parent / f"sha256-{'d' * 64}").write_bytes(b"x" * 60_000_000)
-    assert "Of no model: 0.1 GB in ~/.ollama/models; Ollama removes that when it is started." in run("models").out
+    assert "Of no model: 60 MB in ~/.ollama/models; Ollama removes that when it is started." in run("models").out
 
 
 def test_without_any_model_that_is_said(run: Run) -> None:
@@ -125,6 +130,7 @@ def test_a_person_is_asked_and_may_refuse(home: Path) -> None:
         ("8b-q4_k_m", "has no model on this machine"),
         ("no\x1b[31mthing", "There is no model called no\\x1b[31mthing"),
         ("", "There is no model called"),
+        ("~nobody-of-this-name/m.gguf", "There is no model called ~nobody"),
     ],
 )
 def test_what_is_not_removed_and_why(run: Run, name: str, said: str) -> None:
@@ -142,6 +148,22 @@ def test_one_that_may_not_go_keeps_the_others_too(run: Run) -> None:
     path = gguf(models() / "me/some/m.gguf", QWEN_1_5B)
     assert run("models", "remove", "m.gguf", "deepseek-r1:8b", "--yes").status == 1
     assert path.exists()
+
+
+def test_what_went_is_told_where_the_next_one_cannot_go(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    gguf(models() / "me/one/m.gguf", QWEN_1_5B)
+    gguf(models() / "me/two/n.gguf", QWEN_1_5B)
+    remove = housekeeping.remove
+
+    def only_the_first(one: Found) -> Removed:
+        if one.name.startswith("me/two"):
+            raise Problem("It cannot be removed")
+        return remove(one)
+
+    monkeypatch.setattr(housekeeping, "remove", only_the_first)
+    ran = run("models", "remove", "m.gguf", "n.gguf", "--yes")
+    assert ran.status == 1
+    assert ran.out.startswith("Removed: me/one/m.gguf")
 
 
 def test_what_is_loaded_stays(
@@ -173,6 +195,9 @@ def test_where_a_job_is_writing_nothing_is_removed(run: Run, monkeypatch: pytest
     assert ran.status == 1
     assert "Some model is being fetched into that folder" in ran.err
     assert path.exists()
+    (path.parent / "config.json").write_text("{}")
+    (path.parent / "model.safetensors").write_bytes(b"x")
+    assert "Some model is being fetched" in run("models", "remove", "me/some", "--yes").err
 
 
 def test_what_broken_downloads_left_is_removed(run: Run) -> None:
@@ -180,7 +205,13 @@ def test_what_broken_downloads_left_is_removed(run: Run) -> None:
     part = models() / "me/some/m.gguf.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(b"x" * 60_000_000)
-    assert "Unfinished downloads: 1, 0.1 GB" in run("models").out
+    assert "Unfinished downloads: 1, 60 MB" in run("models").out
+    with part.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        listed = run("models").out
+        assert "Being fetched: 60 MB so far" in listed
+        assert "Unfinished" not in listed
+        assert "left anything" in run("models", "remove", "--unfinished", "--yes").out
     assert run("models", "remove", "--unfinished").status == 2
     assert json.loads(run("models", "remove", "--unfinished", "-y", "--json").out) == {
         "removed": [{"file": str(part), "freed_bytes": 60_000_000}]

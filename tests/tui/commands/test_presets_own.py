@@ -119,6 +119,7 @@ class TestNew:
         assert (shown["backend"], shown["backends"], shown["ready"]) == ("llama_cpp", ["llama_cpp", "ollama"], True)
 
     def test_a_tag_that_is_not_here_is_told_by_its_name(self, run: Run) -> None:
+        assert 'quantization = "unknown"' in run("presets", "new", "ollama:deepseek-r1:14b", "--print").out
         assert run("presets", "new", "ollama:deepseek-r1:14b-qwen-distill-q4_K_M").status == 0
         shown = good(run, "deepseek-r1-14b-qwen-distill-q4_k_m")
         assert list(shown["options"]) == ["ollama"]
@@ -242,6 +243,18 @@ class TestSet:
         shown = good(run, "8b-q4_k_m")
         assert (shown["context"], shown["title"], shown["slot"], shown["builtin"]) == (16384, "14", 1, False)
         assert shown["options"]["llama_cpp"]["kv_cache"] == "q8_0"
+
+    @pytest.mark.parametrize(
+        ("wish", "said"),
+        [
+            ("context=12", "expected a whole number >= 256"), ("context=many", "found text in quotes"),
+            ("sampling.temperature=nan", "expected 0 to 10, found a number beyond all sense"),
+        ],
+    )  # fmt: skip
+    def test_what_is_wrong_with_a_value_is_said_of_what_was_typed(self, run: Run, wish: str, said: str) -> None:
+        ran = run("presets", "set", "8b-q4_k_m", wish)
+        assert ran.status == 1
+        assert said in ran.err
 
     def test_a_users_file_keeps_its_comments_its_mode_and_its_link(
         self, run: Run, preset: Write, tmp_path: Path

@@ -2,106 +2,111 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from msgspec import to_builtins
 
 from backends.echo import EchoOptions
 from backends.host import client, launch
 from backends.host.wire import HostSpec
-from tui.__main__ import main
+from tests.tui.commands.in_process import runner
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.tui.commands.conftest import Run, Start, Write
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Runs a command within this process."""
+    return runner(monkeypatch, capfd, tmp_path)
+
 
 LONG = "one two three four five six seven eight nine ten " * 40
 
 
-def test_with_nothing_loaded_both_say_so(run: Run) -> None:
-    assert run("ps").out == "No model is loaded.\n"
-    assert run("ps", "--json").json == {"hosts": [], "jobs": []}
-    assert (run("stop").status, run("stop", "--json").json) == (0, {"hosts": [], "jobs": []})
+def test_with_nothing_loaded_both_say_so(here: Run) -> None:
+    assert here("ps").out == "No model is loaded.\n"
+    assert here("ps", "--json").json == {"hosts": [], "jobs": []}
+    assert (here("stop").status, here("stop", "--json").json) == (0, {"hosts": [], "jobs": []})
 
 
-def test_an_idle_host_is_shown_and_ended(run: Run, preset: Write) -> None:
+def test_an_idle_host_is_shown_and_ended(run: Run, here: Run, preset: Write) -> None:
     preset(keep_alive_s=60)
     run("ask", "-p", "echo", "hi")
-    (host,) = run("ps", "--json").json["hosts"]
+    (host,) = here("ps", "--json").json["hosts"]
     assert (host["title"], host["backend"], host["phase"], host["responding"]) == ("Echo", "echo", "idle", True)
     assert host["current_build"] is True
     assert host["rss_bytes"] > 1_000_000
     assert 50 < host["ends_in_s"] <= 60
     assert host["idle_s"] < 10
     assert host["answer"] is None
-    head, line = run("ps").out.splitlines()
+    head, line = here("ps").out.splitlines()
     assert head.split()[:3] == ["KEY", "MODEL", "BACKEND"]
     assert line.startswith(host["key"])
-    ran = run("stop")
+    ran = here("stop")
     assert (ran.status, ran.out) == (0, f"Echo (pid {host['pid']}): ended\n")
-    assert run("ps", "--json").json == {"hosts": [], "jobs": []}
+    assert here("ps", "--json").json == {"hosts": [], "jobs": []}
 
 
-def test_a_busy_host_is_left_alone_unless_forced(start: Start, run: Run, preset: Write) -> None:
+def test_a_busy_host_is_left_alone_unless_forced(start: Start, run: Run, here: Run, preset: Write) -> None:
     preset(text=LONG, tokens_per_second=10)
     process = start("ask", "-p", "echo", "hi")
     assert process.stdout is not None
     assert process.stdout.read(4) == b"one "
-    (host,) = run("ps", "--json").json["hosts"]
+    (host,) = here("ps", "--json").json["hosts"]
     assert host["phase"] == "decode"
     assert host["answer"]
-    assert "answering" in run("ps").out
-    ran = run("stop")
+    assert "answering" in here("ps").out
+    ran = here("stop")
     assert ran.status == 1
     assert "left alone: answering; --force ends it" in ran.out
     assert process.poll() is None
-    assert run("stop", "echo", "--force").status == 0
+    assert here("stop", "echo", "--force").status == 0
     assert process.wait(10) == 130
     shown = run("chats", "show", "last", "--json").json["messages"][-1]
     assert shown["state"] == "stopped"
     assert shown["text"].startswith("one two")
 
 
-def test_a_host_is_ended_by_its_key_its_number_or_its_preset(run: Run, preset: Write) -> None:
+def test_a_host_is_ended_by_its_key_its_number_or_its_preset(run: Run, here: Run, preset: Write) -> None:
     preset(keep_alive_s=60)
     preset("other")
     for name in ("key", "pid", "echo"):
         run("ask", "-p", "echo", "hi")
-        (host,) = run("ps", "--json").json["hosts"]
-        assert run("stop", "other").out == "Not loaded: nothing to end.\n"
+        (host,) = here("ps", "--json").json["hosts"]
+        assert here("stop", "other").out == "Not loaded: nothing to end.\n"
         wanted = {"key": host["key"][:6], "pid": str(host["pid"])}.get(name, name)
-        assert run("stop", wanted, "--json").json["hosts"][0]["result"] == "ended"
-        assert run("ps", "--json").json == {"hosts": [], "jobs": []}
+        assert here("stop", wanted, "--json").json["hosts"][0]["result"] == "ended"
+        assert here("ps", "--json").json == {"hosts": [], "jobs": []}
 
 
-def test_a_name_that_nothing_has_is_an_error(run: Run) -> None:
-    ran = run("stop", "nonsense")
+def test_a_name_that_nothing_has_is_an_error(here: Run) -> None:
+    ran = here("stop", "nonsense")
     assert ran.status == 1
     assert "No loaded model and no preset is called 'nonsense'" in ran.err
 
 
 def test_a_host_that_hangs_is_listed_left_alone_and_ended_by_force(
-    run: Run, preset: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Run, here: Run, preset: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preset(keep_alive_s=60)
     run("ask", "-p", "echo", "hi")
-    pid = run("ps", "--json").json["hosts"][0]["pid"]
+    pid = here("ps", "--json").json["hosts"][0]["pid"]
     monkeypatch.setattr(client, "HELLO_S", 0.3)
     os.kill(pid, signal.SIGSTOP)
-    assert main(["ps", "--json"]) == 0
-    (host,) = json.loads(capsys.readouterr().out)["hosts"]
+    (host,) = here("ps", "--json").json["hosts"]
     assert (host["pid"], host["responding"], host["phase"]) == (pid, False, None)
-    assert main(["ps"]) == 0
-    assert "does not answer" in capsys.readouterr().out
-    assert main(["stop"]) == 1
-    assert "left alone: it does not answer" in capsys.readouterr().out
-    assert main(["stop", "--force"]) == 0
-    assert capsys.readouterr().out == f"host {pid} (pid {pid}): ended\n"
-    assert main(["stop"]) == 0
+    assert "does not answer" in here("ps").out
+    ran = here("stop")
+    assert ran.status == 1
+    assert "left alone: it does not answer" in ran.out
+    ran = here("stop", "--force")
+    assert (ran.status, ran.out) == (0, f"host {pid} (pid {pid}): ended\n")
+    assert here("stop").status == 0
 
 
 async def test_a_host_of_an_older_version_is_named_and_replaced_when_idle(run: Run, preset: Write) -> None:

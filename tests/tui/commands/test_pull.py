@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +20,10 @@ from backends.jobs import launch
 from presets.pulling import job_key
 from presets.sources import HuggingFace, models
 from tests.backends.fake_hub import FakeHub, HubHandler, go_online
+from tests.backends.watching import ended, until
 from tests.gguf_files import Model, sparse_model
+from tests.tui.commands.in_process import runner
+from tui.commands import pull, pull_words
 
 if TYPE_CHECKING:
     from tests.tui.commands.conftest import Run, Start
@@ -30,6 +32,12 @@ MODELS = {
     "small": Model("Small", "qwen2", 4, 256, 512, 4, 2, 8192),
     "other": Model("Other", "qwen2", 2, 256, 512, 4, 2, 8192),
 }
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Runs the command within this process; what it begins is a process of its own all the same."""
+    return runner(monkeypatch, capfd, tmp_path)
 
 
 @pytest.fixture
@@ -84,11 +92,7 @@ def key(name: str = "small") -> str:
 
 def fetching(name: str = "small") -> launch.JobView:
     """Wait until bytes of a model have come."""
-    deadline = time.monotonic() + 15
-    while (view := launch.view(key(name))) is None or view.progress.done_bytes < 50_000:
-        assert time.monotonic() < deadline, view
-        time.sleep(0.02)
-    return view
+    return until(key(name), lambda view: view.progress.done_bytes >= 50_000)
 
 
 def test_a_preset_s_model_comes_and_what_it_will_be_is_said_before(run: Run, hub: FakeHub) -> None:
@@ -104,6 +108,15 @@ def test_a_preset_s_model_comes_and_what_it_will_be_is_said_before(run: Run, hub
     assert "Small · starting" in ran.err
     again = run("pull", "small")
     assert (again.status, again.out) == (0, f"Small is here already ({size(hub) / 1e6:.0f} MB): {place()}\n")
+
+
+def test_a_home_that_is_named_from_here_is_the_same_for_the_job(
+    run: Run, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DEEPSEEK_TUI_HOME", "here")
+    ran = run("pull", "hf:me/some/small.gguf")
+    assert ran.status == 0, ran.err
+    assert (tmp_path / "here/state/jobs/pull.turn").exists()
 
 
 def test_as_json_every_line_is_an_object(run: Run, hub: FakeHub) -> None:
@@ -127,7 +140,7 @@ def test_detached_it_goes_on_and_is_listed_and_ended(run: Run, slow: FakeHub) ->
     assert "Watch it: deepseek-tui pull small   End it: deepseek-tui pull --stop small" in ran.out
     view = fetching()
     shown = run("ps")
-    assert re.search(rf"{key()}  Small · [\d.]+ of {size(slow) / 1e6:.1f} MB · \d+%.* · pid {view.pid}", shown.out)
+    assert re.search(rf"{key()}  Small · [\d.]+ of {size(slow) / 1e6:.1f} MB · \d+ %.* · pid {view.pid}", shown.out)
     (job,) = run("ps", "--json").json["jobs"]
     assert (job["key"], job["kind"], job["title"], job["stage"]) == (key(), "pull", "Small", "fetching")
     assert (job["total_bytes"], job["target"], job["stopping"]) == (size(slow), str(place()), False)
@@ -148,12 +161,24 @@ def test_detached_it_goes_on_and_is_listed_and_ended(run: Run, slow: FakeHub) ->
     assert (here, size(slow) - here) in slow.parts
 
 
+def test_a_download_that_failed_while_nobody_watched_is_listed_until_it_is_begun_again(run: Run, hub: FakeHub) -> None:
+    hub.hashes["me/some/small.gguf"] = "0" * 64
+    assert run("pull", "small", "--detach").status == 0
+    assert ended(key()).state == "failed"
+    assert f"{key()}  Small · failed: What was fetched is not what was announced\n" in run("ps").out
+    assert run("ps", "--json").json["jobs"] == []
+    hub.hashes["me/some/small.gguf"] = ""
+    assert run("pull", "small").status == 0
+    assert run("ps").out == "No model is loaded.\n"
+
+
 @pytest.mark.parametrize("name", ["key", "pid", "preset"])
 def test_stop_ends_a_download_that_is_named_and_no_other(run: Run, slow: FakeHub, name: str) -> None:
     run("pull", "small", "--detach")
     view = fetching()
     assert run("stop").out == "No model is loaded.\n"
     assert run("stop", "other").out == "Not loaded: nothing to end.\n"
+    assert "no preset is called" in run("stop", key()[:3]).err
     ran = run("stop", {"key": key()[:6], "pid": str(view.pid), "preset": "small"}[name])
     assert (ran.status, ran.out) == (0, f"Small (pid {view.pid}): ended\n")
     last = launch.view(key())
@@ -203,13 +228,26 @@ def test_ctrl_c_leaves_the_download_to_itself_and_says_how_to_end_it(
     terminal: Callable[..., pexpect.spawn], slow: FakeHub
 ) -> None:
     child = terminal("pull", "small")
-    child.expect(r"Small · [\d.]+ of [\d.]+ MB · \d+% · [\d.]+ MB/s · \d+ s left")
+    child.expect(r"Small · [\d.]+ of [\d.]+ MB · \d+ % · [\d.]+ [kM]B/s · \d+ s left")
     child.sendintr()
     child.expect("It goes on in the background. Watch it: deepseek-tui pull small")
     child.expect("End it; what is here stays: deepseek-tui pull --stop small")
     child.expect(pexpect.EOF)
     child.wait()
     assert child.exitstatus == 130
+    assert fetching().running
+
+
+def test_ctrl_c_while_the_second_is_asked_for_tells_of_the_first(
+    run: Run, slow: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pull_words.Words, "begun", lambda *_: monkeypatch.setattr(pull, "_size", interrupted))
+    ran = run("pull", "small", "other")
+    assert ran.status == 130
+    assert "It goes on in the background. Watch it: deepseek-tui pull small\n" in ran.err
     assert fetching().running
 
 
@@ -221,11 +259,7 @@ def test_a_terminal_that_goes_away_takes_no_download_with_it(
     child.kill(signal.SIGHUP)
     child.close(force=True)
     done = fetching().progress.done_bytes
-    deadline = time.monotonic() + 5
-    while (view := launch.view(key())) is None or view.progress.done_bytes <= done:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    assert view.running
+    assert until(key(), lambda view: view.progress.done_bytes > done).running
 
 
 def test_several_come_one_after_the_other_and_a_failure_does_not_end_the_others(run: Run, hub: FakeHub) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,11 +16,19 @@ from backends.jobs import launch
 from presets.catalog import find, load_catalog
 from presets.pulling import job_key, keys, wanted
 from tests.backends.fake_ollama import FakeModel, FakeOllama
+from tests.backends.watching import until
+from tests.tui.commands.in_process import runner
 
 if TYPE_CHECKING:
     from tests.tui.commands.conftest import Run, Start
 
 TAG = "deepseek-r1:7b"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Runs the command within this process; what it begins is a process of its own all the same."""
+    return runner(monkeypatch, capfd, tmp_path)
 
 
 @pytest.fixture
@@ -53,10 +60,7 @@ def key() -> str:
 
 
 def fetching() -> None:
-    deadline = time.monotonic() + 15
-    while (view := launch.view(key())) is None or view.progress.done_bytes < 50_000:
-        assert time.monotonic() < deadline, view
-        time.sleep(0.02)
+    until(key(), lambda view: view.progress.done_bytes >= 50_000)
 
 
 def test_a_preset_s_model_is_fetched_by_its_server(run: Run, server: FakeOllama) -> None:

@@ -93,7 +93,7 @@ def test_a_linked_file_stays_a_link(tmp_path: Path) -> None:
 
 def test_settings_that_cannot_be_saved_are_told_and_leave_the_old_ones() -> None:
     write('theme = "old"\n')
-    settings_file().parent.joinpath(f".config.toml.{__import__('os').getpid()}").mkdir()
+    settings_file().parent.joinpath(".config.toml.new").mkdir()
     with pytest.raises(SettingsError):
         save_settings(Settings(theme="new"))
     assert load_settings({}).theme == "old"

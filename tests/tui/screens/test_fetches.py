@@ -111,11 +111,29 @@ def loaded(session: Session, preset: str) -> bool:
     return session.loaded_target is not None and session.loaded_target.preset == preset and not session.loading
 
 
+def test_a_question_that_stands_is_answered_before_the_next_is_asked(hub: FakeHub, begun: list[JobSpec]) -> None:
+    async def steps(pilot: Pilot[None], _session: Session) -> None:
+        offering = chat_screen(pilot)._offering
+        assert offering.offer(PRESET)
+        assert offering.offer(PRESET)  # a key pressed twice asks once
+        await until(pilot, lambda: asked(pilot))
+        assert offering.offer("far")  # a load that failed meanwhile
+        await pilot.pause(0.2)
+        await pilot.press("enter")
+        await until(pilot, lambda: begun)
+        await until(pilot, lambda: asked(pilot) and pilot.app.screen.offer.title == "Far")
+        await pilot.press("escape")
+        await until(pilot, lambda: not asked(pilot))
+
+    on_the_screen(steps)
+    assert [spec.title for spec in begun] == ["14B Q3_K_S + offload"]
+
+
 def test_what_was_fetched_is_loaded_by_itself_where_nothing_was_asked_meanwhile(hub: FakeHub) -> None:
     async def steps(pilot: Pilot[None], session: Session) -> None:
         await pilot.press("f2")
         await until(pilot, lambda: asked(pilot))
-        await pilot.press("enter")
+        await pilot.press("y")  # as in every question
         await until(pilot, lambda: loaded(session, "far"))
         assert "▼ Far is here: It loads now." in told(pilot)
 
@@ -150,7 +168,9 @@ def test_choosing_what_is_on_its_way_loads_it_when_it_is_here(hub: FakeHub) -> N
         await pilot.press("f2")
         await pilot.pause(0.1)
         assert not asked(pilot)
-        assert pilot.app.screen.query_one("#progress", Line).text.startswith("Far loads when it is here; ^p stops it")
+        assert pilot.app.screen.query_one("#progress", Line).text.startswith(
+            "Far loads when it is here. ^p, then Stop, ends it"
+        )
         await until(pilot, lambda: loaded(session, "far"))
 
     on_the_screen(steps)
@@ -231,6 +251,7 @@ def test_a_fetch_that_another_began_is_seen_everywhere_and_gone_when_it_ends() -
 
 def test_what_ended_while_no_screen_was_there_is_told_once() -> None:
     Job(spec_of(PRESET), progress(state="failed", error=NO_NETWORK))
+    Job(spec_of("8b-q4_k_m"), progress(state="done"))  # and was removed since
     seen: list[str] = []
 
     async def steps(pilot: Pilot[None], session: Session) -> None:
@@ -239,6 +260,7 @@ def test_what_ended_while_no_screen_was_there_is_told_once() -> None:
     on_the_screen(steps)
     on_the_screen(steps)
     assert ["was not fetched" in one for one in seen] == [True, False]
+    assert not any("is here" in one for one in seen)
 
 
 def test_a_job_whose_process_was_killed_says_so() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,14 +12,16 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from presets.catalog import find, load_catalog
+from presets.catalog import Catalog, find, load_catalog
 from presets.schema import Preset
+from presets.writing import Edited
 from tests.tui.screens.conftest import chat_screen, settled
 from tui.app import DeepseekApp
 from tui.chat.session import Session
 from tui.screens.chat import ChatScreen
 from tui.screens.chat.start import Wish
 from tui.screens.preset import NameScreen, PresetScreen
+from tui.screens.preset.form import save
 from tui.screens.question import QuestionScreen
 from tui.widgets.lines import Line
 from tui.widgets.sidebar import PresetList
@@ -196,6 +199,43 @@ def test_leaving_asks_only_where_something_would_be_lost() -> None:
         await pilot.press("escape", "enter")
         await until(pilot, back(pilot, screen))
         assert preset("slow").title == "Slow"
+
+    on_the_screen(steps)
+
+
+def test_leaving_while_it_is_saved_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(catalog: Catalog, edited: Edited) -> None:
+        begun.set()
+        go_on.wait(10)
+        save(catalog, edited)
+
+    monkeypatch.setattr("tui.screens.preset.form.save", slowly)
+
+    async def steps(pilot: Pilot[None], screen: ChatScreen, _session: Session) -> None:
+        await in_the_list(pilot, "slow", "e", PresetScreen)
+        await put(pilot, "title", "Kept")
+        await pilot.press("ctrl+s")
+        await until(pilot, begun.is_set)
+        await pilot.press("escape")
+        go_on.set()
+        await until(pilot, back(pilot, screen))
+        await until(pilot, lambda: screen._presets.titles["slow"] == "Kept")
+
+    on_the_screen(steps)
+
+
+def test_an_empty_field_shows_what_it_is_then() -> None:
+    async def steps(pilot: Pilot[None], _screen: ChatScreen, _session: Session) -> None:
+        await in_the_list(pilot, "8b-q4_k_m", "e", PresetScreen)
+        await put(pilot, "context", "")
+        await until(pilot, lambda: "left empty it is 8192" in shown(pilot))
+        edited = pilot.app.screen
+        assert isinstance(edited, PresetScreen)
+        context = edited._controls[("context",)]
+        assert isinstance(context, Input)
+        assert context.placeholder == "8192"
 
     on_the_screen(steps)
 

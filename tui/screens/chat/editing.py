@@ -19,6 +19,7 @@ from presets.toml_lines import Key
 from tui.chat.clean import clean_line
 from tui.chat.session import Session
 from tui.chat.target import Target
+from tui.keys import slot_key
 from tui.plans.live import apart
 from tui.screens.chat.choosing import Presets
 from tui.screens.chat.offering import Asked
@@ -95,14 +96,13 @@ class Editing:
         entry = self._entry(name)
         if entry is None:
             return
-        first = _free(writing.name_from(f"{name[:58]}-copy"), self._presets())
+        first = writing.free_name(writing.name_from(f"{name[:58]}-copy"), self._presets().titles)
         new = await self._screen.app.push_screen_wait(NameScreen(entry.preset.title, first, writing.check_name))
         if new is None:
             return
-        title = f"{entry.preset.title[:73]} (copy)"
-        await apart(lambda: writing.create(new, writing.copied(entry, title)))
+        written = await apart(lambda: writing.create(new, writing.copied(entry)))
         await self._asked.reload()
-        self._asked.say(f"{title} is written. `e` in the list edits it")
+        self._asked.say(f"{written.preset.title} is written. `e` in the list edits it")
 
     async def _delete(self, name: str) -> None:
         from presets import writing
@@ -137,7 +137,7 @@ class Editing:
         after = self._presets().entry(name)
         if after is None:
             return
-        key = f"F{after.preset.slot + 1} loads" if after.preset.slot else "choosing it loads"
+        key = f"{slot_key(after.preset.slot) or 'choosing it'} loads"
         told = f"{after.preset.title} is saved"
         target = session.target if session is not None else None
         if session is not None and target is not None and target.preset == name:
@@ -209,9 +209,3 @@ class Writer:
         from tui.screens.preset.form import save
 
         await apart(lambda: save(self._catalog, edited))
-
-
-def _free(name: str, presets: Presets) -> str:
-    """Return a name that no preset has: with a number behind it where need be."""
-    names = [name, *(f"{name}-{number}" for number in range(2, 100))]
-    return next((one for one in names if presets.entry(one) is None), name)

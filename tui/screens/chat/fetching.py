@@ -21,6 +21,7 @@ from backends.errors import Problem
 from presets.schema import PresetEntry
 from tui.chat.clean import clean_line
 from tui.chat.session import Session
+from tui.keys import slot_key
 from tui.screens.chat import notices
 from tui.screens.chat.choosing import Presets, wanted_of
 from tui.screens.chat.lists import Coming
@@ -213,7 +214,7 @@ class Fetching:
             return
         names = self._names(view.key)
         entry = next((found for name in names if (found := self._presets().entry(name))), None)
-        key = f"F{entry.preset.slot + 1}" if entry is not None and entry.preset.slot else ""
+        key = slot_key(entry.preset.slot) if entry is not None else ""
         wish = self._wishes.get(view.key)
         loads = ""
         if wish is not None and (wish.explicit or wish.said == self._said()):
@@ -262,8 +263,12 @@ def _ended(before: Mapping[str, JobView], now: Mapping[str, JobView]) -> Iterato
 def _untold(found: list[JobView]) -> list[JobView]:
     """Return the fetches that ended while no screen was there to tell it, and note that they are told now."""
     from backends import remembered
+    from backends.hub.wanted import KIND
 
-    ended = [view for view in found if not view.running]
+    def removed(view: JobView) -> bool:
+        return view.state == "done" and view.spec.kind == KIND and not Path(view.spec.target).exists()
+
+    ended = [view for view in found if not view.running and not removed(view)]
     untold = [view for view in ended if remembered.read("fetch_told", view.key) != view.progress.updated_at]
     for view in untold:
         _note(view, None)

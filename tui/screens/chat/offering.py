@@ -49,6 +49,8 @@ class Offering:
         self._fetching = fetching
         self._planning = planning
         self._asked = asked
+        self._one_at_a_time = asyncio.Lock()
+        self._open: set[tuple[str, str]] = set()
 
     def offer(self, name: str, backend: str | None = None) -> bool:
         """Ask whether to fetch a preset's model; say whether that is what it needs."""
@@ -62,11 +64,10 @@ class Offering:
         view = self._fetching.of(entry, chosen)
         if view is not None and view.running:
             self._fetching.wish(view.key, name, chosen)
-            self._asked.say(f"{entry.preset.title} loads when it is here; ^p stops it")
-        elif isinstance(source, HuggingFace):
-            self._screen.run_worker(self._ask(entry, chosen, source, view), group="offer", exclusive=True)
-        else:
-            self._screen.run_worker(self._ask_for_server(entry, chosen, source, view), group="offer", exclusive=True)
+            self._asked.say(f"{entry.preset.title} loads when it is here. ^p, then Stop, ends it")
+        elif (name, chosen) not in self._open:
+            self._open.add((name, chosen))
+            self._screen.run_worker(self._in_turn(entry, chosen, source, view), group="offer")
         return True
 
     def load(self, entry: PresetEntry, backend: str) -> None:
@@ -80,7 +81,7 @@ class Offering:
         except Problem as problem:
             self._asked.failed(problem)
         else:
-            self._asked.say("It comes in the background; ^p stops it")
+            self._asked.say("It comes in the background. ^p, then Stop, ends it")
 
     async def use(self, entry: PresetEntry, backend: str, found: Found) -> None:
         """Let a preset use a model where another program keeps it, and load it."""
@@ -91,6 +92,19 @@ class Offering:
             self._asked.failed(problem)
         else:
             self._asked.choose(entry.name, backend)
+
+    async def _in_turn(
+        self, entry: PresetEntry, backend: str, source: HuggingFace | OllamaPull, view: JobView | None
+    ) -> None:
+        """Ask when nothing else is asked: a question that stands keeps its place under the user's fingers."""
+        try:
+            async with self._one_at_a_time:
+                if isinstance(source, HuggingFace):
+                    await self._ask(entry, backend, source, view)
+                else:
+                    await self._ask_for_server(entry, backend, source, view)
+        finally:
+            self._open.discard((entry.name, backend))
 
     async def _ask(self, entry: PresetEntry, backend: str, source: HuggingFace, view: JobView | None) -> None:
         from tui.screens.fetch import FetchScreen

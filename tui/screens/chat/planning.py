@@ -14,6 +14,7 @@ from backends.host import launch
 from tui.chat.seen import Figure
 from tui.chat.session import Session
 from tui.chat.target import Target
+from tui.keys import slot_key
 from tui.plans.live import LivePlans, Planned, Situation, apart
 from tui.screens.chat import notices
 from tui.screens.chat.choosing import Presets
@@ -229,7 +230,7 @@ class Planning:
             return
         context = target.spec.options.get("context")
         tokens = context if isinstance(context, int) else None
-        key = f"F{entry.preset.slot + 1}" if entry.preset.slot else ""
+        key = slot_key(entry.preset.slot)
         found: Preflight | None = None
         with contextlib.suppress(Exception):  # What cannot be told in advance must not end the screen.
             found = await apart(lambda: _preflight(planned, entry, target.spec.backend, tokens, key))

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from textual.content import Content
 
 from backends.errors import ErrorInfo
-from backends.hub.pull import STAYS_FREE_BYTES
+from backends.hub.wanted import STAYS_FREE_BYTES
 from backends.shown import shown_path
 from tui.chat.clean import clean_line
 from tui.screens.fetch.offer import Offer
-from tui.screens.fetch.words import rate_text
-from tui.units import duration, memory
+from tui.units import duration, memory, rate_text
 from tui.widgets.lines import wrapped
 
 _LABEL = 10
@@ -37,7 +36,8 @@ def title(offer: Offer) -> str:
 def keys(offer: Offer) -> str:
     """Return which keys answer."""
     if offer.elsewhere is not None:
-        return "Enter uses it · f fetches a second copy · Esc leaves it"
+        again = "it all the same" if offer.missing_bytes else "a second copy"
+        return f"Enter uses it · f fetches {again} · Esc leaves it"
     if offer.missing_bytes:
         return "f fetches it all the same · Esc leaves it"
     return f"Enter {'goes on with it' if offer.here_bytes else 'fetches it'} · Esc leaves it"

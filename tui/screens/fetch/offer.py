@@ -17,7 +17,7 @@ from backends import ollama_store
 from backends.errors import ErrorInfo, Problem, to_info
 from backends.hardware.disk import disk_under
 from backends.hub.address import endpoint
-from backends.hub.pull import STAYS_FREE_BYTES
+from backends.hub.wanted import STAYS_FREE_BYTES
 from backends.jobs.job import JobView
 from backends.origins import is_local, origin_of
 from backends.shown import printable, shown_path
@@ -55,7 +55,6 @@ class Offer(msgspec.Struct, frozen=True):
     """
 
     title: str
-    key: str
     model: str
     licence: str
     description: str
@@ -130,7 +129,6 @@ def _offer(entry: PresetEntry, repository: str, file: str, folder: str, view: Jo
     size = begun.progress.total_bytes if begun is not None else None
     return Offer(
         printable(preset.title, 80),
-        f"F{preset.slot + 1}" if preset.slot else "",
         printable(f"{preset.model.family} {preset.model.quantization}", 200),
         printable(preset.model.licence, 80),
         printable(preset.description, 400),

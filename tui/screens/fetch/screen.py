@@ -26,7 +26,7 @@ class FetchScreen(ModalScreen[Answer]):
 
     CSS_PATH = "fetch.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "choose", "Yes", show=False, id="fetch.yes", priority=True),
+        Binding("enter,y", "choose", "Yes", show=False, id="fetch.yes", priority=True),
         Binding("f", "fetch", "Fetch in any case", show=False, id="fetch.fetch"),
         Binding("escape,ctrl+c,n,q", "leave", "No", show=False, id="fetch.no", priority=True),
     ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from backends.jobs.job import JobView
 from tui.chat.clean import clean_line
-from tui.units import duration
+from tui.units import duration, rate_text, share_text
 
 SIGN = "▼"
 _STAGES = {
@@ -65,18 +65,9 @@ def brief(view: JobView) -> str:
 
 
 def percent(views: Sequence[JobView]) -> str:
-    """Return how much of all is here, rounded down: 100 % is only said of what is whole. "" where it is unknown."""
+    """Return how much of all is here, "" where it is unknown."""
     total = _total(views)
-    return f"{min(99, 100 * _done(views) // total)} %" if total else ""
-
-
-def rate_text(rate: float) -> str:
-    """Return bytes a second as 1.2 GB/s, 42 MB/s, 4.2 MB/s or 420 kB/s."""
-    if rate < 999_500:
-        return f"{rate / 1e3:.0f} kB/s"
-    if rate >= 999.5e6:
-        return f"{rate / 1e9:.1f} GB/s"
-    return f"{rate / 1e6:.0f} MB/s" if rate >= 9.95e6 else f"{rate / 1e6:.1f} MB/s"
+    return share_text(_done(views), total) if total else ""
 
 
 def amount(done: int, total: int) -> str:

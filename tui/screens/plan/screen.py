@@ -18,7 +18,7 @@ from presets.plan import PresetPlan
 from presets.schema import PresetEntry
 from tui import terminal
 from tui.chat.bill import Rates
-from tui.keys import SLOT_KEYS
+from tui.keys import SLOT_KEYS, slot_key
 from tui.plans.live import Planned
 from tui.screens.plan.content import View, content
 from tui.widgets.lines import Lines
@@ -155,7 +155,7 @@ class PlanScreen(ModalScreen[str | None]):
             entry.preset.title,
             now.planned.machine if now.planned is not None else None,
             plan,
-            f"F{entry.preset.slot + 1}" if entry.preset.slot else "",
+            slot_key(entry.preset.slot),
             self._at + 1,
             len(self._entries),
             now.loaded if now.loaded_preset == entry.name else None,

@@ -18,11 +18,12 @@ from presets.problems import PresetError
 from presets.schema import SLOTS, PresetEntry, registered_options
 from presets.toml_lines import Key
 from tui.chat.clean import clean_line
+from tui.keys import slot_key
 
 SLOT: Key = ("slot",)
 BACKEND: Key = ("backend",)
 _OPTIONS = ("context", "kv_cache", "gpu_layers")
-_SLOTS = (("", "none"), *((str(slot), f"F{slot + 1}") for slot in range(1, SLOTS + 1)))
+_SLOTS = (("", "none"), *((str(slot), slot_key(slot)) for slot in range(1, SLOTS + 1)))
 _UNITS = {"context": "tokens", "gpu_layers": "auto or a number", "keep_alive_s": "seconds after the last use"}
 
 

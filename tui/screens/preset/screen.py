@@ -148,6 +148,8 @@ class PresetScreen(ModalScreen[bool]):
             self.run_worker(self._save(), group="save", exit_on_error=False)
 
     def action_leave(self) -> None:
+        if self._saving:
+            return  # It ends in a moment, with what was written.
         if not self.changed:
             self.dismiss(False)
             return
@@ -203,5 +205,8 @@ class PresetScreen(ModalScreen[bool]):
             row.display = not field.backends or backend in field.backends
             row.set_class(self._checked is not None and field.key in self._checked.wrong, "-wrong")
             row.query_one(Line).say(note(field, texts[field.key], self._checked))
+            control = self._controls[field.key]
+            if isinstance(control, Input) and self._checked is not None:
+                control.placeholder = clean_line(self._checked.empty.get(field.key, field.usual))
         width = min(self.app.size.width, WIDTH) - _BORDER_AND_PADDING
         self.query_one(Lines).show(below(self._about, self._checked, self._plans, self._said, width))
