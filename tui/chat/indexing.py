@@ -168,3 +168,8 @@ def broken(error: BaseException | None) -> bool:
     if not isinstance(error, sqlite3.DatabaseError):
         return False
     return error.sqlite_errorcode & 0xFF in _OF_THE_INDEX
+
+
+def damaged(error: BaseException | None) -> bool:
+    """Say whether an error of searching says that the index cannot be read."""
+    return isinstance(error, sqlite3.DatabaseError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CORRUPT

@@ -60,17 +60,13 @@ def mend(db: sqlite3.Connection) -> None:
             (row["conversation"], title_from(said["text"] if said else ""), row["first"], row["last"]),
         )
     while lost := unreachable(db):
-        # The first has no way to it in any case; with it, those below it may be reached again.
-        first = lost[0]
-        before = db.execute(
-            "SELECT id FROM message WHERE conversation = ? AND rowid < ? ORDER BY rowid DESC LIMIT 1",
-            (first["conversation"], first["number"]),
-        ).fetchone()
-        parent = before["id"] if before else None
-        if db.execute("SELECT 1 FROM message WHERE id = ?", (first["parent"],)).fetchone():
-            db.execute("UPDATE message SET parent = ? WHERE id = ?", (parent, first["id"]))
-        else:
-            _stand_in(db, first, parent)
+        # With a parent again, those below may be reached too: they are left for the next look.
+        orphans = [row for row in lost if not _is_there(db, row["parent"])]
+        for row in orphans:
+            if not _is_there(db, row["parent"]):  # Its sibling may have brought it back.
+                _stand_in(db, row, _before(db, row))
+        if not orphans:  # A circle, or a parent in another chat.
+            db.execute("UPDATE message SET parent = ? WHERE id = ?", (_before(db, lost[0]), lost[0]["id"]))
     for row in db.execute(HEADLESS).fetchall():
         db.execute(
             "UPDATE conversation SET head ="
@@ -106,6 +102,19 @@ def carry_over(damaged: sqlite3.Connection, db: sqlite3.Connection) -> int:
                     (number, *values.values()),
                 )
     return textless
+
+
+def _is_there(db: sqlite3.Connection, message: str) -> bool:
+    return db.execute("SELECT 1 FROM message WHERE id = ?", (message,)).fetchone() is not None
+
+
+def _before(db: sqlite3.Connection, message: sqlite3.Row) -> str | None:
+    """Return the message of the same chat that was made just before one."""
+    row = db.execute(
+        "SELECT id FROM message WHERE conversation = ? AND rowid < ? ORDER BY rowid DESC LIMIT 1",
+        (message["conversation"], message["number"]),
+    ).fetchone()
+    return None if row is None else str(row["id"])
 
 
 def _stand_in(db: sqlite3.Connection, child: sqlite3.Row, parent: str | None) -> None:

@@ -14,6 +14,15 @@ from tui.chat.store import Store
 from tui.chat.stored import StoreError
 
 _AFTER_ALL = 2**62
+_FIND = """
+    SELECT indexed.place, message.id, message.conversation, conversation.title, message.role, message.created_at,
+        message.text, message.reasoning
+    FROM said CROSS JOIN indexed ON indexed.place = said.rowid
+    CROSS JOIN message ON message.id = indexed.message
+    CROSS JOIN conversation ON conversation.id = message.conversation
+    WHERE said MATCH ? AND said.rowid < ? AND message.deleted_at IS NULL AND conversation.deleted_at IS NULL
+    ORDER BY said.rowid DESC LIMIT ?
+"""
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -50,20 +59,15 @@ def search(
         _step(store)
     patterns = search_text.patterns(wanted)
     titles = _titles(store, wanted, limit) if chat is None and before is None else []
-    rows = store.rows(
-        """
-        SELECT indexed.place, message.id, message.conversation, conversation.title, message.role, message.created_at,
-            message.text, message.reasoning
-        FROM said CROSS JOIN indexed ON indexed.place = said.rowid
-        CROSS JOIN message ON message.id = indexed.message
-        CROSS JOIN conversation ON conversation.id = message.conversation
-        WHERE said MATCH ? AND said.rowid < ? AND message.deleted_at IS NULL AND conversation.deleted_at IS NULL
-        ORDER BY said.rowid DESC LIMIT ?
-        """,
-        search_text.query(wanted, chat),
-        _AFTER_ALL if before is None else before,
-        limit - len(titles),
-    )
+    values = (search_text.query(wanted, chat), _AFTER_ALL if before is None else before, limit - len(titles))
+    try:
+        rows = store.rows(_FIND, *values)
+    except StoreError as error:
+        if not indexing.damaged(error.__cause__):
+            raise
+        _make_anew(store)
+        _step(store)
+        rows = store.rows(_FIND, *values)
     return titles + [_hit(row, patterns) for row in rows]
 
 
@@ -94,9 +98,13 @@ def _step(store: Store) -> bool:
     except StoreError as error:
         if not indexing.broken(error.__cause__):
             raise
-        with store.transaction() as db:
-            indexing.make_anew(db)
+        _make_anew(store)
         return True
+
+
+def _make_anew(store: Store) -> None:
+    with store.transaction() as db:
+        indexing.make_anew(db)
 
 
 def _titles(store: Store, wanted: list[Term], limit: int) -> list[Hit]:

@@ -107,7 +107,7 @@ def store_error(path: Path, error: sqlite3.DatabaseError) -> StoreError:
     elif "full" in text:
         hint = "Make room on the disk; nothing already saved is lost."
     elif "malformed" in text or "not a database" in text:
-        hint = "Keep a copy of the file; move it away to begin with an empty one."
+        hint = "Keep a copy of the file; `deepseek-tui chats repair` saves what can be read of it."
     elif "readonly" in text:
         hint = "Check the owner and the permissions of the file and its folder."
     else:

@@ -336,6 +336,18 @@ def test_a_broken_index_costs_no_answer_and_is_made_anew() -> None:
     store.close()
 
 
+def test_a_search_in_a_damaged_index_finds_all_the_same() -> None:
+    store = Store()
+    turn(store, "word before")
+    with store.transaction() as db:
+        db.execute("DELETE FROM said_data WHERE id > 100")
+    store.close()
+    store = Store()
+    assert [hit.snippet for hit in search.search(store, "word")] == ["word before"]
+    assert upkeep.check(store.path).sound
+    store.close()
+
+
 WRITER = """
 import sys
 from tui.chat.store import Store
