@@ -6,10 +6,10 @@ import time
 
 import msgspec
 
-from tui.chat import indexing, tree
+from tui.chat import tree
 from tui.chat.store import Store
 from tui.chat.stored import StoreError, storable, title_from
-from tui.chat.writing import not_streaming
+from tui.chat.writing import delete_messages, not_streaming
 
 
 class Purged(msgspec.Struct, frozen=True):
@@ -83,7 +83,7 @@ def purge(store: Store, older_than_s: float) -> list[Purged]:
                 "SELECT 1 FROM conversation WHERE id = ? AND deleted_at <= ?", (row["id"], before)
             ).fetchone():
                 messages = not_streaming(db, row["id"])
-                indexing.forget(db, messages)
+                delete_messages(db, messages)
                 db.execute("DELETE FROM conversation WHERE id = ?", (row["id"],))
                 purged.append(Purged(row["id"], tuple(messages), whole=True))
     for chat, messages in tree.purge_messages(store, before).items():

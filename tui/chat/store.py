@@ -39,7 +39,7 @@ from tui.chat.stored import (
     store_error,
     title_from,
 )
-from tui.chat.writing import chat_deleted, insert_answer, insert_question, not_streaming, still_there
+from tui.chat.writing import chat_deleted, delete_messages, insert_answer, insert_question, not_streaming, still_there
 
 BUSY_S = 10.0
 CACHE_KIB = 16_000
@@ -277,7 +277,7 @@ class Store:
         """
         with self.transaction() as db:
             messages = not_streaming(db, conversation)
-            indexing.forget(db, messages)
+            delete_messages(db, messages)
             if not db.execute("DELETE FROM conversation WHERE id = ?", (conversation,)).rowcount:
                 raise StoreError("There is no such chat", repr(conversation), "It was deleted already.")
         self.swept()

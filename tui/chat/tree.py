@@ -10,10 +10,9 @@ import sqlite3
 import time
 from collections.abc import Sequence
 
-from tui.chat import indexing
 from tui.chat.store import Store
 from tui.chat.stored import Asked, StoredMessage, StoreError, new_id, storable
-from tui.chat.writing import insert_answer, insert_question, still_there
+from tui.chat.writing import delete_messages, insert_answer, insert_question, still_there
 
 _BELOW = """
     WITH RECURSIVE below (id, number, deleted_at, state) AS (
@@ -172,8 +171,7 @@ def purge_messages(store: Store, before: float) -> dict[str, list[str]]:
         ):
             purged.setdefault(row["conversation"], []).append(row["id"])
         for messages in purged.values():
-            indexing.forget(db, messages)
-            db.executemany("DELETE FROM message WHERE id = ?", ((message,) for message in messages))
+            delete_messages(db, messages)
     return purged
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Sequence
 
 from backends.base import Partial
 from tui.chat import indexing
@@ -43,6 +45,19 @@ def insert_answer(
         (answer, now, asked.preset, conversation),
     )
     return message_of(db.execute("SELECT * FROM message WHERE id = ?", (answer,)).fetchone())
+
+
+def delete_messages(db: sqlite3.Connection, messages: Sequence[str]) -> None:
+    """Delete messages for good, their words in the index too.
+
+    The last one first: SQLite follows a reference only through a thousand rows, and a chat may be longer.
+    """
+    indexing.forget(db, messages)
+    rows = db.execute(
+        "SELECT rowid FROM message WHERE id IN (SELECT value FROM json_each(?)) ORDER BY rowid DESC",
+        (json.dumps(list(messages)),),
+    ).fetchall()
+    db.executemany("DELETE FROM message WHERE rowid = ?", ((row["rowid"],) for row in rows))
 
 
 def still_there(db: sqlite3.Connection, message: StoredMessage) -> None:

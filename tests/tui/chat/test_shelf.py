@@ -8,7 +8,7 @@ import pytest
 
 from backends.events import Done, Reasoning, Text
 from backends.host.wire import Record
-from tui.chat import search, shelf, tree
+from tui.chat import indexing, search, shelf, tree, upkeep
 from tui.chat.answer import fold
 from tui.chat.store import Store
 from tui.chat.stored import Asked, StoredMessage, StoreError, new_id
@@ -169,6 +169,36 @@ def test_what_hangs_below_a_purged_message_goes_with_it_whatever_the_clock_said(
     monkeypatch.setattr(time, "time", lambda: now - 500)
     assert [len(one.messages) for one in shelf.purge(store, 100)] == [2]
     assert store.rows("SELECT 1 FROM indexed") == store.rows("SELECT 1 FROM said_docsize") == []
+    store.close()
+
+
+@pytest.mark.parametrize("how", ["deleted", "purged", "purged messages"])
+def test_a_very_long_chat_is_read_and_deleted_like_any_other(how: str) -> None:
+    store = Store()
+    chat = turn(store, "begin").conversation
+    with store.transaction() as db:
+        head = store.conversation(chat).head
+        for number in range(3000):
+            db.execute(
+                "INSERT INTO message (id, conversation, parent, role, text, state, created_at)"
+                " VALUES (?, ?, ?, 'user', 'x', 'done', ?)",
+                (f"m{number}", chat, head, number),
+            )
+            head = f"m{number}"
+        db.execute("UPDATE conversation SET head = ? WHERE id = ?", (head, chat))
+        indexing.later(db)
+    search.catch_up(store, 30)
+    assert store.branch_length(chat) == len(store.branch(chat)) == 3002
+    if how == "deleted":
+        assert len(store.delete(chat)) == 3002
+    elif how == "purged":
+        shelf.throw_away(store, chat)
+        assert len(shelf.purge(store, 0)[0].messages) == 3002
+    else:
+        tree.throw_away_message(store, "m0")
+        assert len(shelf.purge(store, 0)[0].messages) == 3000
+        assert store.branch_length(chat) == 2
+    assert upkeep.check(store.path).sound
     store.close()
 
 
