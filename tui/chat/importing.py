@@ -18,6 +18,8 @@ from tui.chat.incoming import CannotImport, Incoming
 from tui.chat.stored import storable
 
 MOST_BYTES = 512 * 1024**2
+MOST_TEXT_BYTES = 16 * 1024**2
+"""A transcript can hold a message in every six bytes, which would take a hundred times as much memory."""
 _T = TypeVar("_T")
 _ABSENT = msgspec.Raw()
 _FORMS = "Chats come in from our own JSON, lists of messages (JSON, JSONL), `ollama run` transcripts and Modelfiles."
@@ -49,7 +51,7 @@ def read(content: bytes, source: str) -> Iterator[Incoming | CannotImport]:
     if len(content) > MOST_BYTES:
         raise CannotImport(
             "The file is too large",
-            f"{source}: {len(content) / 1e6:,.0f} MB; at most {MOST_BYTES / 1e6:,.0f} MB are read at once",
+            f"{source}: at most {_megabytes(MOST_BYTES)} are read at once",
             "Split it; `chats export --all --format jsonl` has a chat in each line.",
         )
     content = _utf8(content, source)
@@ -68,6 +70,8 @@ def read(content: bytes, source: str) -> Iterator[Incoming | CannotImport]:
                 return
             if b"\n>>> " not in content:
                 raise error.problem from error
+    if len(content) > MOST_TEXT_BYTES:
+        raise CannotImport("The file is too large for a transcript", f"{source}: {_megabytes(len(content))}", _FORMS)
     yield from _text(content.decode(), source)
 
 
@@ -196,6 +200,10 @@ def _items(value: msgspec.Raw, place: str) -> list[bytes]:
     if not bytes(value):
         return []
     return [bytes(one) for one in _typed(bytes(value), list[msgspec.Raw], place)]
+
+
+def _megabytes(amount: int) -> str:
+    return f"{amount / 1e6:,.0f} MB"
 
 
 def _is_json(content: bytes) -> bool:

@@ -10,6 +10,7 @@ import msgspec
 
 from tui.chat.incoming import CannotImport, Incoming, Role, Said, from_said, taken_apart
 
+MOST_MESSAGES = 200_000
 _ROLES: dict[str, Role] = {
     "system": "system",
     "developer": "system",
@@ -55,6 +56,12 @@ class Conversation(msgspec.Struct, frozen=True):
 def incoming(found: Conversation | Sequence[Message], place: str) -> Incoming:
     """Return a chat of one such list. Raises CannotImport if nothing in it can be taken in."""
     given = found if isinstance(found, Conversation) else Conversation(list(found))
+    if len(given.messages) > MOST_MESSAGES:
+        raise CannotImport(
+            "The chat is too long",
+            f"{place}: {len(given.messages):,} messages, and {MOST_MESSAGES:,} can be",
+            "Split it.",
+        )
     left_out: Counter[str] = Counter()
     said = [one for number, message in enumerate(given.messages) if (one := _said(message, number, place, left_out))]
     if not said:

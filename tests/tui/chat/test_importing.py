@@ -264,8 +264,11 @@ def test_a_damaged_export_is_a_chat_or_a_problem(file: ChatFile, cut: float, cha
 
 
 def test_a_file_that_is_too_large_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "too large for a transcript · file: 17 MB" in refused(">>> hm\n" * (17 * 10**6 // 7))
+    many = json.dumps([{"role": "user", "content": ""}] * 200_001)
+    assert refused(many) == "The chat is too long · file: 200,001 messages, and 200,000 can be"
     monkeypatch.setattr(importing, "MOST_BYTES", 10)
-    assert "The file is too large" in refused(TWO)
+    assert refused(TWO) == "The file is too large · file: at most 0 MB are read at once"
 
 
 def test_figures_that_no_column_holds_do_not_keep_a_chat_out() -> None:
