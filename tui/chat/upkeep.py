@@ -244,6 +244,8 @@ def _beside(path: Path) -> list[Path]:
 def _rebuild(path: Path, kept: Path) -> int:
     """Carry what can be read of a damaged file over into a new one, which takes its place; keep the old one."""
     fresh = _free_name(path, "new")
+    # Before the lock: to close a file that is open elsewhere in this process would free its locks.
+    _keep(path, kept)
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as damaged:
             try:
@@ -259,16 +261,22 @@ def _rebuild(path: Path, kept: Path) -> int:
                     salvage.mend(db)
             finally:
                 store.close()
-            try:
-                os.link(path, kept)
-            except OSError:  # A file system without links.
-                shutil.copyfile(path, kept, follow_symlinks=True)
-            kept.chmod(0o600)
             path.with_name(path.name + "-journal").unlink(missing_ok=True)
             fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
+        if kept.samefile(path):  # Nothing took its place.
+            kept.unlink()
     return textless
+
+
+def _keep(path: Path, kept: Path) -> None:
+    """Give a file a second name; where there are no such links, copy it."""
+    try:
+        os.link(path, kept)
+    except OSError:
+        shutil.copyfile(path, kept)
+    kept.chmod(0o600)
 
 
 @contextlib.contextmanager
