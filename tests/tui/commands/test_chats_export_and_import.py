@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from tui.chat.store import Store
 from tui.chat.stored import Asked, new_id
 
 if TYPE_CHECKING:
-    from tests.tui.commands.conftest import Ran, Run
+    from tests.tui.commands.conftest import Ran, Run, Start
 
 ASKED = Asked("starter", "echo", "model")
 
@@ -141,6 +142,30 @@ def test_another_chat_of_the_same_id_is_told_and_taken_in_only_as_new(
     assert here("chats", "import", "new.json", "--as-new").status == 0
     assert titles(here) == ["one", "one"]
     assert {chat["messages"] for chat in here("chats", "--json").json["chats"]} == {2, 4}
+
+
+def test_killed_on_the_way_no_chat_is_there_by_half_and_again_brings_the_rest(
+    run: Run, start: Start, wait_until: Callable[[Callable[[], object]], None], tmp_path: Path
+) -> None:
+    lines = [
+        json.dumps({"messages": [{"role": "user", "content": f"{chat}.{number}"} for number in range(30)]})
+        for chat in range(200)
+    ]
+    (tmp_path / "many.jsonl").write_text("\n".join(lines))
+    store = Store()
+    for _ in range(2):
+        before = store.count()
+        importing = start("chats", "import", "many.jsonl")
+        wait_until(lambda before=before: store.count() > before)  # type: ignore[misc]
+        importing.kill()
+        importing.wait()
+    here = store.conversations(-1)
+    assert 0 < len(here) < 200
+    assert {store.branch_length(chat.id) for chat in here} == {30}
+    store.close()
+    ran = run("chats", "import", "many.jsonl")
+    assert ran.out.endswith(f"\n{200 - len(here)} chats came in, {len(here)} here already.\n")
+    assert run("chats", "check").out.endswith("Nothing is wrong.\n")
 
 
 def test_they_go_through_a_pipe(run: Run, tmp_path: Path) -> None:
