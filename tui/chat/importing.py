@@ -30,6 +30,7 @@ _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
 _BYTE = re.compile(r"\(byte (\d+)\)")
+_IN_LINE = re.compile(r", line \d+\Z")
 _PATH = re.compile(r" - at `\$(.*)`$", re.DOTALL)
 
 
@@ -112,18 +113,18 @@ def _document(content: bytes, source: str) -> Iterator[Incoming | CannotImport]:
         head = _typed(bytes(whole), _Head, source)
         if head.format == chat_file.MANY:
             _check_version(head, source)
-            yield from _each(_items(head.chats, f"{source}: chats"), f"{source}: chats[{{}}]")
+            yield from _each(_items(head.chats, f"{source}: chats"), f"{source}: chats")
         else:
-            yield from _each([bytes(whole)], source)
+            yield from _safely(_chat, bytes(whole), source)
         return
     items = _items(whole, source)
     heads = [_typed(item, _Head, source) for item in items[:1] if item[:1] == b"{"]
     if heads and heads[0].role is not None and not bytes(heads[0].messages):
-        yield from _each([bytes(whole)], source)
+        yield from _safely(_chat, bytes(whole), source)
     elif not items:
         raise CannotImport("There are no chats in it", source, _FORMS)
     else:
-        yield from _each(items, source + ": [{}]")
+        yield from _each(items, f"{source}: ")
 
 
 def _lines(content: bytes, source: str) -> Iterator[Incoming | CannotImport]:
@@ -147,7 +148,7 @@ def _messages_by_line(rows: list[tuple[int, bytes]], source: str) -> Incoming:
 
 def _each(items: list[bytes], place: str) -> Iterator[Incoming | CannotImport]:
     for number, item in enumerate(items):
-        yield from _safely(_chat, item, place.format(number))
+        yield from _safely(_chat, item, f"{place}[{number}]")
 
 
 def _safely(get: Callable[[_T, str], Incoming], given: _T, place: str) -> Iterator[Incoming | CannotImport]:
@@ -242,6 +243,6 @@ def _malformed(error: msgspec.DecodeError, content: bytes, place: str) -> Cannot
     said = str(error)
     byte = _BYTE.search(said)
     before = content[: int(byte[1])] if byte else b""
-    line = f", line {before.count(_NEWLINE) + 1}" if byte and "line" not in place else ""
+    line = f", line {before.count(_NEWLINE) + 1}" if byte and not _IN_LINE.search(place) else ""
     reason = _BYTE.sub("", said).strip()
     return CannotImport("This is no valid JSON", f"{place}{line}: {printable(reason)}", _FORMS)

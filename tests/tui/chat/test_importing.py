@@ -170,6 +170,16 @@ def test_one_bad_line_keeps_no_other_out() -> None:
     assert found[3][0][2] == "file, line 4: [0]: Expected `object`, got `int`"
 
 
+def test_a_files_name_means_nothing() -> None:
+    for name in ("{x}.json", "a, line 7.json", "%s{0}"):
+        (found,) = importing.read(b'[{"messages": 1}]', name)
+        assert isinstance(found, CannotImport)
+        assert found.detail.startswith(f"{name}: [0]: messages: ")
+        with pytest.raises(CannotImport) as problem:
+            list(importing.read(b"{\n\n}}", name))
+        assert problem.value.detail.startswith(f"{name}, line 3: ")
+
+
 def test_half_a_pair_of_surrogates_is_one_sign_and_a_whole_pair_a_character() -> None:
     found = said('[{"role": "user", "content": "a\\ud83d\\ude00b\\ud800c\\udfffd\\\\ud800e\\u0000"}]')
     assert found == [[("user", "a\U0001f600b\ufffdc\ufffdd\\ud800e\x00", "")]]
