@@ -13,12 +13,16 @@ from tui.chat.stored import title_from
 
 TABLES = ("conversation", "message", "receipt")
 UNREAD = ErrorInfo("damaged", "This message could not be read from the damaged file")
-_ERROR = msgspec.json.encode(UNREAD).decode()
 _UNREAD_VALUES = {
-    role: (f"({UNREAD.title}.)", state, _ERROR)
-    for role, state in {"assistant": "failed", "user": "done", "system": "done"}.items()
+    "user": (f"({UNREAD.title}.)", "done", None),
+    "assistant": ("", "failed", msgspec.json.encode(UNREAD).decode()),
 }
 _GIVE_UP_AFTER = 20_000
+_INDEXES = (
+    ("id", "sqlite_autoindex_message_1"),
+    ("conversation, created_at", "message_by_conversation"),
+    ("parent", "message_by_parent"),
+)
 _REACHED = """
     WITH RECURSIVE reached (id, conversation) AS (
         SELECT id, conversation FROM message WHERE parent IS NULL
@@ -85,23 +89,48 @@ def carry_over(damaged: sqlite3.Connection, db: sqlite3.Connection) -> int:
     """
     damaged.row_factory = sqlite3.Row
     damaged.text_factory = lambda raw: raw.decode("utf-8", "replace")
-    textless = 0
     for table in TABLES:
         columns = [row["name"] for row in db.execute(f"PRAGMA table_info({table})")]
-        for number, row in _readable(damaged, table):
-            if row is not None:
-                values = {name: row[name] for name in row.keys() if name in columns}  # noqa: SIM118 - a row iterates values
-            elif table == "message" and (values := _without_text(damaged, number)):
-                textless += 1
-            else:
-                continue
-            names, marks = ", ".join(values), ", ".join("?" * len(values))
-            with contextlib.suppress(sqlite3.IntegrityError):  # The row is itself garbage.
-                db.execute(
-                    f"INSERT INTO {table} (rowid, {names}) VALUES (?, {marks})",  # noqa: S608 - names of ours
-                    (number, *values.values()),
-                )
-    return textless
+        for row in _readable(damaged, table):
+            values = {name: row[name] for name in columns if name in row.keys()}  # noqa: SIM118 - a row iterates values
+            _insert(db, table, {"rowid": row["number_"], **values})
+    return _stand_ins(damaged, db)
+
+
+def _stand_ins(damaged: sqlite3.Connection, db: sqlite3.Connection) -> int:
+    """Put messages that say so in the place of those that only the indexes know; return how many."""
+    made = 0
+    for number, known in sorted(_known_to_indexes(damaged).items()):
+        if "conversation" not in known or "id" not in known or _is_there(db, str(known["id"])):
+            continue
+        parent = db.execute("SELECT role FROM message WHERE id = ?", (known.get("parent"),)).fetchone()
+        role = "assistant" if parent is not None and parent["role"] == "user" else "user"
+        text, state, error = _UNREAD_VALUES[role]
+        row = {"rowid": number, "created_at": 0.0, **known, "role": role, "text": text, "state": state, "error": error}
+        made += _insert(db, "message", row)
+    return made
+
+
+def _known_to_indexes(damaged: sqlite3.Connection) -> dict[int, dict[str, object]]:
+    """Return what the indexes hold of messages, by their numbers: they lie on other pages."""
+    known: dict[int, dict[str, object]] = {}
+    for columns, name in _INDEXES:
+        with contextlib.suppress(sqlite3.DatabaseError):
+            for row in damaged.execute(
+                f"SELECT rowid AS number_, {columns} FROM message INDEXED BY {name} ORDER BY {columns}"  # noqa: S608
+            ):
+                values = dict(row)
+                known.setdefault(values.pop("number_"), {}).update(values)
+    return known
+
+
+def _insert(db: sqlite3.Connection, table: str, values: dict[str, object]) -> bool:
+    names, marks = ", ".join(values), ", ".join("?" * len(values))
+    try:
+        db.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(values.values()))  # noqa: S608 - our names
+    except sqlite3.IntegrityError:
+        return False  # The row is itself garbage.
+    return True
 
 
 def _is_there(db: sqlite3.Connection, message: str) -> bool:
@@ -133,8 +162,8 @@ def _stand_in(db: sqlite3.Connection, child: sqlite3.Row, parent: str | None) ->
     )
 
 
-def _readable(damaged: sqlite3.Connection, table: str) -> Iterator[tuple[int, sqlite3.Row | None]]:
-    """Yield the rows of a table with their numbers, None for one that is there and cannot be read."""
+def _readable(damaged: sqlite3.Connection, table: str) -> Iterator[sqlite3.Row]:
+    """Yield the rows of a table that can be read, each with its `number_`."""
     number, missed = 0, 0
     while missed < _GIVE_UP_AFTER:
         try:
@@ -143,24 +172,9 @@ def _readable(damaged: sqlite3.Connection, table: str) -> Iterator[tuple[int, sq
                 (number,),
             ):
                 number, missed = row["number_"], 0
-                yield number, row
+                yield row
         except sqlite3.DatabaseError:
             # Past the damage one number at a time: a page holds few rows, a page of pages some thousands.
             number, missed = number + 1, missed + 1
-            yield number, None
         else:
             return
-
-
-def _without_text(damaged: sqlite3.Connection, number: int) -> dict[str, object]:
-    """Return what stands before the text of a message, which may be on other pages; nothing if that is lost too."""
-    try:
-        row = damaged.execute(
-            "SELECT id, conversation, parent, role FROM message WHERE rowid = ?", (number,)
-        ).fetchone()
-    except sqlite3.DatabaseError:
-        return {}
-    if row is None:
-        return {}
-    text, state, error = _UNREAD_VALUES.get(row["role"], _UNREAD_VALUES["user"])
-    return {**dict(row), "text": text, "state": state, "created_at": 0.0, "error": error}

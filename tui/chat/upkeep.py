@@ -86,10 +86,10 @@ def check(path: Path | None = None) -> Report:
     schema = conversations = messages = None
     with _connection(path) as db:
         try:
-            findings += _damage(db)
             schema = db.execute("PRAGMA user_version").fetchone()[0]
-            conversations = db.execute("SELECT count(*) FROM conversation").fetchone()[0]
-            messages = db.execute("SELECT count(*) FROM message").fetchone()[0]
+            conversations = _count(db, "conversation")
+            messages = _count(db, "message")
+            findings += _damage(db)
             if schema == len(MIGRATIONS):
                 findings += _inside(db)
                 findings += _spools(db)
@@ -167,6 +167,15 @@ def copies(path: Path) -> list[Path]:
     """
     patterns = [f"{path.stem}.{what}-*{path.suffix}" for what in ("schema", "before-repair", "new")]
     return sorted(each for pattern in [*patterns, f".{path.stem}.*.part"] for each in path.parent.glob(pattern))
+
+
+def _count(db: sqlite3.Connection, table: Literal["conversation", "message"]) -> int | None:
+    try:
+        return int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608
+    except sqlite3.DatabaseError as error:
+        if _of_damage(error):
+            return None  # A newer schema may have no such table either.
+        raise
 
 
 def _damage(db: sqlite3.Connection) -> Iterator[Finding]:

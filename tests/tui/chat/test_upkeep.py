@@ -19,7 +19,7 @@ from backends import paths
 from backends.events import Done, Text
 from backends.host import spool
 from backends.host.wire import Record
-from tui.chat import search, shelf, upkeep
+from tui.chat import salvage, search, shelf, upkeep
 from tui.chat.answer import fold
 from tui.chat.migrations import MIGRATIONS
 from tui.chat.store import Store
@@ -119,7 +119,7 @@ def test_a_message_that_is_missing_has_another_in_its_place_that_says_so(chats: 
     assert "unreachable" in kinds(repaired.before)
     assert repaired.after.sound
     expected = whole(1)
-    expected[3] = "(This message could not be read from the damaged file.)"
+    expected[3] = ""  # Its error says so.
     assert texts(chats[1]) == expected
     assert (texts(chats[0]), texts(chats[2])) == (whole(0), whole(2))
     store = Store(Path(repaired.kept or ""))
@@ -214,6 +214,24 @@ def test_what_can_be_read_of_a_damaged_file_is_carried_over_and_the_old_one_kept
         store.close()
         for copy in upkeep.copies(paths.database()):
             copy.unlink()
+
+
+def test_where_all_text_is_lost_each_message_still_has_its_place(chats: list[str]) -> None:
+    with contextlib.closing(sqlite3.connect(paths.database())) as db:
+        (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'message'").fetchone()
+    content = bytearray(paths.database().read_bytes())
+    content[(root - 1) * PAGE : root * PAGE] = bytes(PAGE)
+    paths.database().write_bytes(content)
+    repaired = upkeep.repair()
+    assert (repaired.before.messages, repaired.textless, repaired.after.messages) == (18, 18, 18)
+    assert repaired.after.sound
+    store = Store()
+    for chat in chats:
+        branch = store.branch(chat)
+        assert [message.role for message in branch] == ["user", "assistant"] * 3
+        assert branch[0].text == "(This message could not be read from the damaged file.)"
+        assert (branch[1].text, branch[1].state, branch[1].error) == ("", "failed", salvage.UNREAD)
+    store.close()
 
 
 def test_a_file_that_is_no_database_is_kept_and_an_empty_one_takes_its_place(home: Path) -> None:
