@@ -65,7 +65,7 @@ def turn(store: Store, text: str = "question", conversation: str | None = None) 
     return found
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(file=files(), whole=st.booleans())
 def test_what_is_exported_comes_in_as_it_was(stores: tuple[Store, Store], file: ChatFile, whole: bool) -> None:
     here, there = stores

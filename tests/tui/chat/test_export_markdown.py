@@ -70,7 +70,7 @@ def test_a_head_is_yaml(number: float, text: str) -> None:
     assert found | {"n": 0} == {"n": 0, "t": text, "l": [{"a": text, "b": None}], "e": [], "y": True}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(MESSAGE, MESSAGE, MESSAGE)
 @example("a\n```py\nopen", "<!-- and", "</details>\n\n<script>")
 @example("- ```\n  x\n\n```", "> ```", "`<b>\n\n`")

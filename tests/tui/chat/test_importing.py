@@ -235,7 +235,7 @@ def test_a_file_of_ours_that_was_changed_never_comes_in_half(where: str, value: 
     store.close()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "replace")))
 @example(b">>> ")
 @example(b'[{"role":"user"')
@@ -256,7 +256,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(JSON)
 @example({"format": "deepseek-tui chats", "version": 1, "chats": 5})
 @example([{"role": "user", "content": [{"type": "text", "text": None}]}])

@@ -121,7 +121,7 @@ def test_a_text_that_steers_nothing_is_itself(text: str) -> None:
     assert plain(text) == text
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from(["\x1b[2D", "\x1b[K", "\x1b[99999999999D", "\x1b[1G", "\x1b[2K", "\x1b]0;t\x07", "\x1b",
                                  "\r", "\x08", "\n", "a", "天", ">>> ", "\x1b[3C"]), max_size=30))  # fmt: skip
 def test_a_recording_of_anything_leaves_no_controls(parts: list[str]) -> None:
@@ -174,7 +174,7 @@ def test_a_transcript_without_a_word_is_told(text: str) -> None:
     assert problem.value.detail.startswith("file: ")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(
         st.sampled_from(

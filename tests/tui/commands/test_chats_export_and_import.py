@@ -149,7 +149,7 @@ def test_killed_on_the_way_no_chat_is_there_by_half_and_again_brings_the_rest(
 ) -> None:
     lines = [
         json.dumps({"messages": [{"role": "user", "content": f"{chat}.{number}"} for number in range(30)]})
-        for chat in range(200)
+        for chat in range(80)
     ]
     (tmp_path / "many.jsonl").write_text("\n".join(lines))
     store = Store()
@@ -160,11 +160,11 @@ def test_killed_on_the_way_no_chat_is_there_by_half_and_again_brings_the_rest(
         importing.kill()
         importing.wait()
     here = store.conversations(-1)
-    assert 0 < len(here) < 200
+    assert 0 < len(here) < 80
     assert {store.branch_length(chat.id) for chat in here} == {30}
     store.close()
     ran = run("chats", "import", "many.jsonl")
-    assert ran.out.endswith(f"\n{200 - len(here)} chats came in, {len(here)} here already.\n")
+    assert ran.out.endswith(f"\n{80 - len(here)} chats came in, {len(here)} here already.\n")
     assert run("chats", "check").out.endswith("Nothing is wrong.\n")
 
 
