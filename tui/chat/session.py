@@ -6,26 +6,25 @@ The session owns this state; a screen only reads it and is told what changed. It
 from __future__ import annotations
 
 import asyncio
-import functools
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Literal
 
-from backends.base import Capability, ChatRequest, Partial
+from backends.base import Capability, ChatRequest
 from backends.errors import Busy, ContextOverflow, ErrorInfo, Problem, to_info
 from backends.host import launch
 from backends.host.client import HostClient
 from backends.host.wire import Status, Unsaved
-from tui.chat import turn
+from tui.chat import opened, tree, turn
 from tui.chat.answer import Answer
 from tui.chat.history import history, last_question
 from tui.chat.link import Link
+from tui.chat.opened import Opened
 from tui.chat.overflow import Room, room
 from tui.chat.remedies import Again, Remedies
+from tui.chat.running import Running
 from tui.chat.store import Store
 from tui.chat.stored import Conversation, StoredMessage, StoreError, new_id
 from tui.chat.target import Target
-
-SAVE_AGAIN_S = 2.0
 
 Change = Literal["branch", "answer", "model", "progress", "problem", "failure", "saved", "note", "overflow"]
 """What is another than before. "model": which one is chosen or loaded; "progress": how far loading or waiting is;
@@ -34,43 +33,52 @@ Change = Literal["branch", "answer", "model", "progress", "problem", "failure", 
 
 
 class Session:
-    """`branch` is what was said, `answer` what is being said to the row `answering`; `status` is the host's.
+    """`branch` is what was said, `versions` says which of how many a message of it is, where there are others.
 
-    `remedies` are for a conversation that does not fit. `hurried` says that the running thought was asked to close,
-    `note` what the engine wants the user to know, `failure` why the chosen model last failed. `unsaved` says why the
-    last answer is not on disk, "" if it is.
+    `running` is what is being said, `status` is the host's. `remedies` are for a conversation that does not fit,
+    `failure` is why the chosen model last failed.
     """
 
     def __init__(self, store: Store, changed: Callable[[Change], None]) -> None:
         self.store = store
         self.conversation: Conversation | None = None
         self.branch: list[StoredMessage] = []
+        self.versions: Mapping[str, tuple[int, int]] = {}
         self.target: Target | None = None
-        self.answer: Answer | None = None
-        self.answering: StoredMessage | None = None
         self.problem: Problem | None = None
         self.failure: ErrorInfo | None = None
-        self.unsaved = self.note = ""
-        self.hurried = False
         self._changed = changed
         self._link = Link(changed, self._lost, self._fail, self._tell_spool)
+        self.running = Running(store, self._link, changed, self._ended)
         self.remedies = Remedies(store, self._link, changed, self._fail, self._begin_again)
         self._moving = asyncio.Lock()
-        self._turn: asyncio.Task[None] | None = None
-        self._asked: Target | None = None
-        self._stopping = False
         self._usual: Target | None = None
         self._seen_changes = store.changes()
 
     @property
     def busy(self) -> bool:
         """Whether an answer is on its way, or being prepared."""
-        return self._turn is not None or self.remedies.busy
+        return self.running.busy or self.remedies.busy
 
     @property
     def watching(self) -> bool:
         """Whether the answer on its way is one that another screen or `ask` has begun."""
-        return self._turn is not None and self._asked is None
+        return self.running.watching
+
+    @property
+    def answer(self) -> Answer | None:
+        """What is being said."""
+        return self.running.answer
+
+    @property
+    def answering(self) -> StoredMessage | None:
+        """The row that it is said to."""
+        return self.running.row
+
+    @property
+    def unsaved(self) -> str:
+        """Why the last answer is not on disk, "" if it is."""
+        return self.running.unsaved
 
     @property
     def status(self) -> Status | None:
@@ -114,41 +122,81 @@ class Session:
     async def new(self) -> None:
         """Begin an empty conversation; it reaches the disk with its first question."""
         async with self._moving:
-            await self._let_go()
-            self.conversation, self.branch = None, []
-            self._changed("branch")
+            await self._empty()
 
-    async def open(self, conversation: str) -> None:
-        """Show a conversation; if its answer is still being generated, follow it. Raises StoreError."""
+    async def open(self, conversation: str, message: str | None = None) -> None:
+        """Show a conversation, in a branch that holds `message` if one is given; follow its answer if there is one.
+
+        Raises StoreError.
+        """
         async with self._moving:
-            opened = await asyncio.to_thread(self.store.conversation, conversation)
-            branch = await asyncio.to_thread(self.store.branch, opened.id)
-            await self._let_go()
-            self._show(opened, branch)
-            self._follow()
+            if message is not None:
+                await asyncio.to_thread(tree.show, self.store, conversation, message)
+            await self._turn_to(conversation)
 
     async def refresh(self) -> bool:
-        """Take in what other screens and `ask`s have changed; say whether there was anything that can be read now."""
+        """Take in what other screens and `ask`s have changed; say whether there was anything that can be read now.
+
+        Raises StoreError if the conversations cannot be read any more.
+        """
         async with self._moving:
             try:
                 changes = await asyncio.to_thread(self.store.changes)
                 if changes == self._seen_changes:
                     return False
-                if self.conversation is not None and not self.busy:
-                    opened = await asyncio.to_thread(self.store.conversation, self.conversation.id)
-                    self._show(opened, await asyncio.to_thread(self.store.branch, opened.id))
-                    self._follow()
-            except StoreError:
-                return False  # Locked for the moment: the next look comes soon.
+                chat = self.conversation
+                if chat is not None and not self.busy:
+                    if await asyncio.to_thread(opened.gone, self.store, chat.id):
+                        await self._empty()
+                        self.problem = opened.deleted_elsewhere(chat)
+                        self._changed("problem")
+                    else:
+                        self._show(await asyncio.to_thread(opened.read, self.store, chat.id))
+                        self._follow()
+            except StoreError as error:
+                if opened.passing(error):
+                    return False  # The next look comes soon.
+                raise
             self._seen_changes = changes
             return True
+
+    # The tree of the conversation.
+
+    async def walk(self, message: str, step: int) -> str:
+        """Show another version of a message, `step` after it; return that version, or itself if there is none.
+
+        Raises StoreError.
+        """
+        async with self._moving:
+            place, chat = opened.place_of(self.branch, message), self.branch[0].conversation
+            head = await asyncio.to_thread(tree.walk, self.store, chat, message, step)
+            if head != self.branch[-1].id:
+                await self._turn_to(chat)
+            return self.branch[place].id
+
+    async def throw_away(self, message: str) -> str | None:
+        """Delete a message and what is below it; return what `take_back` needs to show all as it was.
+
+        Raises StoreError.
+        """
+        async with self._moving:
+            chat = self.branch[opened.place_of(self.branch, message)].conversation
+            head = await asyncio.to_thread(tree.throw_away_message, self.store, message)
+            await self._turn_to(chat)
+            return head
+
+    async def take_back(self, conversation: str, message: str, head: str | None) -> None:
+        """Undo `throw_away`, and show the conversation. Raises StoreError."""
+        async with self._moving:
+            await asyncio.to_thread(tree.take_back_message, self.store, message, head)
+            await self._turn_to(conversation)
 
     # Asking.
 
     async def send(self, text: str) -> None:
         """Commit a question and have it answered. Raises Problem (StoreError, no model), and then nothing was sent.
 
-        While an answer is on its way this and the next two do nothing.
+        While an answer is on its way this and the next three do nothing.
         """
         async with self._moving:
             target = self._wanted()
@@ -156,10 +204,20 @@ class Session:
             if not self.busy:
                 await self._begin(target, lambda answer: self.store.begin(answer, target.asked, text, conversation))
 
-    async def retry(self) -> None:
-        """Have the last question answered once more, beside the answer it has. Raises Problem."""
+    async def edit(self, question: str, text: str) -> None:
+        """Have another version of a question answered, beside it. Raises Problem, and then nothing was sent."""
         async with self._moving:
-            target, question = self._wanted(), last_question(self.branch)
+            target, old = self._wanted(), self.branch[opened.place_of(self.branch, question)]
+            if not self.busy:
+                await self._begin(target, lambda answer: tree.begin_edit(self.store, answer, target.asked, old, text))
+
+    async def retry(self, message: str | None = None) -> None:
+        """Have a question answered once more, beside the answer it has: the last one, or that of `message`.
+
+        Raises Problem.
+        """
+        async with self._moving:
+            target, question = self._wanted(), opened.question_of(self.branch, message)
             if question is not None and not self.busy:
                 await self._begin(target, lambda answer: self.store.begin_again(answer, target.asked, question, None))
 
@@ -189,40 +247,16 @@ class Session:
     async def stop(self) -> None:
         """Stop the answer, or the loading if there is no answer. What was said stays."""
         await asyncio.sleep(0)  # A turn that was begun just now has to start before it can be stopped.
-        row, task = self.answering, self._turn
         if self.remedies.busy:
             self.remedies.stop()
-        elif task is None or row is None:
+        elif self.running.busy:
+            await self.running.stop()
+        else:
             await self._link.stop_warming()
-        elif self.answer is not None and not self.answer.finished:
-            told = await self._tell_host(row, functools.partial(self._stop_answer, row))
-            if not told and not self.watching:  # No host has it yet.
-                self._stopping = True
-                task.cancel()
 
     async def answer_now(self) -> bool:
         """Let the model close its thought and answer with what it has; say whether there was a thought to close."""
-        answer, row = self.answer, self.answering
-        if answer is None or row is None or answer.finished or not answer.thinking or not self.can("answer_now"):
-            return False
-        self.hurried = await self._tell_host(row, lambda client: client.answer_now(row.id))
-        self._changed("answer")
-        return self.hurried
-
-    async def _stop_answer(self, row: StoredMessage, client: HostClient) -> None:
-        await client.stop(row.id)
-        if not self.watching:
-            await client.stop_load()
-
-    async def _tell_host(self, row: StoredMessage, say: Callable[[HostClient], Awaitable[None]]) -> bool:
-        """Say something to the host that has an answer; say whether one has it."""
-        if self.watching:
-            return await turn.tell_found(row.id, say)
-        client = self._link.connected
-        if client is None or self._link.target != self._asked:
-            return False
-        await say(client)
-        return True
+        return self.can("answer_now") and await self.running.answer_now()
 
     # The model.
 
@@ -232,7 +266,7 @@ class Session:
         self.remedies.stop()
         self.remedies.drop()
         self._changed("model")
-        if self._turn is None:
+        if not self.running.busy:
             self._link.warm(target, evict)
 
     async def unload(self) -> None:
@@ -251,7 +285,7 @@ class Session:
 
     async def _begin(self, target: Target, commit: Callable[[str], StoredMessage]) -> None:
         """Spool first, then the row, then the host: from here on nothing said can be lost."""
-        if self._turn is not None:
+        if self.running.busy:
             return
         work = asyncio.ensure_future(asyncio.to_thread(turn.begin, self.store, new_id(), commit))
         try:
@@ -259,12 +293,13 @@ class Session:
         except asyncio.CancelledError:
             work.add_done_callback(turn.abandon)
             raise
-        row, before = begun.row, begun.row.partial
-        sent = history(begun.branch[:-1]).messages
-        request = ChatRequest(sent, target.sampling, target.reasoning, before, begun.conversation.id)
-        self.conversation, self.branch = begun.conversation, begun.branch
+        found, before = begun.opened, begun.row.partial
+        sent = history(found.branch[:-1]).messages
+        request = ChatRequest(sent, target.sampling, target.reasoning, before, found.conversation.id)
+        self.conversation, self.branch, self.versions = found.conversation, found.branch, found.versions
         self.remedies.drop()
-        self._start(row, before, self._generate(row, request, begun.descriptor, target), target)
+        self.problem = None
+        self.running.begin(begun, request, target)
 
     async def _begin_again(self, again: Again) -> None:
         """Begin the last answer once more, with what was decided about a conversation that did not fit."""
@@ -280,53 +315,9 @@ class Session:
             self._usual, self.target = (None if target == again.target else again.target), target
             self._changed("model")
 
-    def _start(
-        self, row: StoredMessage, before: Partial | None, work: Coroutine[Any, Any, None], asked: Target | None
-    ) -> None:
-        self.answering, self.answer, self.problem = row, Answer(before), None
-        self._stopping = self.hurried = False
-        self.note = ""
-        self._turn, self._asked = asyncio.create_task(work), asked
-        self._changed("branch")
-
-    async def _generate(self, row: StoredMessage, request: ChatRequest, descriptor: int, target: Target) -> None:
-        answer = self.answer or Answer()
-        connect = functools.partial(self._link.connect, target)
-        try:
-            async for _ in turn.generate(row.id, request, connect, descriptor, answer):
-                self._tell_note(answer)
-                self._changed("answer")
-        except asyncio.CancelledError:
-            if not self._stopping:
-                raise  # Left, not stopped: whoever comes next takes the answer in.
-            turn.stop(answer)
-        await self._finish(row, answer)
-
-    async def _watch(self, row: StoredMessage) -> None:
-        answer = self.answer or Answer()
-        async for _ in turn.watch(self.store, row.id, answer):
-            self._tell_note(answer)
-            self._changed("answer")
-        await self._finish(row, answer)
-
-    async def _finish(self, row: StoredMessage, answer: Answer) -> None:
-        """Commit the end, as often as it takes: an answer that cannot be saved stays on the screen and says so."""
-        while True:
-            try:
-                if answer.finished:
-                    await asyncio.to_thread(turn.finish, self.store, row.id, answer)
-                opened = await asyncio.to_thread(self.store.conversation, row.conversation)
-                branch = await asyncio.to_thread(self.store.branch, row.conversation)
-                break
-            except StoreError as error:
-                self._tell_unsaved(error.detail or error.title)
-                await asyncio.sleep(SAVE_AGAIN_S)
-        self._tell_unsaved("")
-        asked = self._asked
-        self._turn = self.answer = self.answering = self._asked = None
-        self.hurried = False
-        self._show(opened, branch)
-        self._after(branch, answer, asked)
+    def _ended(self, found: Opened, answer: Answer, asked: Target | None) -> None:
+        self._show(found)
+        self._after(found.branch, answer, asked)
 
     def _after(self, branch: list[StoredMessage], answer: Answer, asked: Target | None) -> None:
         """Do what an answer that is over calls for."""
@@ -345,24 +336,31 @@ class Session:
     def _follow(self) -> None:
         """If the last answer is still being generated somewhere, follow it."""
         if self.branch and self.branch[-1].state == "streaming" and not self.busy:
-            row = self.branch[-1]
-            self._start(row, row.partial, self._watch(row), None)
+            self.problem = None
+            self.running.follow(self.branch[-1])
 
-    def _show(self, conversation: Conversation, branch: list[StoredMessage]) -> None:
-        self.conversation, self.branch = conversation, branch
+    async def _turn_to(self, conversation: str) -> None:
+        """Show a conversation as the store has it."""
+        found = await asyncio.to_thread(opened.read, self.store, conversation)
+        await self._let_go()
+        self._show(found)
+        self._follow()
+
+    async def _empty(self) -> None:
+        await self._let_go()
+        self.conversation, self.branch, self.versions = None, [], {}
         self._changed("branch")
-        found = self.remedies.overflow
-        if found is not None and (not branch or branch[-1].id != found.answer):
+
+    def _show(self, found: Opened) -> None:
+        self.conversation, self.branch, self.versions = found.conversation, found.branch, found.versions
+        self._changed("branch")
+        overflow = self.remedies.overflow
+        if overflow is not None and (not self.branch or self.branch[-1].id != overflow.answer):
             self.remedies.drop()
 
     async def _let_go(self) -> None:
         """Stop following the answer; it goes on in its host."""
-        await asyncio.sleep(0)  # A turn that never started could not free its spool.
-        task, self._turn = self._turn, None
-        self.answer = self.answering = self._asked = None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        await self.running.let_go()
         await self.remedies.let_go()
 
     def _wanted(self) -> Target:
@@ -371,19 +369,7 @@ class Session:
         return self.target
 
     def _tell_spool(self, unsaved: Unsaved) -> None:
-        if self.answering is not None and unsaved.answer == self.answering.id:
-            self._tell_unsaved(unsaved.detail)
-
-    def _tell_unsaved(self, why: str) -> None:
-        if why != self.unsaved:
-            self.unsaved = why
-            self._changed("saved")
-
-    def _tell_note(self, answer: Answer) -> None:
-        note = answer.prompt.note if answer.prompt is not None else ""
-        if note and note != self.note:
-            self.note = note
-            self._changed("note")
+        self.running.tell_spool(unsaved)
 
     def _lost(self, client: HostClient) -> None:
         if not self.busy:

@@ -14,10 +14,11 @@ from backends.events import Done
 from backends.host import launch, spool
 from backends.host.client import HostClient, HostEnded
 from backends.host.wire import Failed, HostSpec, Record
-from tui.chat import recovery
+from tui.chat import opened, recovery
 from tui.chat.answer import Answer
+from tui.chat.opened import Opened
 from tui.chat.store import Store
-from tui.chat.stored import Conversation, StoredMessage, StoreError
+from tui.chat.stored import StoredMessage, StoreError
 
 ATTACH_POLL_S = 0.2
 ENDED_RETRIES = 3
@@ -32,8 +33,7 @@ class Begun(NamedTuple):
 
     descriptor: int
     row: StoredMessage
-    conversation: Conversation
-    branch: list[StoredMessage]
+    opened: Opened
 
 
 def on_the_way() -> bool:
@@ -60,7 +60,7 @@ def begin(store: Store, answer: str, commit: Callable[[str], StoredMessage]) -> 
         descriptor = open_spool(answer)
         try:
             row = commit(answer)
-            return Begun(descriptor, row, store.conversation(row.conversation), store.branch(row.conversation))
+            return Begun(descriptor, row, opened.read(store, row.conversation))
         except BaseException:
             os.close(descriptor)
             spool.remove(answer)

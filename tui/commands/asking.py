@@ -87,7 +87,7 @@ class Asking:
         asked = self._target.asked
         store = self._store
         begun = turn.begin(store, self._id, lambda answer: store.begin(answer, asked, text))
-        return begun.conversation.id, begun.descriptor
+        return begun.row.conversation, begun.descriptor
 
     async def _generate(self, request: ChatRequest, descriptor: int | None) -> None:
         async for answer in turn.generate(self._id, request, self._connect, descriptor, self._answer):

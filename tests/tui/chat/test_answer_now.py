@@ -21,12 +21,12 @@ def thinking(session: Session) -> bool:
 
 
 async def test_a_thought_is_closed_and_the_answer_follows(screens: Any, target: Any) -> None:
-    screen = screens(target(**THINKING), lambda session: session.hurried)
+    screen = screens(target(**THINKING), lambda session: session.running.hurried)
     await screen.session.send("why?")
     await screen.until(thinking)
-    assert not screen.session.hurried
+    assert not screen.session.running.hurried
     assert await screen.session.answer_now()
-    assert screen.session.hurried
+    assert screen.session.running.hurried
     assert screen.seen[-1] is True, "the screen hears of it at once"
     await screen.until(lambda session: not session.busy, 5)
     last = screen.session.branch[-1]
@@ -40,7 +40,7 @@ async def test_where_no_thought_is_open_there_is_nothing_to_close(screens: Any, 
     await screen.session.send("why?")
     await screen.until(lambda session: session.answer is not None and len(session.answer.text) > 20)
     assert not await screen.session.answer_now()
-    assert not screen.session.hurried
+    assert not screen.session.running.hurried
     await screen.session.stop()
 
 
@@ -65,7 +65,7 @@ async def test_the_next_answer_is_not_hurried(screens: Any, target: Any) -> None
     await screen.session.answer_now()
     await screen.until(lambda session: not session.busy, 5)
     await screen.session.retry()
-    assert not screen.session.hurried
+    assert not screen.session.running.hurried
     await screen.until(thinking)
     await screen.session.stop()
 
@@ -94,8 +94,8 @@ async def test_what_the_engine_has_to_say_is_told_once(
     await screen.session.send("why?")
     await screen.until(lambda session: not session.busy)
     assert screen.changes.count("note") == 1
-    assert screen.session.note == "The kept state of this chat is damaged: reading it anew."
+    assert screen.session.running.note == "The kept state of this chat is damaged: reading it anew."
     await screen.session.send("and now?")
-    assert screen.session.note == ""
+    assert screen.session.running.note == ""
     await screen.until(lambda session: not session.busy)
     assert screen.changes.count("note") == 2

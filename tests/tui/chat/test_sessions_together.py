@@ -15,7 +15,7 @@ from backends import paths
 from backends.events import Text
 from backends.host import launch, spool
 from backends.host.wire import Unsaved
-from tui.chat import session as module
+from tui.chat import running as module
 from tui.chat.answer import fold
 from tui.chat.session import Session
 from tui.chat.stored import StoreError

@@ -133,8 +133,8 @@ def test_a_turn_begins_with_the_spool_locked_and_the_rows_committed() -> None:
 
     begun = turn.begin(store, "a1", commit)
     assert seen == [True]
-    assert [message.text for message in begun.branch] == ["why?", ""]
-    assert begun.conversation.title == "why?"
+    assert [message.text for message in begun.opened.branch] == ["why?", ""]
+    assert begun.opened.conversation.title == "why?"
     assert spool.running("a1")
     os.close(begun.descriptor)
     store.close()

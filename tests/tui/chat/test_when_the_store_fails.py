@@ -21,7 +21,7 @@ from backends.events import Done, Text
 from backends.host import launch, spool
 from backends.host.wire import Record, encode
 from tui.chat import recovery, turn
-from tui.chat import session as module
+from tui.chat import running as module
 from tui.chat.answer import Answer, fold
 from tui.chat.session import Session
 from tui.chat.store import Store

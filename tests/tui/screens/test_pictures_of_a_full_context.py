@@ -143,13 +143,13 @@ def test_an_answer_that_can_be_hurried(snap_compare, size, what: str) -> None:
         assert session.answer is not None
         note = "The kept state of this chat is damaged: reading it anew." if what == "note" else ""
         session.answer.take(Record(answer, 0, 0.0, PromptProgress(900, 900, 800, note)))
-        session._tell_note(session.answer)
+        session.running.tell_note(session.answer)
         passage = "Wait, let me check that again. The cache is not what I thought it was. "
         for number in range(1, 120):
             piece = passage if what.startswith("looping") else f"thought {number} "
             event = Text(piece, 1) if what.endswith("answer") else Reasoning(piece, 1)
             session.answer.take(Record(answer, number, number / 23.6, event))
-        session.hurried = what == "closing"
+        session.running.hurried = what == "closing"
         await pilot.pause()
         screen._tick()
         screen._show_lines()

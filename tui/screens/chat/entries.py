@@ -54,7 +54,7 @@ def entry(message: StoredMessage, titles: dict[str, str], full: str = "", *, lef
 
 def thought_key(session: Session) -> str:
     """Return what can be done about a thought on its way: a key, "" where the model's server takes no such wish."""
-    if session.hurried:
+    if session.running.hurried:
         return "closing the thought …"
     return "^y answers now" if session.can("answer_now") else ""
 

@@ -43,7 +43,7 @@ def looping(session: Session) -> str:
     answer = session.answer
     if answer is None or not answer.looping:
         return ""
-    closable = answer.thinking and not session.hurried and session.can("answer_now")
+    closable = answer.thinking and not session.running.hurried and session.can("answer_now")
     keys = "^y answers now, Esc stops" if closable else "Esc stops"
     return f"It repeats itself: {keys}"
 

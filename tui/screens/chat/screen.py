@@ -168,8 +168,8 @@ class ChatScreen(Screen[None]):
                 self._planning.show()
                 self._show_branch(session)
                 self._shown.notes(session)
-            case "note" if session.note:
-                self._shown.notice(notices.engine_entry(session.note))
+            case "note" if session.running.note:
+                self._shown.notice(notices.engine_entry(session.running.note))
             case "overflow":
                 self._choices.show(session)
         if (session.busy or session.loading) and self._ticking is not None:
@@ -348,7 +348,7 @@ class ChatScreen(Screen[None]):
 
     async def action_answer_now(self) -> None:
         session = self._session
-        if session is not None and not session.hurried and not await session.answer_now():
+        if session is not None and not session.running.hurried and not await session.answer_now():
             self._say(progress.no_thought(session))
         self._tick()
 
