@@ -5,8 +5,11 @@ Functions look at the environment at each call, so a test or a child process see
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
+
+from backends.atomic import sync_folder
 
 APP = "deepseek-tui"
 
@@ -47,11 +50,15 @@ def chat_states() -> Path:
 
 
 def private(folder: Path) -> Path:
-    """Create `folder` (and parents) readable by its owner alone, and return it.
+    """Create `folder` (and parents) readable by its owner alone, and return it. It is there after a power cut too.
 
     Raises OSError if it cannot be created.
     """
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in reversed(missing):
+        with contextlib.suppress(OSError):  # one that is not ours may not be readable
+            sync_folder(each.parent)
     if folder.stat().st_mode & 0o077:
         folder.chmod(0o700)
     return folder

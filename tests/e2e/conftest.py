@@ -193,3 +193,16 @@ def _toml(value: Any) -> str:
     if isinstance(value, str):
         return '"' + "".join(f"\\U{ord(c):08x}" if c in '"\\' or not c.isprintable() else c for c in value) + '"'
     return str(value)
+
+
+@pytest.fixture
+def end_hosts(home: Path) -> Iterator[Callable[[], None]]:
+    """Kill every host of this test's home, when called and in the end."""
+
+    def end() -> None:
+        for pid in host_pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    yield end
+    end()
