@@ -13,9 +13,11 @@ from tui.chat.answer import Answer, fold
 from tui.chat.receipts import receipt
 from tui.chat.store import Store
 from tui.chat.stored import StoreError, new_id, title_from
+from tui.chat.writing import insert_question
 
 FOUND = "Found again:"
 """How the title of a chat begins that holds nothing but an answer whose own chat is gone."""
+LOST_QUESTION = "(The question to this answer is lost: its chat was deleted or replaced before the answer was saved.)"
 
 
 def take_in(store: Store, answer: str) -> bool:
@@ -94,17 +96,18 @@ def _tidy(store: Store, answer: str) -> None:
 
 
 def _adopt(store: Store, answer: str, found: Answer) -> None:
-    """Put an answer whose chat is gone into a chat of its own."""
-    chat, at = new_id(), spool.written_at(answer) or time.time()
+    """Put an answer whose chat is gone into a chat of its own; it can be gone on with like any other."""
+    chat, question, at = new_id(), new_id(), spool.written_at(answer) or time.time()
     title = title_from(f"{FOUND} {found.text or found.reasoning}")
     with store.transaction() as db:
         db.execute(
             "INSERT INTO conversation (id, title, created_at, updated_at) VALUES (?, ?, ?, ?)", (chat, title, at, at)
         )
+        insert_question(db, question, chat, None, LOST_QUESTION, at)
         db.execute(
-            "INSERT INTO message (id, conversation, role, text, state, created_at)"
-            " VALUES (?, ?, 'assistant', '', 'streaming', ?)",
-            (answer, chat, at),
+            "INSERT INTO message (id, conversation, parent, role, text, state, created_at)"
+            " VALUES (?, ?, ?, 'assistant', '', 'streaming', ?)",
+            (answer, chat, question, at),
         )
         db.execute("UPDATE conversation SET head = ? WHERE id = ?", (answer, chat))
     store.finish(answer, found, at)

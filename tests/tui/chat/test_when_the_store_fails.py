@@ -124,9 +124,25 @@ async def test_an_answer_whose_database_does_not_come_back_is_found_again_in_a_c
     with pytest.raises(StoreError, match="deleted or replaced"):
         await asyncio.to_thread(turn.finish, screen.store, screen.session.answering.id, screen.session.answer)
     await screen.session.leave()
-    assert chats() == {"Found again: a b c d": ["a b c d"]}
-    assert chats() == {"Found again: a b c d": ["a b c d"]}
+    found = {"Found again: a b c d": [recovery.LOST_QUESTION, "a b c d"]}
+    assert chats() == found
+    assert chats() == found
     assert spool.answers() == []
+
+
+async def test_an_answer_that_was_found_again_can_be_gone_on_with(screens: Any, target: Any) -> None:
+    descriptor = spool.create("a1")
+    os.write(descriptor, encode(Record("a1", 0, 0.0, Text("a b"))))
+    os.close(descriptor)
+    assert list(chats()) == ["Found again: a b"]
+    screen = screens(target(text="a b c d"))
+    await screen.session.open(screen.store.conversations()[0].id)
+    assert screen.session.branch[-1].state == "interrupted"
+    await screen.session.resume()
+    await screen.until(lambda session: not session.busy)
+    assert texts(screen.session) == [recovery.LOST_QUESTION, "a b c d"]
+    await screen.ask("and then?")
+    assert texts(screen.session)[-1] == "a b c d"
 
 
 def test_an_end_for_a_chat_that_is_gone_is_refused_and_the_answer_kept() -> None:
