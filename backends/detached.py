@@ -24,7 +24,7 @@ def start(command: Sequence[str], log: int, keep: Sequence[int] = ()) -> subproc
 
     Takes milliseconds, and where a scope is needed at most SCOPE_S more: if it cannot be had, it goes without.
     """
-    if logind.ends_with_login() and logind.can_scope():
+    if scoped():
         try:
             child = _popen([*SCOPE, *command], log, keep)
         except OSError:
@@ -35,6 +35,11 @@ def start(command: Sequence[str], log: int, keep: Sequence[int] = ()) -> subproc
             child.kill()
             child.wait()
     return _popen(command, log, keep)
+
+
+def scoped() -> bool:
+    """Say whether a scope is asked for here, which can take as long as SCOPE_S."""
+    return logind.ends_with_login() and logind.can_scope()
 
 
 def _popen(command: Sequence[str], log: int, keep: Sequence[int]) -> subprocess.Popen[bytes]:

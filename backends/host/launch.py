@@ -245,12 +245,7 @@ async def _start(spec: HostSpec, folder: Path, report: Callable[[LaunchStep], No
     paths.private(folder)
     (folder / SPEC).touch(mode=0o600)
     (folder / SPEC).write_bytes(msgspec.json.encode(spec))
-    spawning = asyncio.ensure_future(asyncio.to_thread(_spawn, folder))
-    try:
-        child = await asyncio.shield(spawning)
-    except asyncio.CancelledError:
-        spawning.add_done_callback(_end_unwanted)
-        raise
+    child = await _spawned(folder)
     _children.append(child)
     deadline = asyncio.get_running_loop().time() + START_S
     try:
@@ -271,10 +266,19 @@ async def _start(spec: HostSpec, folder: Path, report: Callable[[LaunchStep], No
     )
 
 
-def _end_unwanted(spawning: asyncio.Future[subprocess.Popen[bytes]]) -> None:
-    if not spawning.cancelled() and spawning.exception() is None:
-        _children.append(spawning.result())
-        spawning.result().terminate()
+async def _spawned(folder: Path) -> subprocess.Popen[bytes]:
+    """Start a host; where that takes its time, the event loop goes on meanwhile."""
+    if not detached.scoped():
+        return _spawn(folder)
+    spawning = asyncio.ensure_future(asyncio.to_thread(_spawn, folder))
+    try:
+        return await asyncio.shield(spawning)
+    except asyncio.CancelledError:
+        await asyncio.wait([spawning])
+        if spawning.exception() is None:
+            spawning.result().terminate()  # Nobody wants this model any more.
+            _children.append(spawning.result())
+        raise
 
 
 def _spawn(folder: Path) -> subprocess.Popen[bytes]:
