@@ -30,7 +30,7 @@ class HangUp:
         self._ending: asyncio.Task[None] | None = None
         self._terminal: select.epoll | None = None
         self._loop.add_signal_handler(signal.SIGHUP, self._gone)
-        if screen and hasattr(select, "epoll"):
+        if screen and hasattr(select, "epoll") and os.isatty(0):
             self._terminal = select.epoll()
             self._terminal.register(0, 0)  # nothing but its end is told
             self._loop.add_reader(self._terminal.fileno(), self._gone)
