@@ -28,21 +28,6 @@ def test_a_database_that_goes_while_an_answer_streams_is_told_and_saved_when_it_
     screen.see("word99")
 
 
-def test_a_database_that_is_gone_takes_no_question_and_what_was_being_said_is_found_again(
-    terminal, echo, home: Path
-) -> None:
-    echo(text=WORDS, tokens_per_second=60)
-    screen = terminal("-p", "demo", width=150)
-    screen.ask("talk")
-    screen.see("word20")
-    (home / "data" / "chats.sqlite3").unlink()
-    screen.see(r"✗ not saved", 10)
-    screen.leave()
-    again = terminal("-p", "demo")
-    again.see("Found again: word0 word1")
-    again.see("word99")
-
-
 def test_an_idle_screen_whose_database_is_replaced_says_so_and_keeps_what_is_typed(terminal, echo, home: Path) -> None:
     echo(text="fine")
     screen = terminal("-p", "demo", width=150)
