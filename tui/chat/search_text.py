@@ -20,8 +20,8 @@ _SINGLE = (
     "\u1100-\u11ff\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3041-\u30ff\u3100-\u318f\u31a0-\u31bf"
     "\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\uff66-\uffdc"
 )
-# Emoji and rare Han are unknown to the Unicode 6.1 of `unicode61`: each becomes a word that spells its number.
-_FAR = "\U0001f000-\U0003ffff"
+# Emoji are no words to `unicode61`, rare Han unknown to its Unicode 6.1: each becomes one that spells its number.
+_FAR = "\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0003ffff"
 _WORD: Final = rf"(?:(?![{_SINGLE}{_FAR}])[^\W_])"
 _IN_WORD: Final = re.compile(_WORD)
 _ALONE: Final = re.compile(f"[{_SINGLE}]")
@@ -90,7 +90,7 @@ def patterns(wanted: list[Term]) -> list[Pattern]:
     for term in wanted:
         tokens = term.tokens
         after = "" if term.open or not _IN_WORD.match(tokens[-1]) else rf"(?!{_WORD})"
-        finds = re.compile(r"[\W_]*".join(map(re.escape, tokens)) + after)
+        finds = re.compile(re.escape(tokens[0]) + "".join(map(_next, tokens[1:])) + after)
         made.append(Pattern(finds, _IN_WORD.match(tokens[0]) is not None))
     return made
 
@@ -158,6 +158,12 @@ def _word_start(text: str, low: int, high: int) -> int:
     """Return where the first word after `low` begins, or `low` if none does before `high`."""
     space = re.compile(r"\s+").search(text, low, high)
     return space.end() if space is not None else low
+
+
+def _next(token: str) -> str:
+    """Return what finds a token and what stands before it: never the token itself, or a row of emoji takes for ever."""
+    escaped = re.escape(token)
+    return (r"[\W_]*" if _IN_WORD.match(token) else rf"(?:(?!{escaped})[\W_])*") + escaped
 
 
 def _quoted(text: str) -> str:

@@ -88,6 +88,10 @@ def marked(hit: Hit) -> list[str]:
         ("ภาษาไทย", "ไทย", ["ไทย"]),
         ("very rare 𠮷野家 and 🤔", "𠮷", ["𠮷"]),
         ("very rare 𠮷野家 and 🤔", "🤔", ["🤔"]),
+        ("tests ✅❤️ done ⏰", "✅", ["✅"]),
+        ("tests ✅❤️ done ⏰", "❤️ don", ["❤", "don"]),
+        ("tests ✅❤️ done ⏰", '"done ⏰"', ["done ⏰"]),
+        ("a row: 🎉 🎉🎉, at last", '"🎉🎉🎉 at"', ["🎉 🎉🎉, at"]),
         ("snake_case and c++ 3.14", "case", ["case"]),
         ("snake_case and c++ 3.14", "3.14", ["3.14"]),
         ("one a two", "a", ["a"]),
@@ -255,6 +259,15 @@ def test_very_much_typed_is_no_error(filled: Path, wanted: str) -> None:
     store = Store(filled)
     assert search.search(store, wanted) == []
     store.close()
+
+
+@pytest.mark.parametrize("token", ["🎉", "ั", "々"])
+def test_a_long_row_of_one_sign_is_searched_at_once(said: Said, token: str) -> None:
+    row = said.once(f"{token * 300} and {token * 9} here")
+    began = time.perf_counter()
+    (hit,) = search.search(said.store, f'"{token * 9} here"', chat=row.conversation)
+    assert time.perf_counter() - began < 5, "each pair more took a hundred times as long"
+    assert marked(hit)[0].endswith("here")
 
 
 ALPHABET = "ab é ß 模型 モデル 모델 ไท 🤔𠮷 -_. \n\"'Ω1 ẞ"
