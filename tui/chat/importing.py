@@ -5,6 +5,8 @@ Files are hostile: whatever stands in one, each chat of it comes out whole, or a
 
 from __future__ import annotations
 
+import io
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -20,6 +22,10 @@ from tui.chat.stored import storable
 MOST_BYTES = 512 * 1024**2
 MOST_TEXT_BYTES = 16 * 1024**2
 """A transcript can hold a message in every six bytes, which would take a hundred times as much memory."""
+MOST_ITEMS = 2_000_000
+MOST_FAILED = 1_000
+_SHORTEST_ITEM = 8
+"""No message, and no chat, takes less bytes. A list of lesser things would take sixty times as much memory."""
 _T = TypeVar("_T")
 _ABSENT = msgspec.Raw()
 _FORMS = "Chats come in from our own JSON, lists of messages (JSON, JSONL), `ollama run` transcripts and Modelfiles."
@@ -49,6 +55,19 @@ def read(content: bytes, source: str) -> Iterator[Incoming | CannotImport]:
 
     `source` is the file's name in messages. Raises CannotImport where the file as a whole cannot be read.
     """
+    failed = 0
+    for one in _read(content, source):
+        yield one
+        failed += isinstance(one, CannotImport)
+        if failed == MOST_FAILED:
+            raise CannotImport(
+                "Too much of the file cannot be read",
+                f"{source}: {MOST_FAILED:,} chats; what comes after them was left out",
+                _FORMS,
+            )
+
+
+def _read(content: bytes, source: str) -> Iterator[Incoming | CannotImport]:
     if len(content) > MOST_BYTES:
         raise CannotImport(
             "The file is too large",
@@ -118,7 +137,7 @@ def _document(content: bytes, source: str) -> Iterator[Incoming | CannotImport]:
             yield from _safely(_chat, bytes(whole), source)
         return
     items = _items(whole, source)
-    heads = [_typed(item, _Head, source) for item in items[:1] if item[:1] == b"{"]
+    heads = [_typed(bytes(item), _Head, source) for item in items[:1] if bytes(item)[:1] == b"{"]
     if heads and heads[0].role is not None and not bytes(heads[0].messages):
         yield from _safely(_chat, bytes(whole), source)
     elif not items:
@@ -129,26 +148,32 @@ def _document(content: bytes, source: str) -> Iterator[Incoming | CannotImport]:
 
 def _lines(content: bytes, source: str) -> Iterator[Incoming | CannotImport]:
     """Yield the chats of a file with one in each line, or the one chat of a file with a message in each line."""
-    rows = [(number, line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip(_SPACE)]
+    first = next(_rows(content))[1]
     try:
-        head = _typed(rows[0][1], _Head, source) if rows[0][1].lstrip(_SPACE)[:1] == b"{" else _Head()
+        head = _typed(first, _Head, source) if first.lstrip(_SPACE)[:1] == b"{" else _Head()
     except CannotImport:
         head = _Head()
     if head.role is not None and not bytes(head.messages):
-        yield from _safely(_messages_by_line, rows, source)
+        yield from _safely(_messages_by_line, content, source)
         return
-    for number, line in rows:
+    for number, line in _rows(content):
         yield from _safely(_chat, line, f"{source}, line {number}")
 
 
-def _messages_by_line(rows: list[tuple[int, bytes]], source: str) -> Incoming:
+def _rows(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that are not empty, with their numbers; one at a time, for there may be very many."""
+    return ((number, line) for number, line in enumerate(io.BytesIO(content), 1) if line.strip(_SPACE))
+
+
+def _messages_by_line(content: bytes, source: str) -> Incoming:
+    rows = itertools.islice(_rows(content), importing_messages.MOST_MESSAGES + 1)  # One more is refused there.
     messages = [_typed(line, importing_messages.Message, f"{source}, line {number}") for number, line in rows]
     return importing_messages.incoming(messages, source)
 
 
-def _each(items: list[bytes], place: str) -> Iterator[Incoming | CannotImport]:
+def _each(items: list[msgspec.Raw], place: str) -> Iterator[Incoming | CannotImport]:
     for number, item in enumerate(items):
-        yield from _safely(_chat, item, f"{place}[{number}]")
+        yield from _safely(_chat, bytes(item), f"{place}[{number}]")
 
 
 def _safely(get: Callable[[_T, str], Incoming], given: _T, place: str) -> Iterator[Incoming | CannotImport]:
@@ -197,10 +222,15 @@ def _text(text: str, source: str) -> Iterator[Incoming | CannotImport]:
         raise
 
 
-def _items(value: msgspec.Raw, place: str) -> list[bytes]:
-    if not bytes(value):
+def _items(value: msgspec.Raw, place: str) -> list[msgspec.Raw]:
+    """Return the values of a list. Raises CannotImport."""
+    content = bytes(value)
+    if not content:
         return []
-    return [bytes(one) for one in _typed(bytes(value), list[msgspec.Raw], place)]
+    commas = content.count(b",")
+    if commas > MOST_ITEMS and len(content) < commas * _SHORTEST_ITEM:
+        raise CannotImport("This is no list of chats or messages", f"{place}: what is in it is too short", _FORMS)
+    return _typed(content, list[msgspec.Raw], place)
 
 
 def _megabytes(amount: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -279,6 +280,23 @@ def test_a_file_that_is_too_large_is_not_read(monkeypatch: pytest.MonkeyPatch) -
     assert refused(many) == "The chat is too long · file: 200,001 messages, and 200,000 can be"
     monkeypatch.setattr(importing, "MOST_BYTES", 10)
     assert refused(TWO) == "The file is too large · file: at most 0 MB are read at once"
+
+
+def test_a_file_of_nothing_but_small_things_takes_no_memory_and_no_screens_full_of_errors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines = b'{"role": "user"}\n' + b"{}\n" * 300_000
+    tracemalloc.start()
+    assert refused(lines).startswith("A chat cannot be read · file, line 2:")
+    assert tracemalloc.get_traced_memory()[1] < 4 * len(lines)
+    tracemalloc.stop()
+    monkeypatch.setattr(importing, "MOST_ITEMS", 1_000)
+    assert refused("[" + "1," * 1_001 + "1]").startswith("This is no list of chats or messages · file: ")
+    monkeypatch.setattr(importing, "MOST_FAILED", 3)
+    bad = '{"messages": 1}\n'
+    with pytest.raises(CannotImport, match="Too much") as problem:
+        read(bad + json.dumps({"messages": TWO}) + "\n" + bad * 9)
+    assert problem.value.detail == "file: 3 chats; what comes after them was left out"
 
 
 def test_figures_that_no_column_holds_do_not_keep_a_chat_out() -> None:
