@@ -35,20 +35,36 @@ class Column:
         self._laid.clear()
         self._reindex()
 
+    def change(self, entries: Iterable[Entry]) -> None:
+        """Show other entries; those that stay keep their rows, and thoughts that were unfolded stay so."""
+        before = {layout.entry.id: layout for layout in self.layouts}
+        self.layouts = []
+        for entry in entries:
+            layout = before.get(entry.id)
+            if layout is None:
+                layout = EntryLayout(entry)
+            elif layout.entry != entry:
+                layout.update(entry)
+            self.layouts.append(layout)
+        self._laid = {id(layout): layout for layout in self.layouts if id(layout) in self._laid}
+        self._reindex()
+
     def find(self, entry_id: str) -> int | None:
         """Return the position of an entry."""
         return self._index.get(entry_id)
+
+    def thought(self, entry_id: str | None) -> int | None:
+        """Return the position of an entry, or with None of the last one, that has a thought."""
+        if entry_id is not None:
+            position = self.find(entry_id)
+            return position if position is not None and self.layouts[position].entry.reasoning else None
+        return next((at for at in range(len(self.layouts) - 1, -1, -1) if self.layouts[at].entry.reasoning), None)
 
     def append(self, entry: Entry) -> int:
         """Add an entry at the end and return its position."""
         self._index[entry.id] = len(self.layouts)
         self.layouts.append(EntryLayout(entry))
         return len(self.layouts) - 1
-
-    def remove(self, position: int) -> None:
-        """Take an entry out."""
-        self._laid.pop(id(self.layouts.pop(position)), None)
-        self._reindex()
 
     def invalidate(self) -> None:
         """Forget all rows: the width or the styles changed."""

@@ -27,6 +27,8 @@ class Palette(msgspec.Struct, frozen=True):
     string: Style
     comment: Style
     number: Style
+    stand: Style
+    found: Style
 
 
 NAMES = Palette.__struct_fields__

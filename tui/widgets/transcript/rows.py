@@ -62,13 +62,13 @@ def slice_spans(line: Spans, pieces: Iterable[Piece]) -> list[Row]:
     return rows
 
 
-def framed(strip: Strip, base: Style, width: int) -> Strip:
+def framed(strip: Strip, base: Style, width: int, margin: Segment | None = None) -> Strip:
     """Return the strip as the screen gets it: on the base style, after the margin, filled up to `width` cells.
 
     Blanks take the style of their neighbour where that does not show: each change of style is 40 bytes to a terminal.
     """
     styled = strip.apply_style(base)
-    segments = [Segment(" " * MARGIN, base), *styled]
+    segments = [margin or Segment(" " * MARGIN, base), *styled]
     last = segments[-1].style or base
     fill = width - MARGIN - styled.cell_length
     if fill > 0:

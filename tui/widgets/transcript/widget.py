@@ -7,25 +7,27 @@ answer runs, the view moves in steps, because each move repaints it too; between
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Final
 
 from rich.style import Style
-from textual.binding import Binding, BindingType
-from textual.geometry import Region, Size
+from textual.binding import BindingType
+from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
+from tui.widgets.transcript import keys, painting
 from tui.widgets.transcript.column import Column, Place
 from tui.widgets.transcript.markdown import Formatter
 from tui.widgets.transcript.model import Entry
 from tui.widgets.transcript.palette import COMPONENT_CLASSES, resolve
-from tui.widgets.transcript.rows import MARGIN, Row, changed_cells, framed
+from tui.widgets.transcript.rows import MARGIN, Row, framed
 from tui.widgets.transcript.selecting import highlighted, selected_text
+from tui.widgets.transcript.standing import Marks, Standing
 
 HEIGHT_STEP: Final = 64  # rows by which the virtual height grows while an answer runs
 STEP_OVER_SSH: Final = 8
@@ -41,15 +43,19 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
     ALLOW_SELECT = True
     COMPONENT_CLASSES: ClassVar[set[str]] = COMPONENT_CLASSES
     DEFAULT_CSS = Path(__file__).with_name("transcript.tcss").read_text(encoding="utf-8")
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "line_up", "Line up", show=False, id="transcript.line_up"),
-        Binding("down,j", "line_down", "Line down", show=False, id="transcript.line_down"),
-        Binding("pageup", "page_up", "Page up", show=False, id="transcript.page_up"),
-        Binding("pagedown", "page_down", "Page down", show=False, id="transcript.page_down"),
-        Binding("home", "home", "To the beginning", show=False, id="transcript.home"),
-        Binding("end", "end", "To the end", show=False, id="transcript.end"),
-        Binding("t", "toggle_thought", "Unfold or fold the last thought", show=False, id="transcript.thought"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = keys.BINDINGS
+
+    class Worked(Message):
+        """Something is to be done with the message that the reader stands on."""
+
+        def __init__(self, transcript: Transcript, what: keys.Work) -> None:
+            super().__init__()
+            self.transcript = transcript
+            self.what = what
+
+        @property
+        def control(self) -> Transcript:
+            return self.transcript
 
     class More(Message):
         """Whether there is text below the view changed."""
@@ -71,16 +77,26 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
         self._formatter: Formatter | None = None
         self._place = Place(0, 0)
         self._following = True
-        self._placing = False
-        self._more = False
+        self._placing = self._more = False
         self._base = Style()
+        self._standing = Standing(self._column)
 
     # What is shown
 
     def show(self, entries: Sequence[Entry]) -> None:
         """Replace everything, and show the end."""
         self._column.replace(entries)
+        self._standing.forget()
         self.action_end()
+
+    def change(self, entries: Sequence[Entry]) -> None:
+        """Show other entries; those that stay are where they were, if the reader does not follow the end."""
+        column, place, top = self._column, self._place, self.entry_at_top()
+        column.change(entries)
+        position = column.find(top) if top is not None else None
+        self._place = Place(place.entry, 0) if position is None else Place(position, place.row)
+        self._settle()
+        self.refresh()
 
     def put(self, entry: Entry) -> None:
         """Show a new value of the entry of this id, or append it. Text that only grew costs what was added."""
@@ -100,20 +116,12 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
 
     def take_out(self, entry_id: str) -> None:
         """Remove the entry of this id, if it is there."""
-        position = self._column.find(entry_id)
-        if position is None:
-            return
-        self._column.remove(position)
-        if self._place.entry > position:
-            self._place = Place(self._place.entry - 1, self._place.row)
-        elif self._place.entry == position:
-            self._place = Place(position, 0)
-        self._settle()
-        self.refresh()
+        if self._column.find(entry_id) is not None:
+            self.change([layout.entry for layout in self._column.layouts if layout.entry.id != entry_id])
 
     def toggle_thought(self, entry_id: str | None = None) -> None:
         """Fold or unfold the thought of an entry; None is the last one that has a thought."""
-        position = self._thought_position(entry_id)
+        position = self._column.thought(entry_id)
         if position is None:
             return
         column = self._column
@@ -146,22 +154,78 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
         """Whether the view moves with the end."""
         return self._following
 
+    # Standing on a message
+
+    @property
+    def stood(self) -> str | None:
+        """The id of the message that the reader stands on, with focus."""
+        return self._standing.entry if self.has_focus else None
+
+    def stand(self, entry_id: str) -> None:
+        """Stand on a message, and bring it into view with its title if it is not wholly there."""
+        position = self._column.find(entry_id)
+        if position is not None:
+            self._stand_on(position)
+            top, y = self._column.top(position), int(self.scroll_offset.y)
+            if top < y or self._column.top(position + 1) - 1 > y + self._rows_in_view:
+                self.action_go(top)
+
+    def find(self, entry_id: str, marks: Marks, *, thought: bool = False) -> None:
+        """Stand on a message, and show in it what was found: in its unfolded thought if it is there."""
+        position = self._standing.mark(entry_id, marks, thought=thought)
+        if position is not None:
+            self._stand_on(position)
+            self.action_go(self._standing.found_line(position, self._rows_in_view))
+            self.refresh()
+
+    def forget_found(self) -> None:
+        """Mark no words any more."""
+        if self._standing.forget():
+            self.refresh()
+
+    def action_step(self, step: int) -> None:
+        position = self._standing.beside(step)
+        if position is not None:
+            self.stand(self._column.layouts[position].entry.id)
+        else:
+            self.action_line(step)  # What is left of this one, or the notices after it.
+
+    def action_work(self, what: keys.Work) -> None:
+        self.post_message(self.Worked(self, what))
+
+    def watch_has_focus(self, has_focus: bool) -> None:
+        super().watch_has_focus(has_focus)
+        self._keep_standing()
+        self.refresh()
+
+    def _stand_on(self, position: int) -> None:
+        self._remark(self._standing.stand_on(position))
+        self._lay(Place(position, 0))
+
+    def _keep_standing(self) -> None:
+        """What a key works on is always seen."""
+        if self.has_focus and self._column.layouts:
+            y = int(self.scroll_offset.y)
+            self._remark(self._standing.keep_in(y, self._rows_in_view, at_end=self._following))
+
+    def _remark(self, positions: Iterable[int]) -> None:
+        """Paint the left edge of entries again."""
+        view = int(self.scroll_offset.y), self._rows_in_view
+        found = [painting.margin_region(self._column, position, *view) for position in positions]
+        if regions := [region for region in found if region is not None]:
+            self.refresh(*regions)
+
     # Moving
 
-    def action_line_up(self) -> None:
-        self._move(-1)
+    def move(self, key: str) -> None:
+        """Do what a key of the composer means here: pageup, pagedown or end."""
+        self.action_end() if key == "end" else self.action_page(1 if key == "pagedown" else -1)
 
-    def action_line_down(self) -> None:
-        self._move(1)
+    def action_line(self, step: int) -> None:
+        self.action_go(int(self.scroll_offset.y) + step)
 
-    def action_page_up(self) -> None:
-        self._move(-max(1, self._rows_in_view - 1))
-
-    def action_page_down(self) -> None:
-        self._move(max(1, self._rows_in_view - 1))
-
-    def action_home(self) -> None:
-        self.scroll_to(y=0, animate=False, force=True)
+    def action_page(self, step: int) -> None:
+        self.action_line(step * max(1, self._rows_in_view - 1))
 
     def action_end(self) -> None:
         self._following = True
@@ -169,10 +233,11 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
         self.refresh()
 
     def action_toggle_thought(self) -> None:
-        self.toggle_thought()
+        here = self.stood
+        self.toggle_thought(here if here is not None and self._column.thought(here) is not None else None)
 
-    def _move(self, rows: int) -> None:
-        self.scroll_to(y=self.scroll_offset.y + rows, animate=False, force=True)
+    def action_go(self, line: int) -> None:
+        self.scroll_to(y=line, animate=False, force=True)
 
     @property
     def max_scroll_y(self) -> int:
@@ -270,6 +335,7 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
             if position != int(self.scroll_offset.y):
                 self.scroll_to(y=position, animate=False, force=True)
         self._place = column.place(position)
+        self._keep_standing()
         self._tell(position)
 
     def _following_position(self) -> int:
@@ -301,52 +367,29 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
             self._more = below
             self.post_message(self.More(self, below))
 
-    def _thought_position(self, entry_id: str | None) -> int | None:
-        layouts = self._column.layouts
-        if entry_id is not None:
-            position = self._column.find(entry_id)
-            return position if position is not None and layouts[position].entry.reasoning else None
-        return next((at for at in range(len(layouts) - 1, -1, -1) if layouts[at].entry.reasoning), None)
-
     # Painting
 
     def _repaint(self, position: int, old: list[Row] | None) -> None:
         """Refresh the cells of an entry that are not what they were."""
-        column = self._column
-        new = column.layouts[position].rows
-        shifted = position < len(column.layouts) - 1 and (old is None or new is None or len(old) != len(new))
-        if shifted or (old is None and new is None):
+        y, rows = int(self.scroll_offset.y), self._rows_in_view
+        margin = self._column.layouts[position].entry.id == self.stood
+        regions = painting.changed_regions(self._column, position, old, y, rows, margin=margin)
+        if regions is None:
             self.refresh()
-            return
-        before, after = old or [], new or []
-        offset = column.top(position) - int(self.scroll_offset.y)
-        regions = []
-        for number in range(max(0, -offset), min(max(len(before), len(after)), self._rows_in_view - offset)):
-            was = before[number].strip if number < len(before) else Strip([])
-            now = after[number].strip if number < len(after) else Strip([])
-            if cells := changed_cells(was, now):
-                regions.append(Region(MARGIN + cells[0], offset + number, cells[1] - cells[0], 1))
-        if regions:
+        elif regions:
             self.refresh(*regions)
 
     def render_line(self, y: int) -> Strip:
         line = int(self.scroll_offset.y) + y
-        width = self.scrollable_content_region.width
         if y == 0 or not self._base:
             self._base = self.rich_style
-        strip = self._strip(line)
+        place, palette = self._column.place(line), self._formatter.palette if self._formatter is not None else None
+        strip = painting.strip_of(self._column, place, self._standing, palette)
         selection = self.text_selection
         if selection is not None and (span := selection.get_span(line)) is not None:
             strip = highlighted(strip, span, self.screen.get_component_rich_style("screen--selection"))
-        return framed(strip, self._base, width).apply_offsets(0, line)
-
-    def _strip(self, line: int) -> Strip:
-        column = self._column
-        place = column.place(line)
-        if place.entry >= len(column.layouts):
-            return Strip([])
-        rows = column.layouts[place.entry].rows or []
-        return rows[place.row].strip if place.row < len(rows) else Strip([])
+        margin = painting.margin_of(place, self._standing, self._base, palette) if self.has_focus else None
+        return framed(strip, self._base, self.scrollable_content_region.width, margin).apply_offsets(0, line)
 
     # Selecting
 
