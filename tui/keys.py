@@ -40,6 +40,7 @@ KEYS = (
     Key("answer.resume", "ctrl+e", "resume", "Go on with an answer that was cut off", "Answers"),
     Key("answer.thought", "ctrl+t", "toggle_thought", "Unfold or fold the last thought", "Answers", "^t", "thought"),
     Key("chat.new", "ctrl+n", "new_chat", "Begin a new chat", "Chats", "^n", "new"),
+    Key("chat.find", "ctrl+f", "find", "Find what was said or thought, in all chats", "Chats", "^f", "find"),
     Key("sidebar", "ctrl+l", "toggle_sidebar", "Show or hide presets and chats", "Chats", "^l", "sidebar"),
     *(
         Key(f"preset.{slot}", f"{key},alt+{slot}", f"preset({slot})", f"Answer with preset {slot}", "Presets")
@@ -58,19 +59,42 @@ KEYS = (
 _FIRST = ("program.help", "program.quit", "program.plan", "program.figures")
 # Where the window is narrow the key line leaves these out, in this order.
 _LEFT_OUT_FIRST = (
-    "program.palette", "preset.backend", "answer.thought", "answer.retry", "answer.stop", "program.figures",
-    "program.plan", "chat.new", "sidebar",
+    "program.palette", "answer.thought", "preset.backend", "answer.retry", "answer.stop", "chat.find",
+    "program.figures", "program.plan", "chat.new", "sidebar",
 )  # fmt: skip
 
 MESSAGE_KEYS = (
     ("Tab", "Go round: composer, presets, chats, messages"),
     ("PgUp PgDn End", "Scroll the messages; to their end"),
-    ("↑ ↓ j k Home", "Scroll by lines; to the beginning: in the messages"),
-    ("t", "Unfold or fold the last thought, in the messages"),
     ("Enter", "Send, in the composer; open, in the lists"),
-    ("e d x", "Edit, duplicate or delete a preset, in the list"),
     ("Ctrl+J  ↑", "New line; in an empty composer the last question"),
 )
+"""What has no key of its own in the table: where one goes, and what is typed."""
+
+AREAS = (
+    (
+        "In the messages",
+        (
+            ("↑ ↓ j k Home", "Scroll by lines; to the beginning"),
+            ("[ ] or p n", "To the message before, to the next one"),
+            ("t", "Unfold or fold its thought"),
+            ("e", "Edit the question: it is asked anew, beside the old one"),
+            ("r", "Answer once more, with the preset chosen now"),
+            ("← →", "Its other versions, ‹2/3›"),
+            ("d  u", "Delete it and what is below it; take that back"),
+            ("x", "Export the chat as Markdown"),
+        ),
+    ),
+    (
+        "In the chats",
+        (
+            ("e p a", "Rename, pin, archive; the archived ones are at the end"),
+            ("d  u", "Delete; take that back"),
+        ),
+    ),
+    ("In the presets", (("e d x", "Edit, duplicate or delete"),)),
+)
+"""The keys of one place on the screen each."""
 
 
 def bindings() -> list[Binding]:

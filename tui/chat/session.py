@@ -134,6 +134,13 @@ class Session:
                 await asyncio.to_thread(tree.show, self.store, conversation, message)
             await self._turn_to(conversation)
 
+    async def reread(self) -> None:
+        """Take in what was changed of the conversation, not of what is said in it. Raises StoreError."""
+        async with self._moving:
+            if self.conversation is not None:
+                self.conversation = await asyncio.to_thread(self.store.conversation, self.conversation.id)
+                self._changed("branch")
+
     async def refresh(self) -> bool:
         """Take in what other screens and `ask`s have changed; say whether there was anything that can be read now.
 

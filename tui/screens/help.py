@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui.keys import KEYS, MESSAGE_KEYS, shown_keys
+from tui.keys import AREAS, KEYS, MESSAGE_KEYS, shown_keys
 
 
 class HelpScreen(ModalScreen[None]):
@@ -44,11 +44,13 @@ def help_text() -> Content:
             lines.append(_row("F2…F7 or Alt+1…6", "Answer with preset 1…6"))
         keys = [key for key in KEYS if key.group == group and not key.action.startswith("preset(")]
         lines += [_row(shown_keys(key.keys), key.help) for key in keys]
-    lines.append(Content.styled("Messages and lists", "bold $text-accent"))
-    lines += [_row(keys, what) for keys, what in MESSAGE_KEYS]
+    for area, keys_of_area in (("Messages and lists", MESSAGE_KEYS), *AREAS):
+        lines.append(Content.styled(area, "bold $text-accent"))
+        lines += [_row(keys, what) for keys, what in keys_of_area]
     lines.append(Content.styled("Marks", "bold $text-accent"))
     lines += [
         _row("●  ▌  ▼  !", "loaded · chosen · being fetched · cannot be used as it is"),
+        _row("◆", "a pinned chat"),
         _row("█ ▒", "memory of the card: the model's · others'"),
         _row("~", "an estimate, or made with an assumed price of electricity"),
         _row("–", "unknown: what nobody measured is not shown as 0"),

@@ -1,4 +1,4 @@
-"""The lists at the side: presets with their keys, and chats by day."""
+"""The presets at the side, with their keys."""
 
 from __future__ import annotations
 
@@ -25,14 +25,6 @@ class PresetLine(msgspec.Struct, frozen=True):
     detail: str
     speed: str
     mark: str = ""
-
-
-class ChatLine(msgspec.Struct, frozen=True):
-    """One chat as the sidebar shows it, or a day's heading (`id` "")."""
-
-    id: str
-    title: str
-    open: bool = False
 
 
 class PresetList(OptionList):
@@ -100,43 +92,6 @@ class PresetList(OptionList):
             self.post_message(self.Worked(what, self.highlighted_option.id))
 
 
-class ChatList(OptionList):
-    """The chats by day. Enter opens one."""
-
-    class Opened(Message):
-        def __init__(self, conversation: str) -> None:
-            super().__init__()
-            self.conversation = conversation
-
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 (Textual's name)
-        super().__init__(id=id)
-        self._now_shown: list[ChatLine] = []
-        self._open: int | None = None
-
-    def show(self, chats: list[ChatLine]) -> None:
-        """Replace the lines, if they changed; the reader's place stays."""
-        if chats == self._now_shown:
-            return
-        self._now_shown = chats
-        kept = self.highlighted_option.id if self.highlighted_option is not None else None
-        self._open = next((number for number, line in enumerate(chats) if line.open), None)
-        self.set_options([_chat(line) for line in chats])
-        places = {line.id: number for number, line in enumerate(chats) if line.id}
-        if kept in places:
-            self.highlighted = places[kept]
-
-    def on_focus(self) -> None:
-        if self.highlighted is None:
-            self.highlighted = self._open
-            if self.highlighted is None:
-                self.action_first()
-
-    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        event.stop()
-        if event.option.id is not None:
-            self.post_message(self.Opened(event.option.id))
-
-
 def _form(line: PresetLine) -> tuple[str, str, bool, bool]:
     """Return what decides where lines stand, and which of them is in use."""
     return line.name, line.mark, bool(line.detail), bool(line.speed)
@@ -152,10 +107,3 @@ def _preset(line: PresetLine, width: int) -> Content:
     parts = [Content.assemble((first, "bold $text-accent" if line.mark in {"loaded", "chosen"} else "bold"), mark)]
     parts += [Content.styled(f"   {clean_line(text)}", "dim") for text in (line.detail, line.speed) if text]
     return Content("\n").join(parts)
-
-
-def _chat(line: ChatLine) -> Option:
-    if not line.id:
-        return Option(Content.styled(f" {line.title}", "dim"), disabled=True)
-    mark = "▌" if line.open else " "
-    return Option(Content.styled(mark + clean_line(line.title), "bold" if line.open else ""), id=line.id)

@@ -32,11 +32,18 @@ class Around:
         self._unsaying: Timer | None = None
 
     def show(
-        self, session: Session | None, seen: Seen, fetches: Sequence[str] = (), *, below: bool, leaving: bool
+        self,
+        session: Session | None,
+        seen: Seen,
+        fetches: Sequence[str] = (),
+        deleted: str = "",
+        *,
+        below: bool,
+        leaving: bool,
     ) -> None:
         """Show a session and its figures, and what is fetched in ever shorter forms.
 
-        `below` is whether the conversation goes on under its view.
+        `deleted` is what can be taken back, `below` whether the conversation goes on under its view.
         """
         title = session.conversation.title if session and session.conversation else "New chat"
         width = self._screen.size.width - 2
@@ -46,7 +53,9 @@ class Around:
         self._line("keys").say(keys.key_line(width))
         doing = LEAVING if leaving else self._said
         if session is not None:
-            doing = doing or progress.doing(session)
+            # What can be taken back is said before what would be done next, but not before what is being done.
+            resting = deleted if not session.busy and not session.loading else ""
+            doing = doing or resting or progress.doing(session)
             self._line("status").say(footer.footer_line(seen, width))
         if not doing and below:
             doing = MORE

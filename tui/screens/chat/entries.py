@@ -24,15 +24,27 @@ def entries(session: Session, titles: dict[str, str]) -> list[Entry]:
         if message.id == sent.start and unsent:
             shown.append(_mark(sent))
         if session.answering is not None and session.answer is not None and message.id == session.answering.id:
-            shown.append(live_entry(message, session.answer, titles, thought_key(session)))
+            key, number = thought_key(session), version(session, message)
+            shown.append(live_entry(message, session.answer, titles, key, number))
         else:
-            shown.append(entry(message, titles, _filled(session, message), left_out=message.id in unsent))
+            full, number = _filled(session, message), version(session, message)
+            shown.append(entry(message, titles, full, number, left_out=message.id in unsent))
     return shown
 
 
-def entry(message: StoredMessage, titles: dict[str, str], full: str = "", *, left_out: bool = False) -> Entry:
-    """Return one stored message; `full` is what is said if it ended with the context full."""
+def version(session: Session, message: StoredMessage) -> str:
+    """Return which version of a message this is, and of how many: "‹2/3›". "" where there is but one."""
+    found = session.versions.get(message.id)
+    return f"‹{found[0]}/{found[1]}›" if found is not None else ""
+
+
+def entry(
+    message: StoredMessage, titles: dict[str, str], full: str = "", number: str = "", *, left_out: bool = False
+) -> Entry:
+    """Return one stored message; `full` is what is said if it ended with the context full, `number` its version."""
     title = "You" if message.role == "user" else label(message, titles)
+    if number:
+        title += f" {number}"
     if left_out:
         title += f" · {LEFT_OUT}"
     if message.role == "user":
@@ -59,7 +71,9 @@ def thought_key(session: Session) -> str:
     return "^y answers now" if session.can("answer_now") else ""
 
 
-def live_entry(message: StoredMessage, answer: Answer, titles: dict[str, str], key: str = "^y answers now") -> Entry:
+def live_entry(
+    message: StoredMessage, answer: Answer, titles: dict[str, str], key: str = "^y answers now", number: str = ""
+) -> Entry:
     """Return the answer as it stands while it grows; `key` says what can be done about its thought."""
     thinking = answer.thinking and not answer.text
     thought = ""
@@ -74,7 +88,7 @@ def live_entry(message: StoredMessage, answer: Answer, titles: dict[str, str], k
     return Entry(
         message.id,
         "assistant",
-        label(message, titles),
+        f"{label(message, titles)} {number}".rstrip(),
         clock(message.created_at),
         answer.text,
         answer.reasoning,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,8 +11,10 @@ import msgspec
 from presets.catalog import Catalog
 from presets.schema import PresetEntry, source_for
 from presets.sources import locate, parse
+from tui.chat.paging import Page
 from tui.chat.stored import Conversation
-from tui.widgets.sidebar import ChatLine, PresetLine
+from tui.widgets.chat_list import ARCHIVED, ChatLine
+from tui.widgets.sidebar import PresetLine
 
 if TYPE_CHECKING:  # What plans is imported after the first frame.
     from presets.plan import PresetPlan
@@ -64,12 +66,21 @@ def preset_lines(
     return lines
 
 
-def chat_lines(conversations: list[Conversation], shown: str | None) -> list[ChatLine]:
-    """Return the chats under the days of their last use."""
+def chat_lines(page: Page, shown: str | None) -> list[ChatLine]:
+    """Return a part of the chats: pinned ones, then under the days of their last use, archived ones last."""
+
+    def line(chat: Conversation) -> ChatLine:
+        return ChatLine(chat.id, chat.title, chat.id == shown, chat.pinned_at is not None)
+
     lines = []
-    for day, group in _days(conversations, time.time()):
-        lines.append(ChatLine("", day))
-        lines += [ChatLine(conversation.id, conversation.title, conversation.id == shown) for conversation in group]
+    pinned = [chat for chat in page.chats if chat.pinned_at is not None]
+    if pinned:
+        lines += [ChatLine("", "Pinned"), *map(line, pinned)]
+    for day, group in _days(page.chats[len(pinned) :], time.time()):
+        lines += [ChatLine("", day), *map(line, group)]
+    if page.archived and page.offset + len(page.chats) >= page.listed:
+        lines.append(ChatLine(ARCHIVED, f"{'▾' if page.shows_archived else '▸'} Archived · {page.archived:,}"))
+        lines += map(line, page.put_aside)
     return lines
 
 
@@ -95,7 +106,7 @@ def _speed(entry: PresetEntry) -> str:
     return f"published {low:g}–{high:g} tok/s"
 
 
-def _days(conversations: list[Conversation], now: float) -> list[tuple[str, list[Conversation]]]:
+def _days(conversations: Sequence[Conversation], now: float) -> list[tuple[str, list[Conversation]]]:
     """Return conversations, newest first, in groups by the day of their last use."""
     today = time.strftime("%Y-%m-%d", time.localtime(now))
     yesterday = time.strftime("%Y-%m-%d", time.localtime(now - 86_400))

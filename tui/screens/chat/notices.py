@@ -84,3 +84,9 @@ def backends_entry(title: str, stays: str, refusals: tuple[Refusal, ...]) -> Ent
     head = f"{title}: only {stays} can be used now" if stays else f"{title}: passed over"
     text = "\n".join(refusal.sentence for refusal in refusals)
     return Entry("backends", "notice", head, clock(time.time()), text)
+
+
+def exported_entry(path: str) -> Entry:
+    """Return where a chat was exported to."""
+    text = f"This branch is in {path}\n`deepseek-tui chats export` writes all branches, thoughts, and other forms."
+    return Entry("exported", "notice", "Exported", clock(time.time()), text)

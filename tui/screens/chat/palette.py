@@ -24,14 +24,15 @@ def commands(
     presets: Presets,
     choose: Callable[[str], None],
     run: Callable[[str], None],
-    first: Commanding | None = None,
-    last: Commanding | None = None,
+    first: Iterable[Commanding] = (),
+    last: Iterable[Commanding] = (),
 ) -> Iterator[SystemCommand]:
     """Yield the commands, in between those of `first` and `last`; `run` takes an action.
 
     The palette reads titles as markup, so they are escaped.
     """
-    yield from first.commands() if first is not None else ()
+    for one in first:
+        yield from one.commands()
     for entry in presets.entries:
         title, name = escape(clean_line(entry.preset.title)), entry.name
         yield SystemCommand(f"Preset: {title}", escape(clean_line(name)), partial(choose, name))
@@ -39,4 +40,5 @@ def commands(
         if key.group != "Presets" and key.action != "app.command_palette":
             yield SystemCommand(key.help, keys.shown_keys(key.keys), partial(run, key.action))
     yield SystemCommand("Usage: tokens, energy, money", "By day, preset, backend or chat", partial(run, "usage"))
-    yield from last.commands() if last is not None else ()
+    for one in last:
+        yield from one.commands()

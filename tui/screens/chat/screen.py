@@ -17,28 +17,33 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Static
 
-from backends.errors import ModelNotFound, Problem
+from backends.errors import Problem
 from presets.catalog import Catalog
 from tui import keys
 from tui.chat.session import Change, Session
-from tui.screens.chat import entries, lists, notices, palette, progress, start
+from tui.screens.chat import entries, notices, palette, progress, start
 from tui.screens.chat.around import Around
 from tui.screens.chat.choices import Choices
 from tui.screens.chat.choosing import Presets
 from tui.screens.chat.editing import Editing
 from tui.screens.chat.explaining import SETTLE_S, Explaining
 from tui.screens.chat.fetching import Fetching
+from tui.screens.chat.finding import Finding, look_after
 from tui.screens.chat.first import FirstStart
 from tui.screens.chat.leaving import Leaving
 from tui.screens.chat.mending import Mending
+from tui.screens.chat.messages import Messages
 from tui.screens.chat.offering import Asked, Offering
 from tui.screens.chat.planning import Planning
+from tui.screens.chat.shelving import Shelving
 from tui.screens.chat.shown import Shown
-from tui.screens.chat.switching import switch
+from tui.screens.chat.switching import Switching
+from tui.screens.chat.undoing import Undoing
 from tui.screens.help import HelpScreen
+from tui.widgets.chat_list import ChatList
 from tui.widgets.composer import Composer
 from tui.widgets.lines import Line
-from tui.widgets.sidebar import ChatList, PresetList
+from tui.widgets.sidebar import PresetList
 from tui.widgets.transcript import Transcript
 
 TICK_S = 0.1
@@ -75,15 +80,20 @@ class ChatScreen(Screen[None]):
         self._explaining = Explaining(self, lambda: self._presets)
         self._around = Around(self, self._show_lines)
         self._say = self._around.say
-        self._planning = Planning(self, self._explaining, lambda: self._presets, self._choose, self._say)
-        self._leaving = Leaving(self, lambda: self._session, self._end, self._show_lines)
-        self._fetching = Fetching(self, lambda: self._presets, self._choose, self._show_fetches)
+        presets, session = lambda: self._presets, lambda: self._session
+        self._planning = Planning(self, self._explaining, presets, self._choose, self._say)
+        self._leaving = Leaving(self, session, self._end, self._show_lines)
+        self._fetching = Fetching(self, presets, self._choose, self._show_fetches)
         self._planning.coming = self._fetching.coming
-        failed = lambda problem: self._shown.problem(problem)  # noqa: E731, PLW0108 - nothing is shown yet
-        asked = Asked(self._choose, self._reload, failed, self._say)
-        self._offering = Offering(self, lambda: self._presets, self._fetching, self._planning, asked)
-        self._editing = Editing(self, lambda: self._presets, lambda: self._session, self._planning, asked)
-        self._first = FirstStart(self, lambda: self._presets, self._fetching, self._offering, self._planning)
+        asked = Asked(self._choose, self._reload, self._failed, self._say)
+        self._offering = Offering(self, presets, self._fetching, self._planning, asked)
+        self._switching = Switching(session, presets, self._offering, self._fetching, self._failed, self._say)
+        self._editing = Editing(self, presets, session, self._planning, asked)
+        self._first = FirstStart(self, presets, self._fetching, self._offering, self._planning)
+        self._undoing = Undoing()
+        self._shelving = Shelving(self, session, self._undoing, asked)
+        self._messages = Messages(self, session, self._show_branch, lambda: self._shown, self._undoing, asked)
+        self._finding = Finding(self, self._show_branch, self._failed)
 
     # What there is.
 
@@ -131,6 +141,7 @@ class ChatScreen(Screen[None]):
             if begun.target is not None:
                 begun.session.choose(begun.target, evict="none")
             self.set_interval(REFRESH_S, self._look_around)
+            self.run_worker(look_after(begun.session.store), group="upkeep")
         self._begun = True
         self._planning.look()
         await self._fetching.look()
@@ -157,6 +168,7 @@ class ChatScreen(Screen[None]):
         match event.change:
             case "branch":
                 self._show_branch(session)
+                self._messages.look(session)
                 self._explaining.add_up(session, self._show_lines)
                 await self._refresh_lists()
             case "problem" if session.problem is not None:
@@ -184,7 +196,8 @@ class ChatScreen(Screen[None]):
         self._ticks += 1
         if self.is_active and session.answer is not None and session.answering is not None:
             titles, key = self._presets.titles, entries.thought_key(session)
-            self._shown.put(entries.live_entry(session.answering, session.answer, titles, key))
+            version = entries.version(session, session.answering)
+            self._shown.put(entries.live_entry(session.answering, session.answer, titles, key, version))
         if self._ticks % LINES_EVERY == 0:
             self._explaining.take(session)
         if self._ticks % LINES_EVERY == 0 or session.loading:
@@ -219,6 +232,13 @@ class ChatScreen(Screen[None]):
         shown = entries.entries(session, self._presets.titles)
         self._shown.branch(session.conversation.id if session.conversation else None, shown)
 
+    def _failed(self, problem: Problem) -> None:
+        self._shown.problem(problem)
+
+    async def on_transcript_worked(self, event: Transcript.Worked) -> None:
+        await self._messages.do(event.what)
+        self._show_lines()
+
     def on_transcript_more(self, event: Transcript.More) -> None:
         self._below = event.below
         self._show_lines()
@@ -235,8 +255,9 @@ class ChatScreen(Screen[None]):
     def _show_lines(self) -> None:
         if self.is_active:  # What changes under another screen has that one painted anew, all of it.
             seen = self._explaining.seen(self._session)
+            deleted = self._undoing.words(typing=isinstance(self.focused, Composer))
             below, leaving = self._below, self._leaving.under_way
-            self._around.show(self._session, seen, self._fetching.forms, below=below, leaving=leaving)
+            self._around.show(self._session, seen, self._fetching.forms, deleted, below=below, leaving=leaving)
 
     def _show_fetches(self) -> None:
         self._show_lines()
@@ -248,47 +269,39 @@ class ChatScreen(Screen[None]):
         if session is None:
             return
         self._planning.show()
-        conversations = await asyncio.to_thread(session.store.conversations)
-        shown = session.conversation.id if session.conversation else None
-        self.query_one(ChatList).show(lists.chat_lines(conversations, shown))
+        await self._shelving.show()
 
     # The user speaks.
 
     async def on_composer_sent(self, event: Composer.Sent) -> None:
-        session = self._session
-        if session is None or not self._begun:
+        if self._session is not None and self._begun:
+            await self._messages.sent(self._session, event.text)
+        else:
             self._send_when_ready = not self._begun
             self._say("Nothing was sent. Your text stays here" if self._begun else "Starting: it is sent in a moment")
-        elif session.busy:
-            self._say(progress.not_yet(session))
-        else:
-            try:
-                await session.send(event.text)
-            except Problem as problem:
-                self._shown.problem(problem)
-            else:
-                event.composer.clear()
-                self._shown.forget_notices()
-                self._say("")
 
     def on_composer_nothing(self) -> None:
         self._first.take()
 
     def on_composer_scroll(self, event: Composer.Scroll) -> None:
-        transcript = self.query_one(Transcript)
-        page_up, page_down, end = transcript.action_page_up, transcript.action_page_down, transcript.action_end
-        {"pageup": page_up, "pagedown": page_down, "end": end}[event.key]()
+        self.query_one(Transcript).move(event.key)
 
     def on_composer_recall(self, _event: Composer.Recall) -> None:
-        if self._session is not None:
-            questions = [message.text for message in self._session.branch if message.role == "user"]
-            if questions:
-                self.query_one(Composer).put_back(questions[-1])
+        self._messages.recall()
 
     async def on_chat_list_opened(self, event: ChatList.Opened) -> None:
         if self._session is not None:
             await self._tried(self._session.open(event.conversation))
             self.query_one(Composer).focus()
+
+    def on_chat_list_worked(self, event: ChatList.Worked) -> None:
+        self._shelving.do(event.what, event.conversation)
+
+    def on_chat_list_near(self, event: ChatList.Near) -> None:
+        self._shelving.near(event.step)
+
+    def on_chat_list_folded(self) -> None:
+        self._shelving.fold()
 
     def on_preset_list_chosen(self, event: PresetList.Chosen) -> None:
         self._choose(event.name)
@@ -298,31 +311,14 @@ class ChatScreen(Screen[None]):
         self._editing.do(event.what, event.name)
 
     def action_preset(self, slot: int) -> None:
-        if name := self._presets.in_slot(slot):
-            self._choose(name)
-        else:
-            self._say(f"No preset has the key F{slot + 1}")
+        self._switching.slot(slot)
 
     def action_next_backend(self) -> None:
-        session = self._session
-        if session is not None and session.target and (entry := self._presets.entry(session.target.preset)):
-            work = switch(session, entry, self._presets.keep_alive_s, self._mending, self._shown, self._say)
-            self.run_worker(work, group="switch", exclusive=True)
+        work = self._switching.next_backend(self._mending, self._shown)
+        self.run_worker(work, group="switch", exclusive=True)
 
     def _choose(self, name: str, backend: str | None = None) -> None:
-        session = self._session
-        if session is None:
-            return
-        self._say("")
-        try:
-            target = self._presets.target(name, backend)
-        except Problem as problem:
-            if not isinstance(problem, ModelNotFound) or not self._offering.offer(name, backend):
-                self._shown.problem(problem)
-        else:
-            if target is not None:
-                self._fetching.forget_wishes()
-                session.choose(target)
+        self._switching.choose(name, backend)
 
     async def _reload(self) -> None:
         """Read the presets anew: a file of theirs has changed."""
@@ -331,12 +327,7 @@ class ChatScreen(Screen[None]):
         self._planning.look()
 
     async def action_stop(self) -> None:
-        session = self._session
-        if session is not None and (session.busy or session.loading):
-            self._say(progress.unsaved(session))
-            await session.stop()
-        else:
-            self._say("Nothing is running. ^q leaves")
+        await self._messages.stop()
 
     async def action_retry(self) -> None:
         if self._session is not None and not self._session.busy:
@@ -360,6 +351,10 @@ class ChatScreen(Screen[None]):
     async def action_free(self) -> None:
         if self._session is not None:
             await self._session.unload()
+
+    def action_find(self) -> None:
+        if self._session is not None:
+            self._finding.open(self._session)
 
     def action_toggle_thought(self) -> None:
         self.query_one(Transcript).toggle_thought()
@@ -394,7 +389,8 @@ class ChatScreen(Screen[None]):
 
     def get_commands(self) -> Iterable[SystemCommand]:
         """Return what the palette offers of this screen."""
-        yield from palette.commands(self._presets, self._choose, self._run, self._fetching, self._editing)
+        first, last = (self._fetching,), (self._messages, self._shelving, self._editing)
+        yield from palette.commands(self._presets, self._choose, self._run, first, last)
 
     def _run(self, action: str) -> None:
         self.call_later(self.run_action, action)

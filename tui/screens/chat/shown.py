@@ -28,28 +28,29 @@ class Shown:
             self._notices.clear()
             self._entries.clear()
         self._chat = chat
-        stays = [entry_id for entry_id in self._entries if entry_id in wanted]
-        if stays != list(wanted)[: len(stays)]:
-            # Something stands between them now.
-            self._entries.clear()
-        if not self._entries:
-            self._entries = wanted
+        before, self._entries = self._entries, wanted
+        if not before:
             self._transcript.show([*wanted.values(), *self._notices])
-            return
-        for gone in self._entries.keys() - stays:
-            self._transcript.take_out(gone)
-            del self._entries[gone]
-        for entry in wanted.values():
-            self.put(entry)
+        elif list(wanted)[: len(before)] == list(before):
+            # Nothing but what differs is painted again.
+            for entry in wanted.values():
+                self._put(entry, before.get(entry.id))
+        else:
+            if not wanted.keys() <= before.keys():
+                self._notices.clear()
+            self._transcript.change([*wanted.values(), *self._notices])
 
     def put(self, entry: Entry) -> None:
         """Show one entry's new value, or append it."""
-        if self._entries.get(entry.id) == entry:
-            return
-        if entry.id not in self._entries:
-            self.forget_notices()
+        before = self._entries.get(entry.id)
         self._entries[entry.id] = entry
-        self._transcript.put(entry)
+        self._put(entry, before)
+
+    def _put(self, entry: Entry, before: Entry | None) -> None:
+        if entry != before:
+            if before is None:
+                self.forget_notices()
+            self._transcript.put(entry)
 
     def forget_notices(self) -> None:
         """Take the notices away: something was said after them."""

@@ -1,0 +1,48 @@
+"""The list of conversations a window at a time: however many there are, few are read."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tui.chat.store import Store
+from tui.chat.stored import Conversation
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A part of the list, from place `offset` on: of the `listed` ones, then of the `archived` ones if they are shown.
+
+    `chats` and `put_aside` are the two kinds in it.
+    """
+
+    chats: tuple[Conversation, ...] = ()
+    put_aside: tuple[Conversation, ...] = ()
+    offset: int = 0
+    listed: int = 0
+    archived: int = 0
+    shows_archived: bool = False
+
+    @property
+    def more_before(self) -> bool:
+        """Whether the list begins before it."""
+        return self.offset > 0
+
+    @property
+    def more_after(self) -> bool:
+        """Whether the list goes on after it."""
+        whole = self.listed + (self.archived if self.shows_archived else 0)
+        return self.offset + len(self.chats) + len(self.put_aside) < whole
+
+
+def page(store: Store, offset: int, count: int, *, archived: bool) -> Page:
+    """Read `count` conversations from a place on, or the last ones if there are not so many. Raises StoreError."""
+    row = store.rows(
+        "SELECT count(*) - count(archived_at) AS listed, count(archived_at) AS archived"
+        " FROM conversation WHERE deleted_at IS NULL"
+    )[0]
+    listed, put_aside = row["listed"], row["archived"]
+    whole = listed + (put_aside if archived else 0)
+    offset = max(0, min(offset, whole - count))
+    chats = store.conversations(count, offset) if offset < listed else []
+    room = count - len(chats)
+    after = store.conversations(room, max(0, offset - listed), archived=True) if archived and room > 0 else []
+    return Page(tuple(chats), tuple(after), offset, listed, put_aside, archived)

@@ -1,0 +1,219 @@
+"""What is asked, and what is done with a message: asked or answered anew, walked from, deleted, exported."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+from textual.app import SystemCommand
+from textual.containers import Horizontal
+from textual.screen import Screen
+
+from backends.errors import Problem
+from backends.shown import shown_path
+from tui.chat import export_here, opened
+from tui.chat.session import Session
+from tui.chat.stored import StoredMessage
+from tui.screens.chat import notices, progress
+from tui.screens.chat.offering import Asked
+from tui.screens.chat.shown import Shown
+from tui.screens.chat.undoing import Deleted, Undoing
+from tui.widgets.composer import Composer
+from tui.widgets.transcript import Transcript
+from tui.widgets.transcript.keys import Work
+
+EDITING = "Editing: Enter asks it anew beside the old one, Esc leaves it"
+
+_COMMANDS: tuple[tuple[str, str, Work], ...] = (
+    ("Edit the question …", "e in the messages: asked anew, beside the old one", "edit"),
+    ("Show the version before", "← in the messages", "before"),
+    ("Show the version after", "→ in the messages", "after"),
+    ("Delete the message and what is below it", "d in the messages; u takes it back", "delete"),
+    ("Export the chat as Markdown", "x in the messages", "export"),
+)
+
+
+class Messages:
+    """Works for the transcript of `screen`.
+
+    `show` shows the branch in what `shown` gives, `asked` is what else the screen does for it.
+    """
+
+    def __init__(
+        self,
+        screen: Screen[None],
+        session: Callable[[], Session | None],
+        show: Callable[[Session], None],
+        shown: Callable[[], Shown],
+        undoing: Undoing,
+        asked: Asked,
+    ) -> None:
+        self._screen = screen
+        self._session = session
+        self._show = show
+        self._shown_now = shown
+        self._undoing = undoing
+        self._asked = asked
+        self._editing: StoredMessage | None = None
+        self._draft = ""
+
+    def commands(self) -> Iterator[SystemCommand]:
+        """Yield what the palette offers: it is about the message stood on, or the last one."""
+        for title, told, what in _COMMANDS:
+            yield SystemCommand(title, told, lambda what=what: self._screen.call_later(self.do, what))
+
+    async def do(self, what: Work) -> None:
+        """Do something with the message that the reader stands on, or with the last one."""
+        session = self._session()
+        if session is None:
+            return
+        self._asked.say("")
+        try:
+            if what == "undo":
+                await self._take_back(session)
+            elif session.conversation is None or not session.branch:
+                self._asked.say("There is no message yet")
+            else:
+                await self._do(session, what)
+        except Problem as problem:
+            self._asked.failed(problem)
+
+    async def _do(self, session: Session, what: Work) -> None:
+        stood = self._transcript.stood
+        at = next((message for message in session.branch if message.id == stood), session.branch[-1])
+        match what:
+            case "edit":
+                self._edit(session, at)
+            case "retry" if session.busy:
+                self._asked.say(progress.not_yet(session))
+            case "retry":
+                await session.retry(at.id)
+                self._to_end(session)
+            case "before" | "after":
+                await self._walk(session, at, 1 if what == "after" else -1)
+            case "delete":
+                await self._delete(session, at)
+            case "export":
+                await self._export(session)
+
+    # A question edited.
+
+    def _edit(self, session: Session, at: StoredMessage) -> None:
+        question = opened.question_of(session.branch, at.id)
+        if question is None:
+            self._asked.say("There is no question to edit")
+            return
+        composer = self._screen.query_one(Composer)
+        if self._editing is None:
+            self._draft = composer.text
+        self._editing = question
+        self._box.border_title = EDITING
+        composer.put_back(question.text)
+        composer.focus()
+
+    def leave(self) -> bool:
+        """Leave the question as it is, and bring back what was being typed; say whether one was being edited."""
+        if self._editing is None:
+            return False
+        self._editing = None
+        self._box.border_title = ""
+        self._screen.query_one(Composer).put_back(self._draft)
+        return True
+
+    def look(self, session: Session) -> None:
+        """Leave the edit if its question is not shown any more."""
+        if self._editing is not None and all(message.id != self._editing.id for message in session.branch):
+            self.leave()
+
+    # What is typed.
+
+    async def sent(self, session: Session, text: str) -> None:
+        """Ask what was typed: anew beside an edited question, else at the end. What cannot be sent stays."""
+        if session.busy:
+            self._asked.say(progress.not_yet(session))
+            return
+        try:
+            if self._editing is not None:
+                await session.edit(self._editing.id, text)
+            else:
+                await session.send(text)
+        except Problem as problem:
+            self._asked.failed(problem)
+            return
+        if self._editing is None:
+            self._screen.query_one(Composer).clear()
+        elif self.leave():
+            self._to_end(session)
+        self._undoing.forget()
+        self._transcript.forget_found()
+        self._shown.forget_notices()
+        self._asked.say("")
+
+    def recall(self) -> None:
+        """Have the last question typed again."""
+        session = self._session()
+        questions = [message.text for message in session.branch if message.role == "user"] if session else []
+        if questions:
+            self._screen.query_one(Composer).put_back(questions[-1])
+
+    async def stop(self) -> None:
+        """Stop what runs, or leave what is edited, or take the marks of a search away."""
+        session = self._session()
+        if session is not None and session.busy:
+            self._asked.say(progress.unsaved(session))
+            await session.stop()
+        elif self.leave():
+            self._asked.say("")
+        elif session is not None and session.loading:
+            self._asked.say("")
+            await session.stop()
+        else:
+            self._transcript.forget_found()
+            self._asked.say("Nothing is running. ^q leaves")
+
+    # The rest.
+
+    async def _walk(self, session: Session, at: StoredMessage, step: int) -> None:
+        if at.id not in session.versions:
+            self._asked.say("There is one version of this: e edits a question, r answers it once more")
+            return
+        there = await session.walk(at.id, step)
+        if there == at.id:
+            self._asked.say("This is the last version" if step > 0 else "This is the first version")
+        else:
+            self._show(session)
+            self._transcript.stand(there)
+
+    async def _delete(self, session: Session, at: StoredMessage) -> None:
+        head = await session.throw_away(at.id)
+        self._undoing.note(Deleted(at.conversation, at.text or at.reasoning, at.id, head))
+        self._show(session)
+
+    async def _take_back(self, session: Session) -> None:
+        back = await self._undoing.take_back(session)
+        self._asked.say("It is back" if back is not None else "Nothing was deleted here")
+        if back is not None and back.message is not None:
+            self._show(session)
+            self._transcript.stand(back.message)
+
+    async def _export(self, session: Session) -> None:
+        if session.conversation is not None:
+            chat, places = session.conversation.id, tuple(export_here.folders())
+            path = await asyncio.to_thread(export_here.export_here, session.store, chat, places)
+            self._shown.notice(notices.exported_entry(shown_path(path)))
+
+    def _to_end(self, session: Session) -> None:
+        self._show(session)
+        self._transcript.action_end()
+
+    @property
+    def _shown(self) -> Shown:
+        return self._shown_now()
+
+    @property
+    def _transcript(self) -> Transcript:
+        return self._screen.query_one(Transcript)
+
+    @property
+    def _box(self) -> Horizontal:
+        return self._screen.query_one("#composer-box", Horizontal)

@@ -1,0 +1,133 @@
+"""The chats of the sidebar kept in order: read as far as they are near, opened, named, pinned, put aside, deleted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+from textual.app import SystemCommand
+from textual.screen import Screen
+
+from tui.chat import paging, shelf
+from tui.chat.clean import clean_line
+from tui.chat.paging import Page
+from tui.chat.session import Session
+from tui.chat.stored import Conversation, StoreError
+from tui.screens.chat import lists
+from tui.screens.chat.offering import Asked
+from tui.screens.chat.undoing import Deleted, Undoing
+from tui.screens.title import TitleScreen
+from tui.widgets.chat_list import ChatList
+
+WINDOW, STEP = 150, 50
+
+
+class Shelving:
+    """Keeps the list of `screen`; `session` is what is open, `asked` what the screen does for it."""
+
+    def __init__(
+        self, screen: Screen[None], session: Callable[[], Session | None], undoing: Undoing, asked: Asked
+    ) -> None:
+        self._screen = screen
+        self._session = session
+        self._undoing = undoing
+        self._asked = asked
+        self._page = Page()
+
+    def commands(self) -> Iterator[SystemCommand]:
+        """Yield what the palette offers: all of it is about the chat that is open."""
+        session = self._session()
+        chat = session.conversation if session is not None else None
+        if chat is not None:
+            yield self._command("Rename this chat …", "e in the chats", "rename", chat)
+            pin = "Unpin this chat" if chat.pinned_at is not None else "Pin this chat"
+            yield self._command(pin, "p in the chats: it stays at the top", "pin", chat)
+            aside = "Take this chat out of the archive" if chat.archived_at is not None else "Archive this chat"
+            yield self._command(aside, "a in the chats: it is found at their end", "archive", chat)
+            yield self._command("Delete this chat", "d in the chats; u takes it back", "delete", chat)
+        what = "Hide the archived chats" if self._page.shows_archived else "Show the archived chats"
+        yield SystemCommand(what, "At the end of the list", self.fold)
+        yield SystemCommand("Take back what was deleted", "u in the chats or messages", lambda: self.do("undo", ""))
+
+    def _command(self, title: str, told: str, what: ChatList.Work, chat: Conversation) -> SystemCommand:
+        return SystemCommand(title, told, lambda: self.do(what, chat.id))
+
+    # The list.
+
+    async def show(self) -> None:
+        """Read the part of the list anew that is shown. Raises StoreError."""
+        await self._read(self._page.offset, archived=self._page.shows_archived)
+
+    def near(self, step: int) -> None:
+        """Read on: the reader is near an end of what is here."""
+        offset = self._page.offset + step * STEP
+        self._screen.run_worker(self._tried_read(offset, archived=self._page.shows_archived), group="chats-list")
+
+    def fold(self) -> None:
+        """Show the archived chats, or hide them again."""
+        work = self._tried_read(self._page.offset, archived=not self._page.shows_archived)
+        self._screen.run_worker(work, group="chats-list")
+
+    async def _tried_read(self, offset: int, *, archived: bool) -> None:
+        try:
+            await self._read(offset, archived=archived)
+        except StoreError as error:
+            self._asked.failed(error)
+
+    async def _read(self, offset: int, *, archived: bool) -> None:
+        session = self._session()
+        if session is None:
+            return
+        self._page = await asyncio.to_thread(paging.page, session.store, offset, WINDOW, archived=archived)
+        shown, page = session.conversation.id if session.conversation else None, self._page
+        lines = lists.chat_lines(page, shown)
+        self._screen.query_one(ChatList).show(lines, more_before=page.more_before, more_after=page.more_after)
+
+    # What is done with a chat.
+
+    def do(self, what: ChatList.Work, conversation: str) -> None:
+        """Begin to do something with a chat."""
+        self._screen.run_worker(self._done(what, conversation), group="chats")
+
+    async def _done(self, what: ChatList.Work, conversation: str) -> None:
+        session = self._session()
+        if session is None:
+            return
+        self._asked.say("")
+        try:
+            if what == "undo":
+                await self._take_back(session)
+            else:
+                chat = await asyncio.to_thread(session.store.conversation, conversation)
+                await {"rename": self._rename, "pin": self._pin, "archive": self._archive, "delete": self._delete}[
+                    what
+                ](session, chat)
+            await session.reread()
+            await self.show()
+        except StoreError as error:
+            self._asked.failed(error)
+
+    async def _rename(self, session: Session, chat: Conversation) -> None:
+        title = await self._screen.app.push_screen_wait(TitleScreen(chat.title))
+        if title is not None and title != chat.title:
+            await asyncio.to_thread(shelf.rename, session.store, chat.id, title)
+
+    async def _pin(self, session: Session, chat: Conversation) -> None:
+        await asyncio.to_thread(shelf.pin, session.store, chat.id, chat.pinned_at is None)
+        self._asked.say(f"{'Pinned' if chat.pinned_at is None else 'Not pinned any more'}: {clean_line(chat.title)}")
+
+    async def _archive(self, session: Session, chat: Conversation) -> None:
+        await asyncio.to_thread(shelf.archive, session.store, chat.id, chat.archived_at is None)
+        what = "Archived: it is at the end of the chats" if chat.archived_at is None else "Out of the archive"
+        self._asked.say(f"{what}: {clean_line(chat.title)}")
+
+    async def _delete(self, session: Session, chat: Conversation) -> None:
+        await asyncio.to_thread(shelf.throw_away, session.store, chat.id)
+        shown = session.conversation is not None and session.conversation.id == chat.id
+        self._undoing.note(Deleted(chat.id, chat.title, shown=shown))
+        if shown:
+            await session.new()
+
+    async def _take_back(self, session: Session) -> None:
+        back = await self._undoing.take_back(session)
+        self._asked.say(f"It is back: {clean_line(back.title)}" if back is not None else "Nothing was deleted here")
