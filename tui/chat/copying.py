@@ -37,8 +37,12 @@ def before_migration(path: Path, version: int) -> Path:
 
 
 def drop_old(path: Path) -> None:
-    """Delete the copies made before migrations: they hold what is deleted now. Raises OSError."""
-    for old in path.parent.glob(f"{path.stem}.schema-*{path.suffix}"):
+    """Delete the copies made before migrations: they hold what is deleted now. Raises OSError.
+
+    Also what is left of one whose program was killed. Who holds the database for writing knows that none is being made.
+    """
+    name = f"{path.stem}.schema-*{path.suffix}"
+    for old in (*path.parent.glob(name), *path.parent.glob(f".{name}.*.part*")):
         old.unlink(missing_ok=True)
 
 

@@ -32,10 +32,13 @@ async def forget(chat: str, messages: Sequence[str] = ()) -> None:
 
 
 def is_due(store: Store, older_than_s: float = KEPT_S) -> bool:
-    """Say whether anything was thrown away so long ago. Raises StoreError."""
+    """Say whether anything was thrown away so long ago, or the index has words of what is gone. Raises StoreError."""
     before = time.time() - older_than_s
-    query = "SELECT 1 FROM conversation WHERE deleted_at <= ?1 UNION ALL SELECT 1 FROM message WHERE deleted_at <= ?1"
-    return bool(store.rows(f"{query} LIMIT 1", before))
+    query = (
+        "SELECT 1 FROM conversation WHERE deleted_at <= ?1 UNION ALL SELECT 1 FROM message WHERE deleted_at <= ?1"
+        " UNION ALL SELECT 1 FROM indexing WHERE name = 'sweep' LIMIT 1"
+    )
+    return bool(store.rows(query, before))
 
 
 async def empty(store: Store, older_than_s: float = KEPT_S) -> list[Purged]:

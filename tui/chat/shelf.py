@@ -72,7 +72,8 @@ def take_back(store: Store, chat: str) -> None:
 def purge(store: Store, older_than_s: float) -> list[Purged]:
     """Delete for good what was thrown away at least so long ago, chats and messages. Raises StoreError.
 
-    One transaction a chat, so that nobody waits long. The caller forgets spools and states.
+    One transaction a chat, so that nobody waits long. The caller forgets spools and states. The index is rid of words
+    of before too that are still in it.
     """
     before = time.time() - older_than_s
     purged = []
@@ -83,13 +84,12 @@ def purge(store: Store, older_than_s: float) -> list[Purged]:
                 "SELECT 1 FROM conversation WHERE id = ? AND deleted_at <= ?", (row["id"], before)
             ).fetchone():
                 messages = not_streaming(db, row["id"])
-                delete_messages(db, messages)
+                delete_messages(db, store.path, messages)
                 db.execute("DELETE FROM conversation WHERE id = ?", (row["id"],))
                 purged.append(Purged(row["id"], tuple(messages), whole=True))
     for chat, messages in tree.purge_messages(store, before).items():
         purged.append(Purged(chat, tuple(messages), whole=False))
-    if purged:
-        store.swept()
+    store.swept()
     return purged
 
 

@@ -6,11 +6,11 @@ and a commit takes under a millisecond more, twice an answer.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ class Store:
         self.path = path or paths.database()
         self.rates = rates or Rates()
         self._lock = threading.RLock()
+        self._schema: int | None = None  # Any, until it is brought up.
         with self._errors():
             paths.private(self.path.parent)
             held_file.make(self.path)
@@ -277,39 +278,41 @@ class Store:
         """
         with self.transaction() as db:
             messages = not_streaming(db, conversation)
-            delete_messages(db, messages)
+            delete_messages(db, self.path, messages)
             if not db.execute("DELETE FROM conversation WHERE id = ?", (conversation,)).rowcount:
                 raise StoreError("There is no such chat", repr(conversation), "It was deleted already.")
         self.swept()
         return messages
 
     def swept(self, seconds: float = SWEEP_S) -> bool:
-        """Rid the files of the words of what was deleted; say whether that was done within `seconds`."""
-        with self._errors():
-            copying.drop_old(self.path)
+        """Rid the index of the words of what was deleted; say whether that was done within `seconds`.
+
+        What cannot be done now is done later, and is no error: what was to be deleted is.
+        """
         until = time.monotonic() + seconds
-        while True:
-            with self.transaction() as db:
-                if not indexing.sweep(db):
-                    return True
-            if time.monotonic() > until:
-                return False
+        with contextlib.suppress(StoreError):
+            while time.monotonic() < until:
+                with self.transaction() as db:
+                    if not indexing.sweep(db):
+                        return True
+        return False
 
     # For the other rooms.
 
     def rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
         """Return what a query finds. Raises StoreError."""
         with self._errors():
-            self._file.check()
+            self._check()
             return self._db.execute(query, values).fetchall()
 
-    @contextmanager
+    @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Hold the database for writing inside the block: all of it is committed and synced, or nothing."""
         with self._errors():
             self._file.check()
             self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._check()
                 yield self._db
                 self._file.check()
                 self._db.execute("COMMIT")
@@ -326,19 +329,38 @@ class Store:
             where = {"conversation": row.conversation, "message": row.id, "preset": row.preset}
             receipts.insert(db, msgspec.structs.replace(one, **where, backend=row.backend, model=row.model))
 
-    def _migrate(self) -> None:
+    def _check(self) -> None:
+        """Raise StoreError if the file is another one now, or a newer program has brought it up."""
+        self._file.check()
+        if self._schema is None:
+            return
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version != self._schema:
+            raise StoreError(
+                "These conversations were changed by a newer deepseek-tui while they are open",
+                f"{self.path} has schema {version}; this program knows {self._schema}.",
+                "Leave and start again: what is being answered is kept.",
+            )
+
+    def _migrate(self) -> None:
+        if self._known_version() < len(MIGRATIONS):
+            self._bring_up()
+        self._schema = len(MIGRATIONS)
+
+    def _known_version(self) -> int:
+        version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
         if version > len(MIGRATIONS):
             raise StoreError(
                 "These conversations were written by a newer deepseek-tui",
                 f"{self.path} has schema {version}; this program knows {len(MIGRATIONS)}.",
                 "Update deepseek-tui, or set DEEPSEEK_TUI_HOME to use another folder.",
             )
-        if version == len(MIGRATIONS):
-            return
+        return version
+
+    def _bring_up(self) -> None:
         with self.transaction() as db:
             # Another process may have migrated while this one waited for the lock.
-            version = db.execute("PRAGMA user_version").fetchone()[0]
+            version = self._known_version()
             if 0 < version < len(MIGRATIONS):
                 copying.copy(self.path, copying.before_migration(self.path, version))
             for number, migration in enumerate(MIGRATIONS[version:], version + 1):
@@ -346,7 +368,7 @@ class Store:
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version = {number}")
 
-    @contextmanager
+    @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
         with self._lock:
             try:

@@ -171,7 +171,7 @@ def purge_messages(store: Store, before: float) -> dict[str, list[str]]:
         ):
             purged.setdefault(row["conversation"], []).append(row["id"])
         for messages in purged.values():
-            delete_messages(db, messages)
+            delete_messages(db, store.path, messages)
     return purged
 
 

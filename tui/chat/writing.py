@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from pathlib import Path
 
 from backends.base import Partial
-from tui.chat import indexing
+from tui.chat import copying, indexing
 from tui.chat.stored import Asked, StoredMessage, StoreError, message_of
 
 
@@ -47,8 +48,8 @@ def insert_answer(
     return message_of(db.execute("SELECT * FROM message WHERE id = ?", (answer,)).fetchone())
 
 
-def delete_messages(db: sqlite3.Connection, messages: Sequence[str]) -> None:
-    """Delete messages for good, their words in the index too.
+def delete_messages(db: sqlite3.Connection, path: Path, messages: Sequence[str]) -> None:
+    """Delete messages for good, their words in the index and in the copies beside the database at `path` too.
 
     The last one first: SQLite follows a reference only through a thousand rows, and a chat may be longer.
     """
@@ -58,6 +59,8 @@ def delete_messages(db: sqlite3.Connection, messages: Sequence[str]) -> None:
         (json.dumps(list(messages)),),
     ).fetchall()
     db.executemany("DELETE FROM message WHERE rowid = ?", ((row["rowid"],) for row in rows))
+    # Before the commit: if a copy cannot be deleted, or nobody lives to do it, then nothing is.
+    copying.drop_old(path)
 
 
 def still_there(db: sqlite3.Connection, message: StoredMessage) -> None:

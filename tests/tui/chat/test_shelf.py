@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
+from collections.abc import Callable
 
 import pytest
 
 from backends.events import Done, Reasoning, Text
 from backends.host.wire import Record
-from tui.chat import indexing, search, shelf, tree, upkeep
+from tui.chat import copying, forgetting, indexing, search, shelf, tree, upkeep
 from tui.chat.answer import fold
 from tui.chat.store import Store
 from tui.chat.stored import Asked, StoredMessage, StoreError, new_id
@@ -232,3 +234,49 @@ def test_no_word_of_what_is_deleted_stays_in_the_file(how: str) -> None:
     assert len(search.search(store, "common", 100)) == 12
     assert not store.path.with_name(store.path.name + "-journal").exists()
     store.close()
+
+
+def test_a_copy_of_before_and_what_a_killed_program_left_of_one_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store()
+    chat = turn(store, "secret").conversation
+    half = store.path.with_name(".chats.schema-3.sqlite3.0a1b2c3d.part")
+    left = (copying.before_migration(store.path, 3), half, half.with_name(half.name + "-journal"))
+    for each in left:
+        each.write_text("secret")
+    mine = store.path.with_name(".chats.bak.0a1b2c3d.part")
+    mine.touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(copying, "drop_old", raising(PermissionError(13, "Permission denied")))
+        with pytest.raises(StoreError, match="cannot be written"):
+            store.delete(chat)
+    assert [message.text for message in store.branch(chat)] == ["secret", "answer"], "all of it goes, or nothing"
+    store.delete(chat)
+    assert [each.name for each in left if each.exists()] == []
+    assert mine.exists(), "somebody's copy that is being made"
+    store.close()
+
+
+@pytest.mark.parametrize("how", ["deleted", "purged"])
+def test_an_index_that_cannot_be_rid_of_words_now_is_later_and_keeps_nothing_else_from_being_forgotten(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store()
+    row = turn(store, "secret")
+    with monkeypatch.context() as patch:
+        patch.setattr(indexing, "sweep", raising(sqlite3.OperationalError("database is locked")))
+        if how == "deleted":
+            assert sorted(store.delete(row.conversation)) == sorted([row.id, row.parent or ""])
+        else:
+            shelf.throw_away(store, row.conversation)
+            assert [one.conversation for one in shelf.purge(store, 0)] == [row.conversation]
+    assert forgetting.is_due(store)
+    assert shelf.purge(store, 0) == []
+    assert not forgetting.is_due(store)
+    store.close()
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import stat
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor as Executor
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,43 @@ def test_a_newer_schema_is_refused_untouched() -> None:
     with pytest.raises(StoreError, match="newer deepseek-tui") as raised:
         Store()
     assert "schema 99" in raised.value.detail
+
+
+def test_who_is_open_while_a_newer_program_brings_the_schema_up_is_told_and_writes_nothing() -> None:
+    store = Store()
+    row = store.begin("a1", ASKED, "why?")
+    with contextlib.closing(sqlite3.connect(paths.database())) as newer:
+        newer.execute("ALTER TABLE message ADD COLUMN mood TEXT")
+        newer.execute("ALTER TABLE conversation ADD COLUMN mood TEXT")
+        newer.execute("PRAGMA user_version = 99")
+    uses = (
+        store.conversations,
+        store.changes,
+        lambda: store.branch(row.conversation),
+        lambda: store.finish("a1", answer("because")),
+        lambda: store.begin("a2", ASKED, "and?", row.conversation),
+    )
+    for use in uses:
+        with pytest.raises(StoreError, match="newer deepseek-tui while they are open") as raised:
+            use()
+        assert "schema 99" in raised.value.detail
+    store.close()
+    with contextlib.closing(sqlite3.connect(paths.database())) as newer:
+        assert newer.execute("SELECT state FROM message WHERE role = 'assistant'").fetchall() == [("streaming",)]
+
+
+def test_who_waits_to_bring_the_schema_up_and_finds_a_newer_one_refuses_it() -> None:
+    paths.private(paths.data())
+    with contextlib.closing(sqlite3.connect(paths.database(), isolation_level=None)) as newer, Executor() as threads:
+        newer.execute("BEGIN IMMEDIATE")
+        waiting = threads.submit(lambda: Store().close())
+        with pytest.raises(TimeoutError):
+            waiting.result(0.3)
+        newer.execute("PRAGMA user_version = 99")
+        newer.execute("COMMIT")
+        with pytest.raises(StoreError, match="newer deepseek-tui"):
+            waiting.result(10)
+        assert newer.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
 
 
 def test_a_turn_is_there_as_a_branch_and_survives_reopening() -> None:
