@@ -28,7 +28,8 @@ def entries(session: Session, titles: dict[str, str]) -> list[Entry]:
             shown.append(live_entry(message, session.answer, titles, key, number))
         else:
             full, number = _filled(session, message), version(session, message)
-            shown.append(entry(message, titles, full, number, left_out=message.id in unsent))
+            last, left_out = message is branch[-1], message.id in unsent
+            shown.append(entry(message, titles, full, number, last=last, left_out=left_out))
     return shown
 
 
@@ -39,9 +40,18 @@ def version(session: Session, message: StoredMessage) -> str:
 
 
 def entry(
-    message: StoredMessage, titles: dict[str, str], full: str = "", number: str = "", *, left_out: bool = False
+    message: StoredMessage,
+    titles: dict[str, str],
+    full: str = "",
+    number: str = "",
+    *,
+    last: bool = True,
+    left_out: bool = False,
 ) -> Entry:
-    """Return one stored message; `full` is what is said if it ended with the context full, `number` its version."""
+    """Return one stored message; `full` is what is said if it ended with the context full, `number` its version.
+
+    Keys that go on with it are named where it is the `last` one.
+    """
     title = "You" if message.role == "user" else label(message, titles)
     if number:
         title += f" {number}"
@@ -49,7 +59,7 @@ def entry(
         title += f" · {LEFT_OUT}"
     if message.role == "user":
         return Entry(message.id, "user", title, clock(message.created_at), message.text)
-    footnote, kind = ending(message, full)
+    footnote, kind = ending(message, full, last=last)
     tokens = message.usage.reasoning_tokens if message.usage else None
     return Entry(
         message.id,
@@ -112,17 +122,21 @@ def thought_line(seconds: float | None, tokens: int | None) -> str:
     return " · ".join(parts)
 
 
-def ending(message: StoredMessage, full: str) -> tuple[str, FootnoteKind]:
+def ending(message: StoredMessage, full: str, *, last: bool = True) -> tuple[str, FootnoteKind]:
     """Return how an answer ended, where that needs saying. The transcript puts a sign of its kind before it."""
-    again = f"^r tries again{_resume(message)}."
+    text, kind = _ending(message, full, f"^r tries again{_resume(message)}." if last else "")
+    return text.rstrip(), kind
+
+
+def _ending(message: StoredMessage, full: str, again: str) -> tuple[str, FootnoteKind]:
     if message.error is not None:
         kept = "What was said before is kept." if message.text or message.reasoning else ""
         error = message.error
         hint = "" if error.kind in {EngineDied.kind, ContextOverflow.kind} else error.hint
-        if error.kind == ContextOverflow.kind:
+        if again and error.kind == ContextOverflow.kind:
             again = "^e shows what can be done, ^r asks anew." if kept else "^r shows what can be done."
         if error.kind == CannotContinue.kind:
-            kept, again = "", "^r begins it anew."
+            kept, again = "", "^r begins it anew." if again else ""
         parts = (f"{error.title}.", error.detail, hint, kept, again)
         return " ".join(part for part in parts if part), "error"
     match message.state:
@@ -136,9 +150,9 @@ def ending(message: StoredMessage, full: str) -> tuple[str, FootnoteKind]:
         case "context":
             return full or "The context was full: the answer ends here.", "warning"
         case "length":
-            return "The token limit of this preset was reached. ^e goes on.", "info"
+            return f"The token limit of this preset was reached. {'^e goes on.' if again else ''}", "info"
     if not message.text and message.state == "done":
-        return "The model said nothing. ^r tries again.", "info"
+        return f"The model said nothing. {again}", "info"
     return "", ""
 
 

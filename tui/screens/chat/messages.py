@@ -11,7 +11,7 @@ from textual.screen import Screen
 
 from backends.errors import Problem
 from backends.shown import shown_path
-from tui.chat import export_here, opened
+from tui.chat import export_here, opened, turn
 from tui.chat.session import Session
 from tui.chat.stored import StoredMessage
 from tui.screens.chat import notices, progress
@@ -176,6 +176,9 @@ class Messages:
     async def _walk(self, session: Session, at: StoredMessage, step: int) -> None:
         if at.id not in session.versions:
             self._asked.say("There is one version of this: e edits a question, r answers it once more")
+            return
+        if session.busy and turn.on_the_way():  # Who leaves now leaves a question that no model has.
+            self._asked.say(progress.not_yet(session))
             return
         there = await session.walk(at.id, step)
         if there == at.id:

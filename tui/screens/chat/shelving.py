@@ -55,8 +55,8 @@ class Shelving:
     # The list.
 
     async def show(self) -> None:
-        """Read the part of the list anew that is shown. Raises StoreError."""
-        await self._read(self._page.offset, archived=self._page.shows_archived)
+        """Read the part of the list anew that is shown."""
+        await self._tried_read(self._page.offset, archived=self._page.shows_archived)
 
     def near(self, step: int) -> None:
         """Read on: the reader is near an end of what is here."""
@@ -109,7 +109,7 @@ class Shelving:
 
     async def _rename(self, session: Session, chat: Conversation) -> None:
         title = await self._screen.app.push_screen_wait(TitleScreen(chat.title))
-        if title is not None and title != chat.title:
+        if title is not None and title != clean_line(chat.title):
             await asyncio.to_thread(shelf.rename, session.store, chat.id, title)
 
     async def _pin(self, session: Session, chat: Conversation) -> None:
