@@ -7,7 +7,7 @@ saved session is a model: `ollama show --modelfile NAME` prints its messages.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -85,7 +85,11 @@ def transcript(text: str) -> Iterator[Incoming]:
 def modelfile(text: str) -> Incoming:
     """Return the conversation that a saved session holds. Raises CannotImport if there is none."""
     lines = text.replace("\r\n", "\n").split("\n")
-    closing = max((number for number, line in enumerate(lines) if line.rstrip().endswith('"')), default=-1)
+    # Of each quote the last line that closes one: where none does, it is not looked for again and again.
+    closing = {
+        quote: max((number for number, line in enumerate(lines) if line.rstrip().endswith(quote)), default=-1)
+        for quote in ('"', _QUOTES)
+    }
     model, said, place, first = None, [], 0, 0
     while place < len(lines):
         source, message = _FROM.match(lines[place]), _MESSAGE.match(lines[place])
@@ -203,8 +207,8 @@ def _unquoted(text: str) -> str:
     return text.removeprefix(_QUOTES).removesuffix(_QUOTES) if text.startswith(_QUOTES) else text
 
 
-def _value(first: str, lines: Sequence[str], place: int, closing: int) -> tuple[str, int]:
-    """Return a Modelfile's value, which may go over several lines, none after `closing`, and the line behind it.
+def _value(first: str, lines: Sequence[str], place: int, closing: Mapping[str, int]) -> tuple[str, int]:
+    """Return a Modelfile's value, which may go over several lines until `closing`, and the line behind it.
 
     Ollama quotes what has a line break, with three quotes where one stands in it, and leaves all else as it is.
     """
@@ -215,7 +219,7 @@ def _value(first: str, lines: Sequence[str], place: int, closing: int) -> tuple[
         return first.rstrip()[len(quote) : -len(quote)], place
     if quote == '"' and '"' in first[1:]:
         return first, place
-    for end in range(place, closing + 1):
+    for end in range(place, closing[quote] + 1):
         if lines[end].rstrip().endswith(quote):
             whole = "\n".join([first, *lines[place : end + 1]]).rstrip()
             return whole[len(quote) : -len(quote)], end + 1

@@ -199,6 +199,7 @@ def test_long_hostile_transcripts_take_no_longer_than_long_ones() -> None:
     for text in (
         ">>> a\n```\n" * many + ">>> b\n",
         "FROM x\n" + 'MESSAGE user "a\n' * many,
+        "FROM x\n" + 'MESSAGE user """a\n' * many + 'b"\n',
         ">>> a\n" + "x\x08" * many,
     ):
         began = time.monotonic()
