@@ -34,6 +34,11 @@ def path_of(chat: str, key: str) -> Path:
     return paths.chat_states() / f"{chat}.{key}{_SUFFIX}"
 
 
+def chats() -> set[str]:
+    """Return the conversations of which a state is kept."""
+    return {path.name.partition(".")[0] for path in paths.chat_states().glob(f"[!.]*{_SUFFIX}")}
+
+
 def forget(chat: str) -> None:
     """Delete every state of a conversation, whatever model it belongs to. Raises Problem if one stays behind."""
     if not keepable(chat) or not paths.chat_states().is_dir():

@@ -31,14 +31,23 @@ async def forget(chat: str, messages: Sequence[str] = ()) -> None:
     await asyncio.to_thread(chat_states.forget, chat)
 
 
+def left(store: Store) -> list[str]:
+    """Return the chats that are gone while a state of them is kept: who deleted them did not live to forget it.
+
+    Raises StoreError.
+    """
+    known = "SELECT 1 FROM conversation WHERE id = ?"
+    return [chat for chat in sorted(chat_states.chats()) if not store.rows(known, chat)]
+
+
 def is_due(store: Store, older_than_s: float = KEPT_S) -> bool:
-    """Say whether anything was thrown away so long ago, or the index has words of what is gone. Raises StoreError."""
+    """Say whether anything was thrown away so long ago, or is left of what is gone. Raises StoreError."""
     before = time.time() - older_than_s
     query = (
         "SELECT 1 FROM conversation WHERE deleted_at <= ?1 UNION ALL SELECT 1 FROM message WHERE deleted_at <= ?1"
         " UNION ALL SELECT 1 FROM indexing WHERE name = 'sweep' LIMIT 1"
     )
-    return bool(store.rows(query, before))
+    return bool(store.rows(query, before) or left(store))
 
 
 async def empty(store: Store, older_than_s: float = KEPT_S) -> list[Purged]:
@@ -47,6 +56,8 @@ async def empty(store: Store, older_than_s: float = KEPT_S) -> list[Purged]:
     for one in purged:
         # A state holds the words of single messages too.
         await forget(one.conversation, one.messages)
+    for chat in await asyncio.to_thread(left, store):
+        await forget(chat)
     return purged
 
 

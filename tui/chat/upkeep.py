@@ -13,9 +13,9 @@ from typing import Literal
 
 import msgspec
 
-from backends import paths
+from backends import chat_states, paths
 from backends.host import spool
-from tui.chat import copying, indexing, salvage, search
+from tui.chat import copying, forgetting, indexing, recovery, salvage, search
 from tui.chat.migrations import MIGRATIONS
 from tui.chat.store import Store
 from tui.chat.stored import StoreError, store_error
@@ -33,11 +33,12 @@ Kind = Literal[
     "not_indexed",
     "index",
     "spool",
+    "state",
     "open",
 ]
 """What is wrong: pages of the file; a schema of another version; a row that names one that is not there; messages that
 no way leads to; chats without a last message; messages that search does not find; an index that holds what it should
-not; spools of no answer; files that others may read."""
+not; spools of no answer; warm states of no chat; files that others may read."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -82,7 +83,10 @@ def check(path: Path | None = None) -> Report:
     path = path or paths.database()
     if not path.exists():
         raise StoreError("There are no conversations yet", str(path), "")
-    findings = list(_open_files(path))
+    findings = []
+    if readable := _open_files(path):
+        names = [str(each) if each.is_dir() else each.name for each in readable[:_MOST_LINES]]
+        findings.append(Finding("open", len(readable), ", ".join(names)))
     schema = conversations = messages = None
     with _connection(path) as db:
         try:
@@ -93,6 +97,7 @@ def check(path: Path | None = None) -> Report:
             if schema == len(MIGRATIONS):
                 findings += _inside(db)
                 findings += _spools(db)
+                findings += _states(db)
             else:
                 kind: Kind = "newer_schema" if schema > len(MIGRATIONS) else "older_schema"
                 findings.append(Finding(kind, 1, f"schema {schema}; this program knows {len(MIGRATIONS)}"))
@@ -118,9 +123,9 @@ def repair(path: Path | None = None) -> Repaired:
         Store(path).close()  # Says so.
     kept, textless = None, 0
     try:
-        for each in (path, *_beside(path)):
-            each.chmod(0o600)
-        if kinds - {"older_schema", "open", "spool"}:
+        for each in _open_files(path):
+            each.chmod(0o700 if each.is_dir() else 0o600)
+        if kinds - {"older_schema", "open", "spool", "state"}:
             kept = _free_name(path, "before-repair")
             if "damaged" in kinds:
                 textless = _rebuild(path, kept)
@@ -135,6 +140,9 @@ def repair(path: Path | None = None) -> Repaired:
                 else:
                     indexing.later(db)
             search.catch_up(store, float("inf"))
+            recovery.take_in_all(store)
+            for chat in forgetting.left(store):
+                chat_states.forget(chat)
         finally:
             store.close()
     except OSError as error:
@@ -237,12 +245,24 @@ def _spools(db: sqlite3.Connection) -> Iterator[Finding]:
         yield Finding("spool", len(loose), ", ".join(loose[:_MOST_LINES]))
 
 
-def _open_files(path: Path) -> Iterator[Finding]:
-    readable = [each.name for each in (path, *_beside(path)) if each.stat().st_mode & 0o077]
-    if path.parent.stat().st_mode & 0o077:
-        readable.append(str(path.parent))
-    if readable:
-        yield Finding("open", len(readable), ", ".join(readable))
+def _states(db: sqlite3.Connection) -> Iterator[Finding]:
+    """Warm states of chats that are gone."""
+    known = "SELECT 1 FROM conversation WHERE id = ?"
+    loose = [chat for chat in sorted(chat_states.chats()) if not db.execute(known, (chat,)).fetchone()]
+    if loose:
+        yield Finding("state", len(loose), ", ".join(loose[:_MOST_LINES]))
+
+
+def _open_files(path: Path) -> list[Path]:
+    """Return what others may read of all files that hold what was said, and of their folders."""
+    found = []
+    kept = [folder for folder in (paths.spools(), paths.chat_states()) if folder.is_dir()]
+    inside = [each for folder in kept for each in folder.iterdir() if not each.is_symlink()]
+    for each in (path, *_beside(path), path.parent, *kept, *inside):
+        with contextlib.suppress(FileNotFoundError):
+            if each.stat().st_mode & 0o077:
+                found.append(each)
+    return found
 
 
 def _beside(path: Path) -> list[Path]:

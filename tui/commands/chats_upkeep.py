@@ -22,7 +22,8 @@ _WORDS: dict[Kind, str] = {
     "head": "chats that show no branch",
     "not_indexed": "messages that search does not find",
     "index": "the index of words does not fit the messages",
-    "spool": "files of answers that were taken in already",
+    "spool": "files of answers that nobody writes any more: they are taken in, or were",
+    "state": "warm states of chats that are gone",
     "open": "others on this machine can read them",
 }
 
@@ -43,7 +44,7 @@ def _check(arguments: argparse.Namespace) -> int:
     else:
         for line in _lines(report):
             output.say(line)
-        if not report.sound:
+        if not report.sound and all(finding.kind != "newer_schema" for finding in report.findings):
             output.say("`deepseek-tui chats repair` puts it right, and keeps the file as it is now.")
     return output.DONE if report.sound else output.FAILED
 

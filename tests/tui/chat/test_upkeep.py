@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from backends import paths
+from backends import chat_states, paths
 from backends.events import Done, Text
 from backends.host import spool
-from backends.host.wire import Record
+from backends.host.wire import Record, encode
 from tui.chat import salvage, search, shelf, upkeep
 from tui.chat.answer import fold
 from tui.chat.migrations import MIGRATIONS
@@ -157,7 +157,24 @@ def test_a_spool_of_nothing_is_found_and_a_running_one_is_none(chats: list[str])
     os.close(spool.create("left"))
     report = upkeep.check()
     assert [(finding.kind, finding.detail) for finding in report.findings] == [("spool", "left")]
+    spool.path_of("left").write_bytes(encode(Record("left", 0, 1.0, Text("words of nobody"))))
+    repaired = upkeep.repair()
+    assert (kinds(repaired.before), repaired.after.findings, repaired.kept) == (["spool"], (), None)
+    store = Store()
+    assert len(search.search(store, '"words of nobody"')) == 1
+    store.close()
     os.close(running)
+
+
+def test_a_warm_state_of_a_chat_that_is_gone_is_found_and_deleted(chats: list[str]) -> None:
+    gone, kept = (chat_states.path_of(chat, "0123456789abcdef") for chat in ("gone", chats[0]))
+    paths.private(gone.parent)
+    for each in (gone, kept):
+        os.close(os.open(each, os.O_CREAT, 0o600))
+    assert [(finding.kind, finding.detail) for finding in upkeep.check().findings] == [("state", "gone")]
+    assert upkeep.repair().after.findings == ()
+    assert kept.exists()
+    assert not gone.exists()
 
 
 def test_files_that_hold_conversations_too_are_named(chats: list[str]) -> None:
@@ -170,11 +187,19 @@ def test_files_that_hold_conversations_too_are_named(chats: list[str]) -> None:
 
 
 def test_files_that_others_may_read_are_found_and_closed(chats: list[str]) -> None:
-    paths.database().chmod(0o644)
-    paths.data().chmod(0o755)
-    assert kinds(upkeep.check()) == ["open"]
+    os.close(spool.create("running"))
+    state = chat_states.path_of(chats[0], "0123456789abcdef")
+    paths.private(state.parent)
+    state.touch(0o644)
+    files = [paths.database(), spool.path_of("running"), state]
+    for each in files:
+        each.chmod(0o644)
+        each.parent.chmod(0o755)
+    finding = upkeep.check().findings[0]
+    assert (finding.kind, finding.count) == ("open", 6)
     assert upkeep.repair().after.sound
-    assert stat.S_IMODE(paths.database().stat().st_mode) == 0o600
+    assert {stat.S_IMODE(each.stat().st_mode) for each in files if each.exists()} == {0o600}
+    assert {stat.S_IMODE(each.parent.stat().st_mode) for each in files} == {0o700}
     paths.database().chmod(0o644)
     Store().close()
     assert stat.S_IMODE(paths.database().stat().st_mode) == 0o600, "opening does it too"

@@ -90,6 +90,19 @@ def test_what_was_thrown_away_a_week_ago_is_gone_for_good(here: Run) -> None:
     store.close()
 
 
+def test_what_is_left_of_a_chat_whose_deleting_was_cut_short_goes_the_next_time(here: Run) -> None:
+    gone, kept = begin("gone"), begin("kept")
+    states = [chat_states.path_of(chat, "0123456789abcdef") for chat in (gone, kept)]
+    paths.private(paths.chat_states())
+    for state in states:
+        state.write_bytes(b"a state")
+    store = Store()
+    store.delete(gone)
+    store.close()
+    assert titles(here) == ["kept"]
+    assert [state.exists() for state in states] == [False, True]
+
+
 def test_other_versions_of_a_message_are_told_and_shown(here: Run) -> None:
     chat = begin("question")
     store = Store()
@@ -130,6 +143,12 @@ def test_the_file_is_looked_at_mended_and_copied(here: Run, tmp_path: Path) -> N
     assert here("chats", "check", "--json").json["report"]["findings"][0]["kind"] == "open"
     ran = here("chats", "repair")
     assert (ran.status, ran.out.splitlines()[-1]) == (0, "Nothing is wrong.")
+    with sqlite3.connect(paths.database()) as newer:
+        (schema,) = newer.execute("PRAGMA user_version").fetchone()
+        newer.execute("PRAGMA user_version = 99")
+        ran = here("chats", "check")
+        assert (ran.status, "repair" in ran.out) == (1, False)
+        newer.execute(f"PRAGMA user_version = {schema}")
     assert here("chats", "backup", "copy.sqlite3").status == 0
     assert here("chats", "backup", "copy.sqlite3").status == 1
     assert here("chats", "backup", "copy.sqlite3", "--force", "--json").json["size_bytes"] > 4096
