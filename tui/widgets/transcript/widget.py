@@ -145,11 +145,6 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
         return layouts[min(self._place.entry, len(layouts) - 1)].entry.id if layouts else None
 
     @property
-    def more_below(self) -> bool:
-        """Whether there is text below the view."""
-        return self._more
-
-    @property
     def following(self) -> bool:
         """Whether the view moves with the end."""
         return self._following
@@ -228,7 +223,7 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
         self.action_line(step * max(1, self._rows_in_view - 1))
 
     def action_end(self) -> None:
-        self._following = True
+        self._following, self._standing.entry = True, None
         self._settle(to_end=True)
         self.refresh()
 
