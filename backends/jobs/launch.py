@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from backends import detached
 from backends.errors import BackendError, ErrorInfo
 from backends.jobs import files
 from backends.jobs.job import JobSpec, JobView, Progress, State, key_of
@@ -162,19 +163,12 @@ def _lock(folder: Path) -> int | None:
 
 
 def _spawn(folder: Path, lock: int) -> subprocess.Popen[bytes]:
-    """Start a job in a session of its own, with the lock; its output goes to a private log."""
+    """Start a job with the lock, to outlive the line; its output goes to a private log."""
     flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
     log = os.open(folder / files.LOG, flags, 0o600)
     try:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "backends.jobs", str(folder), str(lock)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd="/",
-            start_new_session=True,
-            pass_fds=(lock,),
-        )
+        command = [sys.executable, "-P", "-m", "backends.jobs", str(folder), str(lock)]
+        return detached.start(command, log, (lock,))
     except OSError as error:
         raise BackendError("No process can be started", str(error), "End what you do not need, then retry.") from error
     finally:

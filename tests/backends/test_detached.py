@@ -15,7 +15,10 @@ from backends import detached
 from backends.hardware import logind
 from backends.host import launch
 from backends.host.wire import HostSpec
+from backends.jobs import launch as jobs
+from backends.jobs.job import JobSpec
 from tests.backends.kernel_world import machine
+from tests.backends.watching import ended
 
 KILLS = "[Login]\nKillUserProcesses=yes\n"
 SESSION = "0::/user.slice/user-1000.slice/session-7.scope\n"
@@ -131,6 +134,14 @@ async def test_a_host_is_started_in_a_scope_found_and_ended_as_ever(systemd_run:
     assert view.pid == client.welcome.pid
     await client.close()
     assert await launch.end(view)
+
+
+def test_a_job_is_started_in_a_scope_too(systemd_run: Callable[[str], Path], home: Path) -> None:
+    calls = systemd_run(BECOMES)
+    file = {"owner": "me", "repo": "some", "file": "one.gguf"}
+    begun = jobs.start(JobSpec("pull", "one.gguf", "one", {"file": file, "folder": str(home), "patience_s": 1}))
+    assert calls.read_text().split()[0] == str(begun.pid)
+    assert ended(begun.key).state == "failed"  # Nothing is fetched in tests.
 
 
 async def test_a_host_whose_scope_hangs_starts_all_the_same_and_the_screen_does_not_stand_still(
