@@ -99,7 +99,8 @@ class SearchScreen(ModalScreen[Found | None]):
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         event.stop()
         if self._more and not self._reading and event.option_index >= len(self._hits) - NEAR:
-            self.run_worker(self._read_on(), group="search-on", exclusive=True)
+            self._reading, before = True, self._hits[-1].place
+            self.run_worker(self._read_on(self._text, _FIRST if before is None else before), group="search-on")
 
     def action_move(self, how: str) -> None:
         getattr(self._list, f"action_{how}")()
@@ -137,10 +138,8 @@ class SearchScreen(ModalScreen[Found | None]):
         if hits:
             self._list.highlighted = 0
 
-    async def _read_on(self) -> None:
-        """Show what is older than the last hit."""
-        self._reading, text = True, self._text
-        before = self._hits[-1].place if self._hits[-1].place is not None else _FIRST
+    async def _read_on(self, text: str, before: int) -> None:
+        """Show what is older than the last hit, whose place is `before`."""
         try:
             older = await asyncio.to_thread(search.search, self._store, text, PAGE, before=before)
         except StoreError as error:
@@ -148,7 +147,7 @@ class SearchScreen(ModalScreen[Found | None]):
             return
         finally:
             self._reading = False
-        if text == self._text:
+        if text == self._text:  # Else something else was typed meanwhile.
             self._hits += older
             self._more = len(older) == PAGE
             self._list.add_options(self._options(older))
