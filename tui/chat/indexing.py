@@ -167,9 +167,15 @@ def broken(error: BaseException | None) -> bool:
     """Say whether an error of indexing speaks of the index, and not of who may write, or of the room there is."""
     if not isinstance(error, sqlite3.DatabaseError):
         return False
-    return error.sqlite_errorcode & 0xFF in _OF_THE_INDEX
+    return primary_code(error) in _OF_THE_INDEX
 
 
 def damaged(error: BaseException | None) -> bool:
     """Say whether an error of searching says that the index cannot be read."""
-    return isinstance(error, sqlite3.DatabaseError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CORRUPT
+    return isinstance(error, sqlite3.DatabaseError) and primary_code(error) == sqlite3.SQLITE_CORRUPT
+
+
+def primary_code(error: sqlite3.DatabaseError) -> int | None:
+    """Return what SQLite says that it was; None where it was Python that failed."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF

@@ -14,7 +14,7 @@ import msgspec
 
 from backends.events import Cost, Energy, Timings, Usage
 from tui.chat.answer import Answer
-from tui.chat.stored import Asked, new_id
+from tui.chat.stored import Asked, figures, new_id
 
 Kind = Literal["answer", "summary", "loading"]
 MICRO, NANO = 1_000_000, 1_000_000_000
@@ -129,8 +129,7 @@ def insert(db: sqlite3.Connection, one: Receipt) -> bool:
 def of_row(row: sqlite3.Row) -> Receipt:
     """Return the receipt that a row holds."""
     values = dict(row)
-    if values["energy"] is not None:
-        values["energy"] = msgspec.json.decode(values["energy"], type=Energy)
-    if values["cost"] is not None:
-        values["cost"] = msgspec.json.decode(values["cost"], type=Cost)
+    for name in ("energy", "cost"):
+        if values[name] is not None:
+            values[name] = figures(name, values[name])
     return Receipt(**values)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import msgspec
 
 from backends.errors import ErrorInfo
-from tui.chat.stored import title_from
+from tui.chat.stored import FIGURES, figures, title_from
 
 TABLES = ("conversation", "message", "receipt")
 UNREAD = ErrorInfo("damaged", "This message could not be read from the damaged file")
@@ -45,12 +45,33 @@ def unreachable(db: sqlite3.Connection) -> list[sqlite3.Row]:
     return db.execute(_REACHED).fetchall()
 
 
+def garbled(db: sqlite3.Connection) -> Iterator[tuple[str, int, str, str | None]]:
+    """Yield each value that is no text, or no figures, by table, number and column, with what can be read of it."""
+    text_factory, db.text_factory = db.text_factory, bytes
+    try:
+        for table in TABLES:
+            for row in db.execute(f"SELECT rowid AS number_, * FROM {table} ORDER BY rowid"):  # noqa: S608 - our names
+                for name in row.keys():  # noqa: SIM118 - a row iterates values
+                    value = row[name]
+                    if not isinstance(value, bytes):
+                        continue
+                    text: str | None = value.decode("utf-8", "replace")
+                    if name in FIGURES and figures(name, value) is None:
+                        text = None
+                    if text is None or (not value.isascii() and text.encode() != value):
+                        yield table, row["number_"], name, text
+    finally:
+        db.text_factory = text_factory
+
+
 def mend(db: sqlite3.Connection) -> None:
     """Give every message a chat and a way to it, and every chat a head. Needs a transaction, references unchecked.
 
-    Nothing is deleted. A message that is missing has another in its place, which says so; one whose place is lost
-    comes after the one that was made before it.
+    Nothing is deleted. What cannot be read of a text is U+FFFD, and of figures unknown. A message that is missing has
+    another in its place, which says so; one whose place is lost comes after the one that was made before it.
     """
+    for table, number, column, readable in list(garbled(db)):
+        db.execute(f"UPDATE OR IGNORE {table} SET {column} = ? WHERE rowid = ?", (readable, number))  # noqa: S608
     for row in db.execute(
         "SELECT conversation, min(created_at) AS first, max(created_at) AS last FROM message"
         " WHERE conversation NOT IN (SELECT id FROM conversation) GROUP BY conversation"

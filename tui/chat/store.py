@@ -7,6 +7,7 @@ and a commit takes under a millisecond more, twice an answer.
 from __future__ import annotations
 
 import contextlib
+import functools
 import sqlite3
 import threading
 import time
@@ -64,6 +65,8 @@ class Store:
             self._db = sqlite3.connect(self.path, timeout=busy_s, isolation_level=None, check_same_thread=False)
             self._file = held_file.HeldFile(self.path)
             self._db.row_factory = sqlite3.Row
+            # A fault of the disk costs one character then, and not the chat, or the list, that it is in.
+            self._db.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
             self._db.execute("PRAGMA foreign_keys = ON")
             self._db.execute("PRAGMA synchronous = EXTRA")
             self._db.execute("PRAGMA secure_delete = ON")

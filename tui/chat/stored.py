@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -85,8 +86,12 @@ class Asked(msgspec.Struct, frozen=True):
     model: str
 
 
-_JSON = {"usage": Usage, "timings": Timings, "energy": Energy, "cost": Cost, "error": ErrorInfo}
-_DECODERS = [(StoredMessage.__struct_fields__.index(name), msgspec.json.Decoder(kind)) for name, kind in _JSON.items()]
+FIGURES: Mapping[str, msgspec.json.Decoder[Any]] = {
+    name: msgspec.json.Decoder(kind)
+    for name, kind in {"usage": Usage, "timings": Timings, "energy": Energy, "cost": Cost, "error": ErrorInfo}.items()
+}
+"""The columns that hold JSON."""
+_PLACES = [(StoredMessage.__struct_fields__.index(name), name) for name in FIGURES]
 
 
 def new_id() -> str:
@@ -123,10 +128,18 @@ def conversation_of(row: sqlite3.Row) -> Conversation:
 def message_of(row: sqlite3.Row) -> StoredMessage:
     """Return the message that a row of `SELECT message.*` holds: its columns are in the order of the fields."""
     values = list(row)
-    for place, decoder in _DECODERS:
+    for place, name in _PLACES:
         if values[place] is not None:
-            values[place] = decoder.decode(values[place])
+            values[place] = figures(name, values[place])
     return StoredMessage(*values)
+
+
+def figures(name: str, kept: str | bytes) -> Any:
+    """Return what a column of JSON holds, None if a fault of the disk has left none: it costs nobody the words."""
+    try:
+        return FIGURES[name].decode(kept)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def storable(text: str) -> str:

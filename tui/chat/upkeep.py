@@ -27,6 +27,7 @@ Kind = Literal[
     "damaged",
     "newer_schema",
     "older_schema",
+    "garbled",
     "reference",
     "unreachable",
     "head",
@@ -36,9 +37,9 @@ Kind = Literal[
     "state",
     "open",
 ]
-"""What is wrong: pages of the file; a schema of another version; a row that names one that is not there; messages that
-no way leads to; chats without a last message; messages that search does not find; an index that holds what it should
-not; spools of no answer; warm states of no chat; files that others may read."""
+"""What is wrong: pages of the file; a schema of another version; texts that are none; a row that names one that is not
+there; messages that no way leads to; chats without a last message; messages that search does not find; an index that
+holds what it should not; spools of no answer; warm states of no chat; files that others may read."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -195,6 +196,10 @@ def _damage(db: sqlite3.Connection) -> Iterator[Finding]:
 
 
 def _inside(db: sqlite3.Connection) -> Iterator[Finding]:
+    garbled = list(salvage.garbled(db))
+    if garbled:
+        places = [f"{table} {number}: {column}" for table, number, column, _ in garbled[:_MOST_LINES]]
+        yield Finding("garbled", len(garbled), ", ".join(places))
     broken = db.execute("PRAGMA foreign_key_check").fetchall()
     if broken:
         tables = sorted({f"{row['table']} → {row['parent']}" for row in broken})
@@ -343,4 +348,4 @@ def _free_name(path: Path, what: str) -> Path:
 
 def _of_damage(error: sqlite3.DatabaseError) -> bool:
     """Say whether an error speaks of the file's content, and not of who may use it now."""
-    return error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
+    return indexing.primary_code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}

@@ -17,6 +17,7 @@ _WORDS: dict[Kind, str] = {
     "damaged": "parts of the file cannot be read",
     "newer_schema": "written by a newer deepseek-tui: update this one",
     "older_schema": "written by an older deepseek-tui: brought up at the next start, after a copy",
+    "garbled": "texts or figures in which something cannot be read",
     "reference": "rows that name others which are not there",
     "unreachable": "messages that no way leads to",
     "head": "chats that show no branch",

@@ -1,0 +1,35 @@
+"""Conversations to look after: three chats of three turns each, and what a report says of them."""
+
+from __future__ import annotations
+
+from backends.events import Done, Text
+from backends.host.wire import Record
+from tui.chat import upkeep
+from tui.chat.answer import fold
+from tui.chat.store import Store
+from tui.chat.stored import Asked, StoredMessage, new_id
+
+ASKED = Asked("starter", "echo", "model")
+
+
+def turn(store: Store, text: str, chat: str | None = None, said: str = "answer") -> StoredMessage:
+    row = store.begin(new_id(), ASKED, text, chat)
+    assert store.finish(row.id, fold([Record("a", 0, 1.0, Text(said)), Record("a", 1, 2.0, Done("stop"))]))
+    return row
+
+
+def kinds(report: upkeep.Report) -> list[str]:
+    return [finding.kind for finding in report.findings]
+
+
+def three_chats() -> list[str]:
+    """Make three chats of three turns each; return their ids."""
+    store = Store()
+    made = []
+    for number in range(3):
+        chat = None
+        for other in range(3):
+            chat = turn(store, f"question {number} {other}", chat, f"answer {number} {other}").conversation
+        made.append(chat or "")
+    store.close()
+    return made
