@@ -20,8 +20,9 @@ _FIND = """
     FROM said CROSS JOIN indexed ON indexed.place = said.rowid
     CROSS JOIN message ON message.id = indexed.message
     CROSS JOIN conversation ON conversation.id = message.conversation
-    WHERE said MATCH ? AND said.rowid < ? AND message.deleted_at IS NULL AND conversation.deleted_at IS NULL
-    ORDER BY said.rowid DESC LIMIT ?
+    WHERE said MATCH ?1 AND said.rowid < ?2 AND message.deleted_at IS NULL AND conversation.deleted_at IS NULL
+        AND (?3 IS NULL OR conversation.id = ?3)
+    ORDER BY said.rowid DESC LIMIT ?4
 """
 
 
@@ -59,7 +60,7 @@ def search(
         _step(store)
     patterns = search_text.patterns(wanted)
     titles = _titles(store, wanted, limit) if chat is None and before is None else []
-    values = (search_text.query(wanted, chat), _AFTER_ALL if before is None else before, limit - len(titles))
+    values = (search_text.query(wanted, chat), _AFTER_ALL if before is None else before, chat, limit - len(titles))
     try:
         rows = store.rows(_FIND, *values)
     except StoreError as error:

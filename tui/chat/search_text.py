@@ -78,9 +78,12 @@ def terms(text: str) -> list[Term]:
 
 
 def query(wanted: list[Term], chat: str | None = None) -> str:
-    """Return the FTS5 expression for all of `wanted`, in one chat or in any. Nothing in it is an operator of theirs."""
+    """Return the FTS5 expression for all of `wanted`, in one chat or in any. Nothing in it is an operator of theirs.
+
+    The index takes an id for words: another chat's may hold the same ones, and one of signs alone has none.
+    """
     words = " AND ".join(_quoted(split(term.text)) + ("*" if term.open else "") for term in wanted)
-    within = f"chat : {_quoted(chat)} AND " if chat is not None else ""
+    within = f"chat : {_quoted(chat)} AND " if chat is not None and _IN_WORD.search(chat) else ""
     return f"{within}{{text reasoning}} : ({words})"
 
 

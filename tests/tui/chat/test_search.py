@@ -177,6 +177,18 @@ def test_one_chat_alone_can_be_searched() -> None:
     store.close()
 
 
+@pytest.mark.parametrize(("chat", "other"), [("Ab", "aB"), ("a-b", "x_a-b-c"), ("-", "_")])
+def test_ids_of_another_machine_that_look_alike_are_kept_apart(chat: str, other: str) -> None:
+    store = Store()
+    for name in (chat, other):
+        with store.transaction() as db:
+            db.execute("INSERT INTO conversation (id, title, created_at, updated_at) VALUES (?, 't', 1, 1)", (name,))
+        turn(store, f"word in {name}", chat=name)
+    assert [hit.conversation for hit in search.search(store, "word", chat=chat)] == [chat]
+    assert len(search.search(store, "word")) == 2
+    store.close()
+
+
 def test_titles_that_somebody_gave_come_first() -> None:
     store = Store()
     chat = turn(store, "what is a cache").conversation
