@@ -17,7 +17,7 @@ def copy(source: Path, target: Path, busy_s: float = 10.0) -> None:
 
     A file of that name is replaced once the copy is complete and on the disk.
     """
-    half = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
+    half = target.with_name(f".{target.name[:40]}.{os.urandom(4).hex()}.part")
     os.close(os.open(half, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     try:
         try:

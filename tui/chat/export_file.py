@@ -37,7 +37,7 @@ def write(target: Path, pieces: Iterable[str], *, over: bool = False) -> None:
             )
         if place.exists() and not over:
             raise there_already(target)
-        temporary = place.with_name(f".{place.name[:80]}.{os.urandom(6).hex()}")
+        temporary = place.with_name(f".{place.name[:40]}.{os.urandom(6).hex()}")
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
         try:
             with os.fdopen(os.open(temporary, flags, 0o600), "w", encoding="utf-8", newline="") as opened:

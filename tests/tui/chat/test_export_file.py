@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backends import paths
+from tui.chat import copying
 from tui.chat.export_file import CannotWrite, file_name, folder, write
+from tui.chat.store import Store
 from tui.chat.stored import Conversation, new_id
 
 
@@ -93,3 +96,11 @@ def test_names_are_distinct_and_mean_nothing_to_a_shell(titles: list[str], momen
         assert name.startswith("undated-") or name[:4].isdecimal()
         assert all(character.isalnum() or character in "-." for character in name)
         assert ".." not in name
+
+
+def test_a_name_as_long_as_a_name_can_be_is_no_obstacle(empty: Path) -> None:
+    name = "𠮷" * 62 + ".md"
+    write(empty / name, ["words"])
+    Store().close()
+    copying.copy(paths.database(), empty / name)
+    assert names(empty) == [name]
