@@ -85,3 +85,8 @@ def money(amount: float, currency: str, decimals: int = 4) -> str:
 def energy(joules: float | None) -> str:
     """Return energy in mWh, Wh or kWh, a dash if unknown. What rounds to nothing is not shown as 0."""
     return amounts.energy(None if joules is None else joules * MICRO)
+
+
+def counted(count: int, what: str) -> str:
+    """Return how many there are of something whose name has a plural in s."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -33,7 +33,7 @@ def _lines(
     chat: Conversation, messages: Sequence[StoredMessage], versions: Mapping[str, tuple[int, int]], *, thoughts: bool
 ) -> Iterator[str]:
     yield clean_line(chat.title)
-    yield f"{chat.id} · {when(chat.created_at)} · {len(messages)} messages"
+    yield f"{chat.id} · {when(chat.created_at)} · {units.counted(len(messages), 'message')}"
     for message in messages:
         if message.context_start is not None:
             yield f"\n── {LEFT_OUT} ──"

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from tui import units
 from tui.chat import indexing, receipts
 from tui.chat.chat_file import ChatFile, MessageRecord, chat_file
 from tui.chat.export import Exported, gather
@@ -182,4 +183,4 @@ def _compared(here: Exported, file: ChatFile) -> tuple[How, str]:
 
 
 def _counted(messages: int, what: str) -> str:
-    return f"{messages} {'message' if messages == 1 else 'messages'} {what}" if messages else ""
+    return f"{units.counted(messages, 'message')} {what}" if messages else ""

@@ -12,6 +12,7 @@ import msgspec
 
 from backends.errors import Problem
 from backends.shown import shown_path
+from tui import units
 from tui.chat import importing
 from tui.chat.clean import clean_line
 from tui.chat.importing_store import Outcome, take_in
@@ -121,7 +122,7 @@ def _fail(problem: Problem, arguments: argparse.Namespace, report: _Report) -> N
 
 def _lines(outcome: Outcome) -> Iterator[str]:
     title = clean_line(outcome.title)
-    detail = f"{outcome.messages} messages" if outcome.how == "imported" else outcome.detail
+    detail = units.counted(outcome.messages, "message") if outcome.how == "imported" else outcome.detail
     yield f"{_WORDS[outcome.how]}: {title}" + (f" ({detail})" if detail else "")
     if outcome.how == "different":
         yield f"    {outcome.place}: nothing was changed; --as-new takes it in beside the other"
@@ -131,7 +132,7 @@ def _lines(outcome: Outcome) -> Iterator[str]:
 
 def _sum(report: _Report) -> str:
     came = sum(one.how == "imported" for one in report.outcomes)
-    parts = [f"{came} {'chat' if came == 1 else 'chats'} came in"]
+    parts = [f"{units.counted(came, 'chat')} came in"]
     for how, words in (("same", "here already"), ("different", "different here"), ("thrown_away", "deleted here")):
         count = sum(one.how == how for one in report.outcomes)
         if count:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 from typing import Any
 
+from tui import units
 from tui.chat import forgetting, shelf
 from tui.chat.clean import clean_line
 from tui.chat.export_text import when
@@ -90,8 +91,10 @@ def _to_delete(store: Store, wanted: str) -> Conversation:
 
 
 def _question(store: Store, chat: Conversation) -> str:
-    messages = store.branch_length(chat.id)
-    return f"Delete “{clean_line(chat.title)}” ({messages} messages, {when(chat.updated_at)}) for good?"
+    # Of all branches: that is what would be gone.
+    query = "SELECT count(*) FROM message WHERE conversation = ? AND deleted_at IS NULL"
+    messages = units.counted(store.rows(query, chat.id)[0][0], "message")
+    return f"Delete “{clean_line(chat.title)}” ({messages}, {when(chat.updated_at)}) for good?"
 
 
 def _one_thrown_away(store: Store, wanted: str) -> Conversation:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.shown import shown_path, size
+from tui import units
 from tui.chat import export_file, upkeep
 from tui.chat.upkeep import Finding, Kind, Report
 from tui.commands import chats_find, output
@@ -58,7 +59,7 @@ def _repair(arguments: argparse.Namespace) -> int:
     for finding in done.before.findings:
         output.say(f"Was: {_line(finding)}")
     if done.textless:
-        output.say(f"Of {done.textless} messages nothing could be read; they say so.")
+        output.say(f"Of {units.counted(done.textless, 'message')} nothing could be read; each says so.")
     if done.kept:
         output.say(f"The file of before: {shown_path(Path(done.kept))}")
     for line in _lines(done.after):
@@ -84,8 +85,8 @@ def _backup(arguments: argparse.Namespace) -> int:
 
 def _lines(report: Report) -> Iterator[str]:
     known = [
-        f"{count:,} {what}"
-        for count, what in ((report.conversations, "chats"), (report.messages, "messages"))
+        units.counted(count, what)
+        for count, what in ((report.conversations, "chat"), (report.messages, "message"))
         if count is not None
     ]
     yield f"{shown_path(Path(report.path))}: {', '.join([*known, _size(report.size_bytes)])}"

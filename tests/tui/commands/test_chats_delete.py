@@ -13,6 +13,8 @@ import pexpect
 
 from backends import chat_states, paths
 from backends.host import spool
+from tests.tui.commands.chats_here import ASKED
+from tui.chat.answer import fold
 from tui.chat.store import Store
 from tui.chat.stored import Asked, new_id
 
@@ -48,10 +50,14 @@ def test_a_chat_is_deleted_with_everything_that_is_kept_of_it(run: Run, preset: 
 def test_on_a_terminal_it_asks_first(run: Run, preset: Write, tmp_path: Path) -> None:
     preset()
     run("ask", "-p", "echo", "keep \x1b[31mme")
+    store = Store()
+    question = store.branch(store.conversations()[0].id)[0]
+    store.finish(store.begin_again(new_id(), ASKED, question, None).id, fold([]))
+    store.close()
     for key, status, left in (("n", 130, 1), ("\x04", 130, 1), ("y", 0, 0)):
         command = ["-P", "-m", "tui", "chats", "delete", "last"]
         child = pexpect.spawn(sys.executable, command, cwd=str(tmp_path), timeout=15, encoding="utf-8")
-        child.expect(r"Delete “keep ␛\[31mme” \(2 messages, .*\) for good\? \[y/N\] ")
+        child.expect(r"Delete “keep ␛\[31mme” \(3 messages, .*\) for good\? \[y/N\] ")
         child.send(key if key == "\x04" else f"{key}\r")
         child.expect(pexpect.EOF)
         child.wait()

@@ -112,7 +112,7 @@ def test_an_import_says_what_came_in_and_what_did_not(here: Run, tmp_path: Path)
     ran = here("chats", "import", "mixed.jsonl", "nowhere.json")
     assert ran.status == 1
     assert ran.out.splitlines() == [
-        "Imported: good ␛[31m (1 messages)",
+        "Imported: good ␛[31m (1 message)",
         "    left out, because only text is kept: 1 message of a tool",
         "1 chat came in, 2 could not be read.",
     ]

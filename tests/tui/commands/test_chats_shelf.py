@@ -135,7 +135,8 @@ def test_words_are_found_in_all_chats_or_in_one(here: Run) -> None:
 def test_the_file_is_looked_at_mended_and_copied(here: Run, tmp_path: Path) -> None:
     assert here("chats", "check").status == 1
     begin("kept")
-    assert here("chats", "check").out.endswith("Nothing is wrong.\n")
+    assert here("chats", "check").out.endswith(" kB\nNothing is wrong.\n")
+    assert ": 1 chat, 2 messages, " in here("chats", "check").out
     paths.database().chmod(0o644)
     ran = here("chats", "check")
     assert ran.status == 1
