@@ -48,7 +48,10 @@ def gather(store: Store, conversation: str) -> Exported:
         if again == chat:
             break
         chat = again
-    return Exported(chat, messages, tuple(paid))
+    ids = {message.id for message in messages}
+    # What was thrown away was paid too.
+    kept = (one if one.message in ids else msgspec.structs.replace(one, message=None) for one in paid)
+    return Exported(chat, messages, tuple(kept))
 
 
 def so_far(message: StoredMessage) -> StoredMessage:

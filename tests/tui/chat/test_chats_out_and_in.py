@@ -150,7 +150,11 @@ def test_what_was_thrown_away_is_not_exported_and_does_not_come_in_again(stores:
     second = turn(store, "secret", first.conversation)
     whole = export.as_json(gather(store, first.conversation))
     tree.throw_away_message(store, second.parent or "")
-    assert "secret" not in export.as_json(gather(store, first.conversation))
+    written = export.as_json(gather(store, first.conversation))
+    assert "secret" not in written
+    assert brought(stores[1], written)[0].how == "imported"
+    assert [receipt.message for receipt in stores[1].receipts_of(first.conversation)] == [first.id, None]
+    assert brought(store, written)[0].how == "same"
     shelf.throw_away(store, first.conversation)
     (told,) = brought(store, whole)
     assert told.how == "thrown_away"
