@@ -119,6 +119,8 @@ def repair(path: Path | None = None) -> Repaired:
     """
     path = path or paths.database()
     before = check(path)
+    if not before.findings:
+        return Repaired(before, before, None, 0)
     kinds = {finding.kind for finding in before.findings}
     if "newer_schema" in kinds:
         Store(path).close()  # Says so.
