@@ -204,7 +204,7 @@ def _check_version(head: _Head, place: str) -> None:
     if isinstance(head.version, int) and head.version > chat_file.VERSION:
         raise CannotImport(
             "This was exported by a newer deepseek-tui",
-            f"{place}: version {head.version}; this program knows {chat_file.VERSION}",
+            f"{place}: version {printable(str(head.version))}; this program knows {chat_file.VERSION}",
             "Update deepseek-tui.",
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from backends.shown import printable
 from tui.chat.incoming import CannotImport, Incoming, Role, Said, from_said, taken_apart
 
 MOST_MESSAGES = 200_000
@@ -78,7 +79,7 @@ def _said(message: Message, number: int, place: str, left_out: Counter[str]) -> 
     if role is None:
         raise CannotImport(
             "Nobody knows who says this",
-            f"{place}: messages[{number}].role is {message.role!r}",
+            f"{place}: messages[{number}].role is {printable(message.role)!r}",
             f"It is one of {', '.join([*_ROLES, *sorted(_OF_TOOLS)])}.",
         )
     text = _text(message, left_out)

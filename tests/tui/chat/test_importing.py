@@ -299,6 +299,18 @@ def test_a_file_of_nothing_but_small_things_takes_no_memory_and_no_screens_full_
     assert problem.value.detail == "file: 3 chats; what comes after them was left out"
 
 
+@pytest.mark.parametrize(
+    "file",
+    [
+        [{"role": "x" * 10**6, "content": "q"}],
+        {"format": "deepseek-tui chat", "version": 10**4000},
+        {"format": "deepseek-tui chat", "version": 1, "x" * 10**6: 1},
+    ],
+)
+def test_an_error_is_a_line_and_not_a_screen_full(file: Any) -> None:
+    assert len(refused(file)) < 300
+
+
 def test_figures_that_no_column_holds_do_not_keep_a_chat_out() -> None:
     chat = new_id()
     usage = Usage(prompt_tokens=10**30)
