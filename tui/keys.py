@@ -41,7 +41,7 @@ KEYS = (
     Key("answer.thought", "ctrl+t", "toggle_thought", "Unfold or fold the last thought", "Answers", "^t", "thought"),
     Key("chat.new", "ctrl+n", "new_chat", "Begin a new chat", "Chats", "^n", "new"),
     Key("chat.find", "ctrl+f", "find", "Find what was said or thought, in all chats", "Chats", "^f", "find"),
-    Key("sidebar", "ctrl+l", "toggle_sidebar", "Show or hide presets and chats", "Chats", "^l", "sidebar"),
+    Key("sidebar", "ctrl+l", "toggle_sidebar", "Show or hide presets and chats", "Chats", "^l", "lists"),
     *(
         Key(f"preset.{slot}", f"{key},alt+{slot}", f"preset({slot})", f"Answer with preset {slot}", "Presets")
         for slot, key in enumerate(SLOT_KEYS, 1)
@@ -78,7 +78,7 @@ AREAS = (
             ("↑ ↓ j k Home", "Scroll by lines; to the beginning"),
             ("[ ] or p n", "To the message before, to the next one"),
             ("t", "Unfold or fold its thought"),
-            ("e", "Edit the question: it is asked anew, beside the old one"),
+            ("e", "Edit the question: asked anew, beside the old one"),
             ("r", "Answer once more, with the preset chosen now"),
             ("← →", "Its other versions, ‹2/3›"),
             ("d  u", "Delete it and what is below it; take that back"),

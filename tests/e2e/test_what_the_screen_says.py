@@ -107,7 +107,7 @@ def test_the_key_line_has_only_whole_keys(terminal, echo) -> None:
     echo()
     screen = terminal("-p", "demo", width=80, height=24)
     screen.see("Demo · echo │")
-    assert screen.text.splitlines()[-1].endswith("^n new  ^l sidebar")
+    assert screen.text.splitlines()[-1].endswith("^n new  ^f find  ^l lists")
 
 
 def test_without_colours_nothing_is_coloured(terminal, echo) -> None:

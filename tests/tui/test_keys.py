@@ -17,8 +17,8 @@ def test_the_key_line_is_never_wider_than_its_room(width: int) -> None:
     assert len(key_line(width)) <= width
 
 
-@pytest.mark.parametrize("key", ["F8 plan", "F9 figures"])
-def test_the_keys_of_the_views_are_there_at_80_columns(key: str) -> None:
+@pytest.mark.parametrize("key", ["F8 plan", "F9 figures", "^f find"])
+def test_the_keys_of_the_views_and_the_search_are_there_at_80_columns(key: str) -> None:
     assert key in key_line(78)
 
 

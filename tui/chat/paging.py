@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from tui.chat.store import Store
-from tui.chat.stored import Conversation
+from tui.chat.stored import Conversation, conversation_of
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -46,3 +46,15 @@ def page(store: Store, offset: int, count: int, *, archived: bool) -> Page:
     room = count - len(chats)
     after = store.conversations(room, max(0, offset - listed), archived=True) if archived and room > 0 else []
     return Page(tuple(chats), tuple(after), offset, listed, put_aside, archived)
+
+
+def last_used(store: Store) -> Conversation | None:
+    """Return the conversation in which something was said last, None if there is none. Raises StoreError.
+
+    An archived one only if there is no other.
+    """
+    rows = store.rows(
+        "SELECT * FROM conversation WHERE deleted_at IS NULL"
+        " ORDER BY archived_at IS NOT NULL, updated_at DESC, id LIMIT 1"
+    )
+    return conversation_of(rows[0]) if rows else None

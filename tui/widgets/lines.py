@@ -90,9 +90,10 @@ def wrapped(text: str, width: int) -> list[str]:
 
 def edges(left: str, middle: str, right: str, width: int) -> str:
     """Return a line with texts at its left, middle and right; the middle is shortened first."""
-    room = width - len(left) - len(right) - 4
-    if len(middle) > room:
-        middle = middle[: max(0, room - 1)] + "…" if room > 1 else ""
-    start = max(len(left) + 2, (width - len(middle)) // 2)
-    start = min(start, width - len(right) - len(middle) - 2)
-    return (left.ljust(max(start, 0)) + middle).ljust(width - len(right)) + right
+    room = width - cell_len(left) - cell_len(right) - 4
+    if cell_len(middle) > room:
+        middle = set_cell_size(middle, room - 1).rstrip() + "…" if room > 1 else ""
+    start = max(cell_len(left) + 2, (width - cell_len(middle)) // 2)
+    start = min(start, width - cell_len(right) - cell_len(middle) - 2)
+    line = left + " " * max(0, start - cell_len(left)) + middle
+    return line + " " * max(0, width - cell_len(right) - cell_len(line)) + right

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tui.chat import shelf
-from tui.chat.paging import page
+from tui.chat.paging import last_used, page
 from tui.chat.store import Store
 from tui.chat.stored import Asked, new_id
 
@@ -59,3 +59,14 @@ def test_what_was_thrown_away_is_in_no_window_and_pinned_ones_are_first(store: S
     found = page(store, 0, 10, archived=True)
     assert [chat.id for chat in found.chats] == [ids[3], ids[1], ids[2]]
     assert found.listed == 3
+
+
+def test_the_last_used_chat_is_no_pinned_or_archived_one(store: Store) -> None:
+    assert last_used(store) is None
+    ids = chats(store, 3)
+    shelf.pin(store, ids[2], on=True)
+    shelf.archive(store, ids[0], on=True)
+    assert last_used(store).id == ids[1]
+    for chat in ids:
+        shelf.archive(store, chat, on=True)
+    assert last_used(store).id == ids[0]

@@ -83,13 +83,13 @@ def test_deleted_chats_come_back_one_by_one_the_open_one_open() -> None:
         await person.until(lambda: listed(person) == ["Today", "two", "one"])
         assert person.session.conversation is None
         assert here(person) == two
-        await person.until(lambda: "Deleted: three · u takes it back" in person.shown())
+        await person.until(lambda: "Deleted · u takes it back: three" in person.shown())
         await person.types("d")
         await person.until(lambda: listed(person) == ["Today", "one"])
         await person.types("u", "u")
         await person.until(lambda: listed(person) == ["Today", "▌three", "two", "one"])
         assert person.session.conversation.id == three
-        await person.until(lambda: "Deleted:" not in person.shown())
+        await person.until(lambda: "Deleted ·" not in person.shown())
 
     at_the_screen(look)
 
@@ -130,7 +130,7 @@ def test_titles_are_harmless_and_a_long_one_is_cut() -> None:
         assert not any(character in person.shown() for character in "\x1b\x07\u202e")
         await person.types("enter")
         await person.types("d")
-        await person.until(lambda: "Deleted: [/x] [bold]no" in person.shown())
+        await person.until(lambda: "Deleted · u takes it back: [/x] [bold]no" in person.shown())
 
     at_the_screen(look)
 

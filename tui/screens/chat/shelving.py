@@ -65,8 +65,13 @@ class Shelving:
 
     def fold(self) -> None:
         """Show the archived chats, or hide them again."""
-        work = self._tried_read(self._page.offset, archived=not self._page.shows_archived)
-        self._screen.run_worker(work, group="chats-list")
+        self._screen.run_worker(self._fold(), group="chats-list")
+
+    async def _fold(self) -> None:
+        await self._tried_read(self._page.offset, archived=not self._page.shows_archived)
+        chats = self._screen.query_one(ChatList)
+        if self._page.shows_archived and chats.has_focus:
+            chats.scroll_to_highlight(top=True)
 
     async def _tried_read(self, offset: int, *, archived: bool) -> None:
         try:

@@ -10,7 +10,7 @@ import msgspec
 
 from backends.errors import ModelNotFound, Problem
 from presets.catalog import Catalog, find, load_catalog
-from tui.chat import recovery
+from tui.chat import paging, recovery
 from tui.chat.session import Change, Session
 from tui.chat.store import Store
 from tui.chat.stored import Conversation
@@ -88,4 +88,4 @@ def _chat(store: Store, wish: Wish) -> Conversation | None:
     """Return the chat to open: the one asked for, else the last one used."""
     if wish.chat is not None:
         return store.conversation(wish.chat)
-    return next(iter(store.conversations(1)), None)
+    return paging.last_used(store)

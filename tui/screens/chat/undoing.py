@@ -11,8 +11,6 @@ from tui.chat.clean import clean_line
 from tui.chat.session import Session
 from tui.chat.stored import title_from
 
-_TITLE = 36
-
 
 class Deleted(msgspec.Struct, frozen=True):
     """A chat, or of it a `message` and what is below it; `head` is the end of the branch that was shown.
@@ -45,11 +43,9 @@ class Undoing:
         if not self._deleted:
             return ""
         last, many = self._deleted[-1], len(self._deleted)
-        title = clean_line(title_from(last.title))
-        title = title if len(title) <= _TITLE else title[: _TITLE - 1] + "…"
-        key = "u, in the messages or chats, takes it back" if typing else "u takes it back"
-        more = f" · and {many - 1} more" if many > 1 else ""
-        return f"Deleted: {title} · {key}{more}"
+        key = "u in the messages takes it back" if typing else "u takes it back"
+        more = f", then {many - 1} more" if many > 1 else ""
+        return f"Deleted · {key}{more}: {clean_line(title_from(last.title))}"
 
     async def take_back(self, session: Session) -> Deleted | None:
         """Undo the last deletion and show what it was; return it, None if there is none. Raises StoreError."""

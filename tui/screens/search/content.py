@@ -12,7 +12,7 @@ from tui.chat.search import Hit
 from tui.units import clock
 
 HINT = 'All words, or their beginnings; "a phrase" in quotes. Thoughts and other branches are searched too.'
-BEHIND = "Older messages are still being read in: more may be found in a moment"
+BEHIND = "older messages are still being read in: more may come"
 _WHO = {"user": "You", "assistant": "Answer", "system": "System"}
 _DAY_S = 86_400
 

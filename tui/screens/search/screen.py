@@ -147,7 +147,8 @@ class SearchScreen(ModalScreen[Found | None]):
             return
         finally:
             self._reading = False
-        if text == self._text:  # Else something else was typed meanwhile.
+        last = self._hits[-1].place if self._hits else None
+        if text == self._text and before in {last, _FIRST}:  # Else others were found meanwhile.
             self._hits += older
             self._more = len(older) == PAGE
             self._list.add_options(self._options(older))

@@ -56,5 +56,6 @@ def read(store: Store, month: Month, by: Grouping, published: Mapping[str, float
     with contextlib.suppress(StoreError):
         recovery.take_in_all(store)
     receipts = store.receipts(month.start_s, month.moved(1).start_s)
-    titles = {chat.id: chat.title for chat in store.conversations(-1)} if by == "chat" else {}
+    chats = store.conversations(-1) + store.conversations(-1, archived=True) if by == "chat" else []
+    titles = {chat.id: chat.title for chat in chats}
     return Found(usage(receipts, by, prices, titles, published if by == "preset" else {}), prices, store.rates)

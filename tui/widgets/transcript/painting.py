@@ -25,7 +25,8 @@ def strip_of(column: Column, place: Place, standing: Standing, palette: Palette 
     layout = column.layouts[place.entry]
     rows = layout.rows or []
     strip = rows[place.row].strip if place.row < len(rows) else Strip([])
-    if standing.marks is not None and palette is not None and place.row and layout.entry.id == standing.marked:
+    head = layout.thought_row or 0
+    if standing.marks is not None and palette is not None and place.row > head and layout.entry.id == standing.marked:
         for low, high in standing.marks(strip.text):
             strip = highlighted(strip, (low + MARGIN, high + MARGIN), palette.found)
     return strip

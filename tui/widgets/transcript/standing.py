@@ -68,7 +68,7 @@ class Standing:
     def found_line(self, position: int, rows: int) -> int:
         """Return the row of all to have at the top, so that the entry's found words are among the next `rows`."""
         layout = self._column.layouts[position]
-        head = 1 if layout.thought_row is None or layout.unfolded else layout.thought_row + 1
+        head = (layout.thought_row or 0) + 1
         laid, marks = layout.rows or [], self.marks or (lambda _line: ())
         row = next((number for number in range(head, len(laid)) if marks(laid[number].strip.text)), 0)
         return self._column.top(position) + (0 if row < rows else row - rows // 3)
