@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from tui.chat.clean import clean_line
+from tui.chat.stored import storable
 
 SNIPPET_CHARACTERS = 160
 _LEAD = 48
@@ -72,7 +73,7 @@ def split(text: str) -> str:
 
 def terms(text: str) -> list[Term]:
     """Return what somebody looks for: words, and phrases in quotes (a last quote may be missing). No empty ones."""
-    text = re.sub("[“”„]", '"', text)
+    text = re.sub("[“”„]", '"', storable(text))
     found = (Term(match[1] or match[2] or "", match[2] is None) for match in _TERMS.finditer(text))
     return [term for term in found if term.tokens]
 

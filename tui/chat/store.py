@@ -21,6 +21,7 @@ from backends import paths
 from backends.base import Partial
 from backends.errors import EngineDied
 from backends.events import Timings
+from backends.shown import printable
 from tui.chat import copying, held_file, indexing, receipts
 from tui.chat.answer import Answer
 from tui.chat.bill import Rates, own_cost
@@ -45,6 +46,7 @@ from tui.chat.writing import chat_deleted, delete_messages, insert_answer, inser
 BUSY_S = 10.0
 CACHE_KIB = 16_000
 SWEEP_S = 2.0
+LONGEST_ID = 64
 
 
 class Store:
@@ -102,15 +104,16 @@ class Store:
 
     def conversation(self, conversation: str) -> Conversation:
         """Return one conversation by its id or the beginning of it. Raises StoreError if there is not exactly one."""
+        conversation = storable(conversation)
         rows = self.rows("SELECT * FROM conversation WHERE id = ? AND deleted_at IS NULL", conversation)
-        if not rows:
+        if not rows and len(conversation) < LONGEST_ID:
             pattern = conversation.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
             rows = self.rows(
                 "SELECT * FROM conversation WHERE id LIKE ? ESCAPE '\\' AND deleted_at IS NULL LIMIT 2", pattern
             )
         if len(rows) != 1 or not conversation:
-            what = "There is no such chat" if not rows else "More than one chat begins so"
-            raise StoreError(what, repr(conversation), "`deepseek-tui chats list` shows the ids.")
+            what = "More than one chat begins so" if rows and conversation else "There is no such chat"
+            raise StoreError(what, repr(printable(conversation)), "`deepseek-tui chats list` shows the ids.")
         return conversation_of(rows[0])
 
     def branch(self, conversation: str) -> list[StoredMessage]:

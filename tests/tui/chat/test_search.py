@@ -261,7 +261,9 @@ def test_whatever_is_typed_is_no_error(filled: Path, wanted: str) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("wanted", ["word " * 5000, "x" * 200_000, '"' * 9999, "( " * 3000, "模" * 3000])
+@pytest.mark.parametrize(
+    "wanted", ["half \udcff", "\ud800", "word " * 5000, "x" * 200_000, '"' * 9999, "( " * 3000, "模" * 3000]
+)
 def test_very_much_typed_is_no_error(filled: Path, wanted: str) -> None:
     store = Store(filled)
     assert search.search(store, wanted) == []

@@ -58,6 +58,16 @@ def test_the_columns_of_a_message_are_in_the_order_of_its_fields() -> None:
     store.close()
 
 
+@pytest.mark.parametrize("wanted", ["x\udcff", "\ud800", "x" * 100_000, "%", "_", "\\", "\x00", ""])
+def test_what_is_no_id_finds_no_chat_and_is_no_other_error(wanted: str) -> None:
+    store = Store()
+    turn(store)
+    with pytest.raises(StoreError, match="no such chat") as raised:
+        store.conversation(wanted)
+    assert len(raised.value.detail) < 200
+    store.close()
+
+
 def test_a_turn_is_there_as_a_branch_and_survives_reopening() -> None:
     store = Store()
     row = store.begin("a1", ASKED, "why?")
