@@ -91,6 +91,12 @@ async def measure(repeat: int) -> None:
             await opened(pilot, screen, transcript, short)
             took.append(await opened(pilot, screen, transcript, long))
         say(f"open a chat of {many:,} messages until its end is shown", took, 300)
+        again = []
+        for _ in range(repeat):
+            start = time.perf_counter()
+            screen._show_branch(session)
+            again.append(time.perf_counter() - start)
+        say("look at it again, where nothing has changed", again)
         await scroll(pilot, transcript)
         await list_chats(pilot, screen)
 
@@ -126,7 +132,9 @@ async def scroll(pilot: Pilot[None], transcript: Transcript) -> None:
         most = max(most, sum(layout.rows is not None for layout in transcript._column.layouts))
         steps += 1
     say(f"a page up, {steps:,} times from the end", took, 16)
-    print(f"laid out at most {most} of {len(transcript._column.layouts):,} messages; {before:.0f} MB → {megabytes():.0f}")
+    print(
+        f"laid out at most {most} of {len(transcript._column.layouts):,} messages; {before:.0f} MB → {megabytes():.0f}"
+    )
 
 
 async def list_chats(pilot: Pilot[None], screen: ChatScreen) -> None:
@@ -142,7 +150,7 @@ async def list_chats(pilot: Pilot[None], screen: ChatScreen) -> None:
         took.append(time.perf_counter() - start - 0.02)
         most = max(most, chats.option_count)
     page = screen._shelving._page
-    say(f"to the end of what is here of {page.listed:,} chats", took, 50)
+    say(f"to the end of what is here of {page.listed:,} chats", took)
     print(f"at place {page.offset:,}; at most {most} lines in the list; {before:.0f} MB → {megabytes():.0f}")
 
 

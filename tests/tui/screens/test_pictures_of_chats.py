@@ -40,8 +40,8 @@ def chats() -> None:
     store = Store()
     ids = {chat.title: chat.id for chat in store.conversations()}
     with store.transaction() as db:
-        for days, chat in enumerate(ids.values()):
-            db.execute("UPDATE conversation SET updated_at = ? WHERE id = ?", (NOW - days * 86_400 / 2, chat))
+        for place, chat in enumerate(sorted(ids.values(), reverse=True)):
+            db.execute("UPDATE conversation SET updated_at = ? WHERE id = ?", (NOW - place * 43_200, chat))
         long_ago = ids["What is a semver regex?"]
         db.execute("UPDATE message SET created_at = created_at - 86400 * 5 WHERE conversation = ?", (long_ago,))
     shelf.pin(store, ids["显存的带宽为什么重要?"], on=True)

@@ -188,9 +188,12 @@ class Messages:
             self._transcript.stand(there)
 
     async def _delete(self, session: Session, at: StoredMessage) -> None:
+        place = session.branch.index(at)
         head = await session.throw_away(at.id)
         self._undoing.note(Deleted(at.conversation, at.text or at.reasoning, at.id, head))
         self._show(session)
+        if session.branch:  # On the version that is there now, or on what was above.
+            self._transcript.stand(session.branch[min(place, len(session.branch) - 1)].id)
 
     async def _take_back(self, session: Session) -> None:
         back = await self._undoing.take_back(session)

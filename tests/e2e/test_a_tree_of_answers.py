@@ -1,0 +1,37 @@
+"""A conversation that branches, in a real terminal: edited, walked, deleted, taken back, found again after a start."""
+
+from __future__ import annotations
+
+
+def test_a_question_is_edited_walked_deleted_taken_back_and_found_again(terminal, echo) -> None:
+    echo()
+    screen = terminal("-p", "demo", width=80, height=24)
+    screen.ask("alpha one")
+    screen.see("(?s)alpha one.*alpha one.*saved")
+    screen.press("tab")
+    screen.type("p")
+    screen.see("▎You")
+    screen.type("e")
+    screen.see("Editing: Enter asks it anew")
+    screen.type(" omega")
+    screen.press("enter")
+    screen.see("(?s)You ‹2/2›.*alpha one omega.*alpha one omega.*saved")
+    screen.press("tab")
+    screen.type("p")
+    screen.see("▎You ‹2/2›")
+    screen.press("\x1b[D")
+    screen.see("▎You ‹1/2›")
+    screen.see_gone("omega")
+    screen.type("d")
+    screen.see("Deleted · u takes it back: alpha one")
+    screen.type("u")
+    screen.see("▎You ‹1/2›")
+    screen.leave()
+    again = terminal("-p", "demo", width=80, height=24)
+    again.see("Demo · echo │")
+    again.press("^f")
+    again.see("Find in all chats")
+    again.type("omega")
+    again.see("(?s)2 found")
+    again.press("enter")
+    again.see("(?s)You ‹2/2›.*alpha one omega")
