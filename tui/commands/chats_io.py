@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -115,8 +116,7 @@ def _out(
 ) -> int:
     """Write pieces to a file and say so, or to stdout and say nothing."""
     if target is None:
-        for piece in pieces():
-            _print(piece)
+        _print(pieces())
         return output.DONE
     if target.is_dir():
         target = export_file.folder(target) / export_file.file_name(chats[0], _ENDINGS[form], set())
@@ -147,10 +147,31 @@ def _told(arguments: argparse.Namespace, written: list[tuple[Conversation, Path]
     return output.DONE
 
 
-def _print(piece: str) -> None:
-    """Print what is harmless already, in UTF-8 where stdout is no terminal: the file that it becomes is the same."""
+def _print(pieces: Iterator[str]) -> None:
+    """Print what is harmless already, in UTF-8 where stdout is no terminal: the file that it becomes is the same.
+
+    Raises CannotWrite.
+    """
     if output.is_terminal(1):
-        output.say(piece.removesuffix("\n"))
-    else:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(piece.encode())
+        for piece in pieces:
+            output.say(piece.removesuffix("\n"))
+        return
+    sys.stdout.flush()
+    for piece in pieces:
+        with _full_disk_told():
+            sys.stdout.buffer.write(piece.encode())
+    with _full_disk_told():
+        sys.stdout.buffer.flush()
+
+
+@contextlib.contextmanager
+def _full_disk_told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        output.forget_stdout()
+        raise export_file.CannotWrite(
+            "The text cannot be written", f"standard output: {error.strerror}", "Make room on the disk that it goes to."
+        ) from error

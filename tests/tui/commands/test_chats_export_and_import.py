@@ -177,6 +177,18 @@ def test_they_go_through_a_pipe(run: Run, tmp_path: Path) -> None:
     assert run("chats", "import", "-", stdin=b"", env=home).err.startswith("deepseek-tui: The file is empty\nstandard")
 
 
+def test_a_disk_that_is_full_is_told_and_is_no_success(start: Start) -> None:
+    begin("one")
+    with Path("/dev/full").open("wb") as full:
+        exporting = start("chats", "export", "last", "--format", "json", stdout=full)
+        _, said = exporting.communicate(timeout=30)
+    assert exporting.returncode == 1
+    assert said.decode().splitlines()[:2] == [
+        "deepseek-tui: The text cannot be written",
+        "standard output: No space left on device",
+    ]
+
+
 def test_on_a_terminal_a_document_steers_nothing(run: Run, tmp_path: Path) -> None:
     store = Store()
     row = store.begin(new_id(), ASKED, "\x1b]0;evil\x07 q\u202e")
