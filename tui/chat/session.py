@@ -189,7 +189,10 @@ class Session:
         async with self._moving:
             chat = self.branch[opened.place_of(self.branch, message)].conversation
             head = await asyncio.to_thread(tree.throw_away_message, self.store, message)
-            await self._turn_to(chat)
+            try:
+                await self._turn_to(chat)
+            except StoreError:
+                self._seen_changes = -1  # It is done, and can be taken back: the next look shows it.
             return head
 
     async def take_back(self, conversation: str, message: str, head: str | None) -> None:

@@ -7,15 +7,19 @@ import time
 import pytest
 from textual.widgets import Input
 
+from backends import paths
 from backends.events import Done, Text
 from tests.tui.screens.chatting import Person, at_the_screen
 from tests.tui.screens.conftest import NOW, USAGE, said
 from tui.chat import shelf
+from tui.chat.paging import page
 from tui.chat.store import Store
 from tui.chat.stored import new_id
 from tui.screens.chat import lists
 from tui.screens.chat.shelving import WINDOW
 from tui.widgets.chat_list import ChatList
+from tui.widgets.composer import Composer
+from tui.widgets.transcript import Transcript
 
 
 def talks(*questions: str) -> list[str]:
@@ -117,6 +121,34 @@ def test_what_others_delete_and_what_cannot_be_deleted_is_told() -> None:
     at_the_screen(look)
 
 
+def test_a_database_that_is_replaced_while_open_is_told_and_no_key_brings_the_screen_down() -> None:
+    talks("one", "two")
+
+    async def look(person: Person) -> None:
+        kept = paths.database().with_name("kept")
+        paths.database().rename(kept)
+        paths.database().touch()
+        await person.screen._look_around()
+        await person.until(lambda: "were deleted or replaced while they are open" in person.shown())
+        await person.types(*"hi", "enter")
+        await person.pilot.pause(0.1)
+        assert person.screen.query_one(Composer).text == "hi"
+        await person.goes_to(Transcript)
+        await person.types("d", "r", "x", "u", "left")
+        await person.goes_to(ChatList)
+        await person.types("p", "a", "d", "e", "enter")
+        await person.pilot.pause(0.1)
+        await person.types("ctrl+f", "o")
+        await person.until(lambda: "✗ The conversations" in person.shown())
+        await person.types("escape", "ctrl+n")
+        kept.replace(paths.database())
+        await person.goes_to(ChatList)
+        await person.types("home", "enter")
+        await person.until(lambda: person.texts == ["two", "so"])
+
+    at_the_screen(look)
+
+
 def test_titles_are_harmless_and_a_long_one_is_cut() -> None:
     talks("[/x] [bold]no \x1b[31mred \x1b]52;c;aGk=\x07 \u202eleft", "x" * 500)
 
@@ -184,8 +216,6 @@ def test_a_list_of_chats_has_its_days_and_says_which_is_open() -> None:
     with store.transaction() as db:
         for days, chat in enumerate(ids):
             db.execute("UPDATE conversation SET updated_at = ? WHERE id = ?", (NOW - days * 86_400, chat))
-    from tui.chat.paging import page
-
     found = lists.chat_lines(page(store, 0, 10, archived=False), ids[1])
     assert [line.title for line in found] == ["Today", "three", "Yesterday", "two", "2026-02-28", "one"]
     assert [line.id for line in found if line.open] == [ids[1]]

@@ -108,9 +108,9 @@ class Shelving:
                     what
                 ](session, chat)
             await session.reread()
-            await self.show()
         except StoreError as error:
             self._asked.failed(error)
+        await self.show()
 
     async def _rename(self, session: Session, chat: Conversation) -> None:
         title = await self._screen.app.push_screen_wait(TitleScreen(chat.title))
