@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 
 from backends.errors import ErrorInfo
-from tui.chat.stored import FIGURES, figures, title_from
+from tui.chat.stored import FIGURES, figures, readable, title_from
 
 TABLES = ("conversation", "message", "receipt")
 UNREAD = ErrorInfo("damaged", "This message could not be read from the damaged file")
@@ -17,7 +20,11 @@ _UNREAD_VALUES = {
     "user": (f"({UNREAD.title}.)", "done", None),
     "assistant": ("", "failed", msgspec.json.encode(UNREAD).decode()),
 }
+DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What reading a damaged file can raise: what SQLite says of it may hold garbage, too, that is no text."""
 _GIVE_UP_AFTER = 20_000
+_MAGIC = b"SQLite format 3\0"
+_PAGE_SIZE, _PAGES = slice(16, 18), slice(28, 32)
 _INDEXES = (
     ("id", "sqlite_autoindex_message_1"),
     ("conversation, created_at", "message_by_conversation"),
@@ -55,7 +62,7 @@ def garbled(db: sqlite3.Connection) -> Iterator[tuple[str, int, str, str | None]
                     value = row[name]
                     if not isinstance(value, bytes):
                         continue
-                    text: str | None = value.decode("utf-8", "replace")
+                    text: str | None = readable(value)
                     if name in FIGURES and figures(name, value) is None:
                         text = None
                     if text is None or (not value.isascii() and text.encode() != value):
@@ -70,8 +77,8 @@ def mend(db: sqlite3.Connection) -> None:
     Nothing is deleted. What cannot be read of a text is U+FFFD, and of figures unknown. A message that is missing has
     another in its place, which says so; one whose place is lost comes after the one that was made before it.
     """
-    for table, number, column, readable in list(garbled(db)):
-        db.execute(f"UPDATE OR IGNORE {table} SET {column} = ? WHERE rowid = ?", (readable, number))  # noqa: S608
+    for table, number, column, text in list(garbled(db)):
+        db.execute(f"UPDATE OR IGNORE {table} SET {column} = ? WHERE rowid = ?", (text, number))  # noqa: S608
     for row in db.execute(
         "SELECT conversation, min(created_at) AS first, max(created_at) AS last FROM message"
         " WHERE conversation NOT IN (SELECT id FROM conversation) GROUP BY conversation"
@@ -103,13 +110,38 @@ def mend(db: sqlite3.Connection) -> None:
     db.execute("UPDATE receipt SET message = NULL WHERE message NOT IN (SELECT id FROM message)")
 
 
+def uncut(path: Path, copy: Path) -> bool:
+    """Make a copy of a file whose end is missing that SQLite reads as far as it goes; say whether it is such a file.
+
+    Raises OSError.
+    """
+    with path.open("rb") as file:
+        head = file.read(100)
+    page_size = int.from_bytes(head[_PAGE_SIZE])
+    page_size = 65536 if page_size == 1 else page_size
+    if not head.startswith(_MAGIC) or page_size < 512:
+        return False
+    pages = path.stat().st_size // page_size
+    if not 0 < pages < int.from_bytes(head[_PAGES]):
+        return False
+    os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    shutil.copyfile(path, copy)
+    with copy.open("r+b") as file:
+        file.truncate(pages * page_size)
+        file.seek(_PAGES.start)
+        file.write(pages.to_bytes(4))
+    return True
+
+
 def carry_over(damaged: sqlite3.Connection, db: sqlite3.Connection) -> int:
     """Copy every row that can be read into an empty database; return how many messages lost their text.
 
     Needs a transaction there, references unchecked.
     """
     damaged.row_factory = sqlite3.Row
-    damaged.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    damaged.text_factory = readable
+    with contextlib.suppress(*DAMAGE):
+        damaged.execute("PRAGMA writable_schema = ON")  # What is wrong with one table is no reason to read none.
     for table in TABLES:
         columns = [row["name"] for row in db.execute(f"PRAGMA table_info({table})")]
         for row in _readable(damaged, table):
@@ -136,7 +168,7 @@ def _known_to_indexes(damaged: sqlite3.Connection) -> dict[int, dict[str, object
     """Return what the indexes hold of messages, by their numbers: they lie on other pages."""
     known: dict[int, dict[str, object]] = {}
     for columns, name in _INDEXES:
-        with contextlib.suppress(sqlite3.DatabaseError):
+        with contextlib.suppress(*DAMAGE):
             for row in damaged.execute(
                 f"SELECT rowid AS number_, {columns} FROM message INDEXED BY {name} ORDER BY {columns}"  # noqa: S608
             ):
@@ -194,7 +226,7 @@ def _readable(damaged: sqlite3.Connection, table: str) -> Iterator[sqlite3.Row]:
             ):
                 number, missed = row["number_"], 0
                 yield row
-        except sqlite3.DatabaseError:
+        except DAMAGE:
             # Past the damage one number at a time: a page holds few rows, a page of pages some thousands.
             number, missed = number + 1, missed + 1
         else:

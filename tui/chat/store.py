@@ -7,7 +7,6 @@ and a commit takes under a millisecond more, twice an answer.
 from __future__ import annotations
 
 import contextlib
-import functools
 import sqlite3
 import threading
 import time
@@ -37,6 +36,7 @@ from tui.chat.stored import (
     json_or_none,
     message_of,
     new_id,
+    readable,
     storable,
     store_error,
     title_from,
@@ -67,8 +67,7 @@ class Store:
             self._db = sqlite3.connect(self.path, timeout=busy_s, isolation_level=None, check_same_thread=False)
             self._file = held_file.HeldFile(self.path)
             self._db.row_factory = sqlite3.Row
-            # A fault of the disk costs one character then, and not the chat, or the list, that it is in.
-            self._db.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
+            self._db.text_factory = readable
             self._db.execute("PRAGMA foreign_keys = ON")
             self._db.execute("PRAGMA synchronous = EXTRA")
             self._db.execute("PRAGMA secure_delete = ON")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 from collections.abc import Mapping
@@ -92,6 +93,10 @@ FIGURES: Mapping[str, msgspec.json.Decoder[Any]] = {
 }
 """The columns that hold JSON."""
 _PLACES = [(StoredMessage.__struct_fields__.index(name), name) for name in FIGURES]
+
+
+readable = functools.partial(str, encoding="utf-8", errors="replace")
+"""A connection's `text_factory`: a fault of the disk costs one character, not the chat, or the list, that it is in."""
 
 
 def new_id() -> str:

@@ -18,7 +18,7 @@ from backends.host import spool
 from tui.chat import copying, forgetting, indexing, recovery, salvage, search
 from tui.chat.migrations import MIGRATIONS
 from tui.chat.store import Store
-from tui.chat.stored import StoreError, store_error
+from tui.chat.stored import StoreError, readable, store_error
 
 BUSY_S = 10.0
 _MOST_LINES = 20
@@ -102,8 +102,8 @@ def check(path: Path | None = None) -> Report:
             else:
                 kind: Kind = "newer_schema" if schema > len(MIGRATIONS) else "older_schema"
                 findings.append(Finding(kind, 1, f"schema {schema}; this program knows {len(MIGRATIONS)}"))
-        except sqlite3.DatabaseError as error:
-            if not _of_damage(error):
+        except salvage.DAMAGE as error:
+            if isinstance(error, sqlite3.DatabaseError) and not _of_damage(error):
                 raise store_error(path, error) from error
             if not any(finding.kind == "damaged" for finding in findings):
                 findings.append(Finding("damaged", 1, str(error)))
@@ -183,10 +183,10 @@ def copies(path: Path) -> list[Path]:
 def _count(db: sqlite3.Connection, table: Literal["conversation", "message"]) -> int | None:
     try:
         return int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608
-    except sqlite3.DatabaseError as error:
-        if _of_damage(error):
-            return None  # A newer schema may have no such table either.
-        raise
+    except salvage.DAMAGE as error:
+        if isinstance(error, sqlite3.DatabaseError) and not _of_damage(error):
+            raise
+        return None  # A newer schema may have no such table either.
 
 
 def _damage(db: sqlite3.Connection) -> Iterator[Finding]:
@@ -279,10 +279,11 @@ def _beside(path: Path) -> list[Path]:
 
 def _rebuild(path: Path, kept: Path) -> int:
     """Carry what can be read of a damaged file over into a new one, which takes its place; keep the old one."""
-    fresh = _free_name(path, "new")
+    fresh, scratch = _free_name(path, "new"), _free_name(path, "new-uncut")
     # Before the lock: to close a file that is open elsewhere in this process would free its locks.
     _keep(path, kept)
     try:
+        source = scratch if salvage.uncut(path, scratch) else path
         with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as damaged:
             try:
                 # Nobody else writes now; those who have it open find it moved at their next commit, and say so.
@@ -292,8 +293,8 @@ def _rebuild(path: Path, kept: Path) -> int:
                     raise
             store = Store(fresh)
             try:
-                with _unchecked(store) as db:
-                    textless = salvage.carry_over(damaged, db)
+                with _unchecked(store) as db, contextlib.closing(sqlite3.connect(source)) as uncut:
+                    textless = salvage.carry_over(damaged if source == path else uncut, db)
                     salvage.mend(db)
             finally:
                 store.close()
@@ -301,6 +302,7 @@ def _rebuild(path: Path, kept: Path) -> int:
             fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
+        scratch.unlink(missing_ok=True)
         if kept.samefile(path):  # Nothing took its place.
             kept.unlink()
     return textless
@@ -336,6 +338,7 @@ def _connection(path: Path) -> Iterator[sqlite3.Connection]:
         raise store_error(path, error) from error
     with contextlib.closing(db):
         db.row_factory = sqlite3.Row
+        db.text_factory = readable
         yield db
 
 

@@ -240,6 +240,34 @@ def test_what_can_be_read_of_a_damaged_file_is_carried_over_and_the_old_one_kept
             copy.unlink()
 
 
+def test_of_a_file_whose_end_is_missing_the_rest_is_read(home: Path) -> None:
+    store = Store()
+    made = [turn(store, f"question {number} " * 300, None, "answer " * 2000).conversation for number in range(12)]
+    store.close()
+    content = paths.database().read_bytes()
+    paths.database().write_bytes(content[: len(content) * 2 // 3])
+    repaired = upkeep.repair()
+    assert (kinds(repaired.before), repaired.before.messages) == (["damaged"], None)
+    assert repaired.after.sound
+    assert [each.name for each in paths.data().iterdir() if "new" in each.name] == []
+    store = Store()
+    said = [message.text for chat in store.conversations() for message in store.branch(chat.id)]
+    assert {chat.id for chat in store.conversations()} <= set(made)
+    assert sum(text.startswith(("question ", "answer ")) for text in said) >= 12
+    store.close()
+
+
+def test_a_table_that_nobody_knows_any_more_costs_no_other(chats: list[str]) -> None:
+    break_rows(
+        "PRAGMA writable_schema = ON",
+        "UPDATE sqlite_master SET sql = 'CREATE ' || CAST(x'd3ff' AS TEXT) WHERE name = 'receipt'",
+    )
+    repaired = upkeep.repair()
+    assert "damaged" in kinds(repaired.before)
+    assert repaired.after.sound
+    assert [texts(chat) for chat in chats] == [whole(0), whole(1), whole(2)]
+
+
 def test_where_all_text_is_lost_each_message_still_has_its_place(chats: list[str]) -> None:
     with contextlib.closing(sqlite3.connect(paths.database())) as db:
         (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'message'").fetchone()
