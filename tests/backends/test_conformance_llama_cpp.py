@@ -21,6 +21,7 @@ from backends.llama_cpp import LlamaCppBackend, answer, binding
 from backends.llama_cpp.decode import Decoder
 from backends.llama_cpp.tokens import Vocabulary
 
+pytestmark = pytest.mark.alone  # It weighs the process, in which nothing else may be freed or kept meanwhile.
 THOUGHT = "They ask about the sea. It is large, and it is blue, and there are fish in it."
 TEXT = "The sea is wide and blue, and nobody has ever seen the whole of it at once."
 BEFORE, BEHIND = f"<think>\n{THOUGHT}\n</think>\n\n", TEXT

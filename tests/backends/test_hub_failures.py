@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import socket
 import threading
 import time
@@ -9,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backends.base import Cancel, Cancelled
 from backends.errors import (
@@ -20,6 +23,7 @@ from backends.errors import (
     Unauthorized,
 )
 from backends.hub.address import HubFile
+from backends.hub.failures import retry_after_s
 from backends.hub.header import fetch_header, kept_header
 from tests.backends.fake_hub import FakeHub, HubHandler, go_online
 from tests.backends.raw_server import Line, RawServer, Script
@@ -309,3 +313,14 @@ def test_a_name_that_nobody_knows_asks_whether_this_machine_is_online(monkeypatc
     with pytest.raises(ServerUnreachable, match=r"huggingface\.co") as caught:
         fetch_header(ONE)
     assert caught.value.hint.startswith("Is this machine online?")
+
+
+@given(st.text() | st.integers().map(str) | st.datetimes().map(email.utils.format_datetime))
+def test_any_retry_after_is_a_number_of_seconds(text: str) -> None:
+    assert retry_after_s(text) >= 0
+
+
+def test_a_retry_after_is_a_number_or_a_date() -> None:
+    assert retry_after_s("7") == 7
+    assert 50 < retry_after_s(email.utils.formatdate(time.time() + 60, usegmt=True)) <= 60
+    assert retry_after_s("Fri, 31 Dec") == retry_after_s("Wed, 21 Oct 2015 07:28:00 GMT") == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -10,8 +9,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from backends.errors import (
     BackendError,
@@ -24,7 +21,7 @@ from backends.errors import (
 )
 from backends.hub import failures, listing, patience, pull
 from backends.hub.address import HubFile
-from backends.hub.failures import WrongContent, retry_after_s
+from backends.hub.failures import WrongContent
 from backends.hub.patience import Patience
 from backends.hub.wanted import Pull
 from tests.backends.fake_hub import COMMIT, FakeHub, HubHandler
@@ -150,17 +147,6 @@ def test_whoever_waits_is_told_for_what(puller: Puller, monkeypatch: pytest.Monk
     (note,) = {note for stage, note in zip(puller.stages, puller.notes, strict=True) if stage == "waiting"}
     assert "HTTP 503" in note
     assert "The next try is in 1 s." in note
-
-
-@given(st.text() | st.integers().map(str) | st.datetimes().map(email.utils.format_datetime))
-def test_any_retry_after_is_a_number_of_seconds(text: str) -> None:
-    assert retry_after_s(text) >= 0
-
-
-def test_a_retry_after_is_a_number_or_a_date() -> None:
-    assert retry_after_s("7") == 7
-    assert 50 < retry_after_s(email.utils.formatdate(time.time() + 60, usegmt=True)) <= 60
-    assert retry_after_s("Fri, 31 Dec") == retry_after_s("Wed, 21 Oct 2015 07:28:00 GMT") == 0
 
 
 def test_a_line_that_breaks_again_and_again_ends_well(puller: Puller, pauses: list[float]) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.style import Style
@@ -49,6 +49,7 @@ def texts(rows: list[Row]) -> list[str]:
 
 
 @given(WORDS, st.integers(2, 30))
+@example("\u200d\u200da。", 2)
 def test_no_row_is_wider_than_the_width(text: str, width: int) -> None:
     assert all(cell_len(shown) <= width for shown, _ in wrap(text, width))
     assert all(cell_len(shown) <= width for shown, _ in fold(text, width))

@@ -390,12 +390,3 @@ class TestRemove:
             "removed": "bad", "file": str(folder / "bad.toml"),
         }  # fmt: skip
         assert list(folder.iterdir()) == []
-
-
-def test_the_modelfile_of_a_preset_is_printed_where_its_file_is_here(run: Run, starter_gguf: Path) -> None:
-    ran = run("presets", "show", "starter", "--modelfile")
-    assert ran.out == f"# ollama create deepseek-tui/smollm2-135m-instruct.q4_1 -f Modelfile\nFROM {starter_gguf}\n"
-    ran = run("presets", "show", "8b-q4_k_m", "--modelfile")
-    assert (ran.status, "not downloaded" in ran.err) == (1, True)
-    ran = run("presets", "show", "exl2-14b-3.5bpw", "--modelfile")
-    assert (ran.status, "does not say how to run with llama_cpp" in ran.err) == (1, True)

@@ -13,6 +13,10 @@ from backends.events import Done, Reasoning, Text, Timings, Usage
 from backends.hardware.machine import Machine
 from backends.hardware.sampler import GpuSampler
 from backends.host.wire import Record
+from backends.jobs import launch
+from backends.jobs.job import JobSpec, JobView, Progress, key_of
+from presets import remote
+from presets.found import Search
 from presets.reference import machine_named
 from tui.app import DeepseekApp
 from tui.chat import machine
@@ -24,6 +28,7 @@ from tui.plans import looking
 from tui.screens.chat import ChatScreen
 from tui.screens.chat import screen as chat
 from tui.screens.chat.start import Wish
+from tui.screens.fetch import offer
 from tui.screens.figures import told
 
 NOW = 1_772_485_500.0  # 2026-03-02 21:05 UTC
@@ -134,3 +139,29 @@ def chat_screen(pilot: Pilot[None]) -> ChatScreen:
     screen = pilot.app.screen
     assert isinstance(screen, ChatScreen)
     return screen
+
+
+@pytest.fixture
+def a_clock_that_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time for what waits, and less of it."""
+    monkeypatch.setattr(time, "time", time.monotonic)
+    monkeypatch.setattr("tui.screens.chat.fetching.POLL_S", 0.1)
+    monkeypatch.setattr("tui.screens.chat.screen.REFRESH_S", 0.2)
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[JobSpec]:
+    """What would be fetched; no server is asked and no process started."""
+    specs: list[JobSpec] = []
+
+    def start(spec: JobSpec) -> JobView:
+        specs.append(spec)
+        return JobView(key_of(spec), Path("/nowhere"), 1, spec, Progress(), "running")
+
+    async def ask(_source: object) -> None:
+        return None
+
+    monkeypatch.setattr(launch, "start", start)
+    monkeypatch.setattr(remote, "ask", ask)
+    monkeypatch.setattr(offer, "find_models", lambda *_: Search(()))
+    return specs

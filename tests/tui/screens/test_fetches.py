@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
 
 from backends.jobs import launch
-from backends.jobs.job import JobSpec, JobView, Progress, key_of
-from presets import remote
+from backends.jobs.job import JobSpec
 from presets.found import Found, Search
-from presets.reference import machine_named
 from tests.backends.fake_hub import FakeHub, go_online
 from tests.tui.fetches import GB, NO_NETWORK, Job, progress, spec_of
-from tests.tui.screens.conftest import chat_screen, on_this_machine, settled
-from tui.app import DeepseekApp
+from tests.tui.screens.conftest import chat_screen
+from tests.tui.screens.steps import asked, loaded, on_the_screen, sidebar, told, until
 from tui.chat.session import Session
-from tui.screens.chat import ChatScreen
-from tui.screens.chat.start import Wish
-from tui.screens.fetch import FetchScreen, offer
+from tui.screens.fetch import offer
 from tui.widgets.fetch_line import FetchLine
 from tui.widgets.lines import Line
-from tui.widgets.sidebar import PresetList
 
 PRESET = "14b-q3_k_s-offload"
-Steps = Callable[[Pilot[None], Session], Awaitable[None]]
-
-
-@pytest.fixture(autouse=True)
-def _a_clock_that_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "time", time.monotonic)
-    monkeypatch.setattr("tui.screens.chat.fetching.POLL_S", 0.1)
-    monkeypatch.setattr("tui.screens.chat.screen.REFRESH_S", 0.2)
+pytestmark = pytest.mark.usefixtures("a_clock_that_goes")
 
 
 @pytest.fixture
@@ -51,64 +37,6 @@ def hub(monkeypatch: pytest.MonkeyPatch, home: Path, tmp_path: Path) -> Iterator
         yield hub
     for one in launch.survey():
         assert launch.stop(one.key, force=True)
-
-
-@pytest.fixture
-def begun(monkeypatch: pytest.MonkeyPatch) -> list[JobSpec]:
-    """What would be fetched; no server is asked and no process started."""
-    specs: list[JobSpec] = []
-
-    def start(spec: JobSpec) -> JobView:
-        specs.append(spec)
-        return JobView(key_of(spec), Path("/nowhere"), 1, spec, Progress(), "running")
-
-    async def ask(_source: object) -> None:
-        return None
-
-    monkeypatch.setattr(launch, "start", start)
-    monkeypatch.setattr(remote, "ask", ask)
-    monkeypatch.setattr(offer, "find_models", lambda *_: Search(()))
-    return specs
-
-
-def on_the_screen(steps: Steps, preset: str = "demo") -> None:
-    async def run() -> None:
-        async with DeepseekApp(Wish(preset=preset or None)).run_test(size=(120, 34)) as pilot:
-            await settled(pilot)
-            session = chat_screen(pilot)._session
-            assert session is not None
-            await steps(pilot, session)
-            while len(pilot.app.screen_stack) > 2:
-                await pilot.press("escape")
-            await pilot.press("ctrl+q")
-
-    asyncio.run(run())
-
-
-async def until(pilot: Pilot[None], true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 15
-    while not true():
-        assert time.monotonic() < deadline, told(pilot)
-        await pilot.pause(0.02)
-
-
-def asked(pilot: Pilot[None]) -> bool:
-    return isinstance(pilot.app.screen, FetchScreen)
-
-
-def told(pilot: Pilot[None]) -> str:
-    """All notices in the transcript."""
-    screen = pilot.app.screen_stack[1]
-    assert isinstance(screen, ChatScreen)
-    return "\n".join(f"{one.title}: {one.text}" for one in screen._shown._notices)
-
-
-def sidebar(pilot: Pilot[None], preset: str) -> str:
-    return str(pilot.app.screen_stack[1].query_one(PresetList).get_option(preset).prompt)
-
-
-def loaded(session: Session, preset: str) -> bool:
-    return session.loaded_target is not None and session.loaded_target.preset == preset and not session.loading
 
 
 def test_a_question_that_stands_is_answered_before_the_next_is_asked(hub: FakeHub, begun: list[JobSpec]) -> None:
@@ -338,73 +266,3 @@ def test_a_model_that_another_program_keeps_is_used_where_it_lies(
         assert not begun
 
     on_the_screen(steps)
-
-
-def first_start(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = home / "config" / "presets"
-    for file in folder.iterdir():
-        file.unlink()
-    (folder / "starter.toml").write_text('extends = "starter"\nkeep_alive_s = 0.1\n')
-    on_this_machine(monkeypatch, machine_named("rtx3070-8gb-32gb"))
-
-
-def test_at_the_first_start_one_key_fetches_what_fits_best(
-    begun: list[JobSpec], home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first_start(home, monkeypatch)
-
-    async def steps(pilot: Pilot[None], session: Session) -> None:
-        await until(pilot, lambda: "Best here: 14B Q3_K_S + offload" in told(pilot))
-        await pilot.press("enter", "enter")
-        await until(pilot, lambda: begun)
-        assert [spec.title for spec in begun] == ["14B Q3_K_S + offload"]
-        assert not asked(pilot)
-        await until(pilot, lambda: loaded(session, "starter"))
-
-    on_the_screen(steps, "")
-
-
-def test_at_the_first_start_too_little_room_is_told_instead(
-    begun: list[JobSpec], home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first_start(home, monkeypatch)
-    monkeypatch.setattr(offer, "free_bytes", lambda _source: 2 * GB)
-
-    async def steps(pilot: Pilot[None], session: Session) -> None:
-        await until(pilot, lambda: "Best here: 14B Q3_K_S + offload" in told(pilot))
-        await pilot.press("enter")
-        await until(pilot, lambda: asked(pilot) and pilot.app.screen.offer.missing_bytes)  # type: ignore[attr-defined]
-        assert not begun
-
-    on_the_screen(steps, "")
-
-
-def test_once_something_was_asked_enter_with_nothing_typed_does_nothing(
-    begun: list[JobSpec], home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first_start(home, monkeypatch)
-
-    async def steps(pilot: Pilot[None], session: Session) -> None:
-        await until(pilot, lambda: "Best here: 14B Q3_K_S + offload" in told(pilot))
-        await pilot.press("h", "i", "enter")
-        await until(pilot, lambda: session.branch and "Best here" not in told(pilot))
-        await pilot.press("enter")
-        await pilot.pause(0.2)
-        assert not begun
-        await pilot.press("escape")
-        await until(pilot, lambda: not session.busy)
-
-    on_the_screen(steps, "")
-
-
-def test_a_chosen_preset_that_is_not_here_is_asked_about_at_the_start_and_another_answers(begun: list[JobSpec]) -> None:
-    async def run() -> None:
-        async with DeepseekApp(Wish(preset=PRESET)).run_test(size=(120, 34)) as pilot:
-            await until(pilot, lambda: asked(pilot))
-            session = pilot.app.screen_stack[1]._session  # type: ignore[attr-defined]
-            await until(pilot, lambda: loaded(session, "demo"))
-            assert "not downloaded" not in told(pilot)
-            await pilot.press("escape")
-            await pilot.press("ctrl+q")
-
-    asyncio.run(run())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,18 +10,14 @@ from textual.pilot import Pilot
 
 from backends.jobs import launch
 from tests.backends.fake_ollama import FakeOllama
-from tests.tui.screens.test_fetches import asked, loaded, on_the_screen, sidebar, told, until
+from tests.tui.screens.steps import asked, loaded, on_the_screen, sidebar, told, until
 from tui.chat.session import Session
 from tui.screens.fetch import FetchScreen
 
 TAG = "deepseek-r1:7b"
 
 
-@pytest.fixture(autouse=True)
-def _a_clock_that_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "time", time.monotonic)
-    monkeypatch.setattr("tui.screens.chat.fetching.POLL_S", 0.1)
-    monkeypatch.setattr("tui.screens.chat.screen.REFRESH_S", 0.2)
+pytestmark = pytest.mark.usefixtures("a_clock_that_goes")
 
 
 @pytest.fixture

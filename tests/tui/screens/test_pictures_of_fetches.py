@@ -157,7 +157,7 @@ def test_a_fetch_on_its_way_under_a_view(snap_compare, size, view: str, jobs: li
 
 ENDED: dict[str, Progress] = {
     "done": progress(state="done", stage="done", done_bytes=6_700 * MB, note="Verified."),
-    "gated": Progress("failed", "asking", error=GATED, updated_at=1.0),
+    "gated": Progress("failed", "asking", error=GATED, updated_at=1_772_485_500.0),
     "no network": progress(state="failed", error=NO_NETWORK),
 }
 

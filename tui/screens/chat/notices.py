@@ -44,7 +44,7 @@ def first_entry(told: Sequence[str]) -> Entry:
 def fetch_entry(view: JobView, key: str, loads: str = "", *, preset: bool) -> Entry:
     """Return how a fetch ended. `key` chooses its preset, if it is a `preset`'s; `loads` says when it is loaded."""
     title, progress, error = printable(view.spec.title, 80), view.progress, view.progress.error
-    when = clock(time.time())
+    when = clock(progress.updated_at or time.time())  # It may have ended while no screen was there.
     choosing = f"{key} loads it" if key else "choosing it loads it" if preset else "`deepseek-tui presets new` uses it"
     if view.state == "done":
         # A hash that was right is no news; one that there is not is.

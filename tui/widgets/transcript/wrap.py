@@ -71,7 +71,8 @@ def _cut(text: str, first: int, width: int) -> list[str]:
     parts: list[str] = []
     start = used = 0
     room = first
-    for begin, _end, size in split_graphemes(text)[0]:
+    for begin, end, _size in split_graphemes(text)[0]:
+        size = cell_len(text[begin:end])  # What is drawn counts: of stray joiners the splitter makes less.
         if used + size > room:
             parts.append(text[start:begin])
             start, used, room = begin, 0, width
