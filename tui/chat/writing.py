@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backends.base import Partial
+from backends.host import spool
 from tui.chat import copying, indexing
 from tui.chat.stored import Asked, StoredMessage, StoreError, message_of
 
@@ -49,7 +50,7 @@ def insert_answer(
 
 
 def delete_messages(db: sqlite3.Connection, path: Path, messages: Sequence[str]) -> None:
-    """Delete messages for good, their words in the index and in the copies beside the database at `path` too.
+    """Delete messages for good, their words in the index, in spools and in copies beside the database at `path` too.
 
     The last one first: SQLite follows a reference only through a thousand rows, and a chat may be longer.
     """
@@ -59,7 +60,10 @@ def delete_messages(db: sqlite3.Connection, path: Path, messages: Sequence[str])
         (json.dumps(list(messages)),),
     ).fetchall()
     db.executemany("DELETE FROM message WHERE rowid = ?", ((row["rowid"],) for row in rows))
-    # Before the commit: if a copy cannot be deleted, or nobody lives to do it, then nothing is.
+    # Before the commit: if a copy cannot be deleted, or nobody lives to do it, then nothing is. A spool of a finished
+    # answer that outlived its row would be taken for an answer whose chat was lost.
+    for answer in set(spool.answers()).intersection(messages):
+        spool.remove(answer)
     copying.drop_old(path)
 
 

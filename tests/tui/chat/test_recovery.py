@@ -99,6 +99,19 @@ def test_a_spool_goes_whose_answer_was_finished_by_one_who_died_before_deleting_
     store.close()
 
 
+def test_words_of_a_chat_that_was_deleted_are_not_found_again() -> None:
+    store = Store()
+    left_behind(store, "a1", Text("forget me"), Done("stop"))
+    store.finish("a1", fold(spool.read("a1"), None))  # Who did it died before deleting the spool.
+    row = store.message("a1")
+    assert row is not None
+    store.delete(row.conversation)
+    assert spool.answers() == []
+    assert recovery.take_in_all(store) == []
+    assert store.count() == 0
+    store.close()
+
+
 def test_what_is_no_spool_of_ours_is_passed_over() -> None:
     store = Store()
     left_behind(store, "a1", Text("a"), Done("stop"))
