@@ -5,7 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from tui.chat.store import Store
-from tui.chat.stored import Conversation, conversation_of
+from tui.chat.stored import Conversation, StoreError, conversation_of
+
+LAST = "last"
+"""Instead of an id: the conversation used last."""
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -58,3 +61,13 @@ def last_used(store: Store) -> Conversation | None:
         " ORDER BY archived_at IS NOT NULL, updated_at DESC, id LIMIT 1"
     )
     return conversation_of(rows[0]) if rows else None
+
+
+def named(store: Store, wanted: str) -> Conversation:
+    """Return a conversation by its id, the beginning of it, or "last". Raises StoreError."""
+    if wanted != LAST:
+        return store.conversation(wanted)
+    found = last_used(store)
+    if found is None:
+        raise StoreError("There are no chats yet", "", 'Begin one: deepseek-tui ask "Why is the sky blue?"')
+    return found

@@ -1,4 +1,4 @@
-"""Finding the chat that a command means, and the store that it is in."""
+"""What the actions of `chats` share: the store, opened, and how a chat is named."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 from backends.errors import Problem
 from tui.chat import forgetting, recovery
+from tui.chat.paging import LAST
 from tui.chat.store import Store
-from tui.chat.stored import Conversation, StoreError, conversation_of
+from tui.chat.stored import Conversation, conversation_of
 from tui.commands import parser
 from tui.settings import rates
 
 ID_DIGITS = 8
-LAST = "last"
 ID_HELP = 'its id, the beginning of it, or "last"'
 
 
@@ -36,19 +36,6 @@ def opened() -> Iterator[Store]:
         yield store
     finally:
         store.close()
-
-
-def find(store: Store, wanted: str) -> Conversation:
-    """Return a chat by its id, the beginning of it, or "last". Raises StoreError."""
-    if wanted != LAST:
-        return store.conversation(wanted)
-    rows = store.rows(
-        "SELECT * FROM conversation WHERE deleted_at IS NULL"
-        " ORDER BY archived_at IS NOT NULL, updated_at DESC, id LIMIT 1"
-    )
-    if not rows:
-        raise StoreError("There are no chats yet", "", 'Begin one: deepseek-tui ask "Why is the sky blue?"')
-    return conversation_of(rows[0])
 
 
 def thrown_away(store: Store, wanted: str | None = None) -> list[Conversation]:

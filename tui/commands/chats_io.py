@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.shown import shown_path
-from tui.chat import export, export_file, export_text
+from tui.chat import export, export_file, export_text, paging
 from tui.chat.clean import clean_line
 from tui.chat.export import Exported, Form
 from tui.chat.export_markdown import markdown
@@ -77,7 +77,7 @@ def _is_folder(named: str, target: Path, form: Form) -> bool:
 
 def _one(store: Store, arguments: argparse.Namespace, form: Form) -> Exported:
     """Return the chat that is wanted: whole where the form holds every branch, else one branch."""
-    whole = export.gather(store, chats_find.find(store, arguments.id).id)
+    whole = export.gather(store, paging.named(store, arguments.id).id)
     if arguments.branch is not None or form in {"markdown", "text"}:
         return export.branch(whole, arguments.branch)
     return whole

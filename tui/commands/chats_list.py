@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from tui.chat import export, export_text, tree
+from tui.chat import export, export_text, paging, tree
 from tui.chat.export import Exported
 from tui.chat.export_text import when
 from tui.chat.store import Store
@@ -124,7 +124,7 @@ def _mark(row: ChatRow) -> str:
 
 def _show(arguments: argparse.Namespace) -> int:
     with chats_find.opened() as store:
-        chat = chats_find.find(store, arguments.id)
+        chat = paging.named(store, arguments.id)
         if arguments.branches:
             return _show_branches(export.gather(store, chat.id), as_json=arguments.json)
         if arguments.branch is None:

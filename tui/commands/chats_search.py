@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from tui.chat import search
+from tui.chat import paging, search
 from tui.chat.clean import clean_line
 from tui.chat.export_text import when
 from tui.chat.search import Hit
@@ -31,7 +31,7 @@ def configure(actions: Any) -> None:
 
 def _search(arguments: argparse.Namespace) -> int:
     with chats_find.opened() as store:
-        chat = chats_find.find(store, arguments.chat).id if arguments.chat else None
+        chat = paging.named(store, arguments.chat).id if arguments.chat else None
         _index(store)
         found = search.search(store, " ".join(arguments.words), arguments.limit + 1, chat=chat)
     hits, more = found[: arguments.limit], len(found) > arguments.limit

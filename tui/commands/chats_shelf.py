@@ -7,7 +7,7 @@ import asyncio
 from typing import Any
 
 from tui import units
-from tui.chat import forgetting, shelf
+from tui.chat import forgetting, paging, shelf
 from tui.chat.clean import clean_line
 from tui.chat.export_text import when
 from tui.chat.store import Store
@@ -34,7 +34,7 @@ def configure(actions: Any) -> None:
 
 def _rename(arguments: argparse.Namespace) -> int:
     with chats_find.opened() as store:
-        chat = chats_find.find(store, arguments.id)
+        chat = paging.named(store, arguments.id)
         shelf.rename(store, chat.id, arguments.title)
         chat = store.conversation(chat.id)
     return _said(arguments, chat, f"Its title is: {clean_line(chat.title)}")
@@ -42,7 +42,7 @@ def _rename(arguments: argparse.Namespace) -> int:
 
 def _pin(arguments: argparse.Namespace) -> int:
     with chats_find.opened() as store:
-        chat = chats_find.find(store, arguments.id)
+        chat = paging.named(store, arguments.id)
         shelf.pin(store, chat.id, not arguments.off)
         chat = store.conversation(chat.id)
     return _said(arguments, chat, f"{'No longer pinned' if arguments.off else 'Pinned'}: {clean_line(chat.title)}")
@@ -50,7 +50,7 @@ def _pin(arguments: argparse.Namespace) -> int:
 
 def _archive(arguments: argparse.Namespace) -> int:
     with chats_find.opened() as store:
-        chat = chats_find.find(store, arguments.id)
+        chat = paging.named(store, arguments.id)
         shelf.archive(store, chat.id, not arguments.off)
         chat = store.conversation(chat.id)
     return _said(arguments, chat, f"{'Back in the list' if arguments.off else 'Put aside'}: {clean_line(chat.title)}")
@@ -82,10 +82,10 @@ def _delete(arguments: argparse.Namespace) -> int:
 def _to_delete(store: Store, wanted: str) -> Conversation:
     """Return a chat that is to go for good: one of the list, or one that was thrown away already."""
     try:
-        return chats_find.find(store, wanted)
+        return paging.named(store, wanted)
     except StoreError:
         gone = chats_find.thrown_away(store, wanted)
-        if wanted == chats_find.LAST or len(gone) != 1:
+        if wanted == paging.LAST or len(gone) != 1:
             raise
         return gone[0]
 

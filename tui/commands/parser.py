@@ -70,7 +70,7 @@ def build(arguments: Sequence[str] | None = None) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add_choice(parser)
-    parser.add_argument("-c", "--chat", metavar="CHAT", help="open this chat: its id or the beginning of it")
+    parser.add_argument("-c", "--chat", metavar="CHAT", help='open this chat: its id, the beginning of it, or "last"')
     parser.add_argument("--version", action="version", version=_version())
     parser.add_argument(
         "--print-completion", dest="completion", choices=SHELLS, help="print completion for a shell, to be sourced"

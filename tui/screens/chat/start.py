@@ -57,8 +57,8 @@ async def begin(wish: Wish, changed: Callable[[Change], None]) -> Begun:
     try:
         store = await asyncio.to_thread(Store, rates=settings.bill)
         await asyncio.to_thread(recovery.take_in_all, store)
-        chat = await asyncio.to_thread(_chat, store, wish)
         session = Session(store, changed)
+        chat = await asyncio.to_thread(_chat, store, wish)
     except Problem as problem:
         problems.append(problem)
     last = chat.preset if chat is not None else None
@@ -87,5 +87,5 @@ def _missing(catalog: Catalog, named: str | None, backend: str | None, problem: 
 def _chat(store: Store, wish: Wish) -> Conversation | None:
     """Return the chat to open: the one asked for, else the last one used."""
     if wish.chat is not None:
-        return store.conversation(wish.chat)
+        return paging.named(store, wish.chat)
     return paging.last_used(store)
