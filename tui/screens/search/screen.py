@@ -103,7 +103,8 @@ class SearchScreen(ModalScreen[Found | None]):
             self.run_worker(self._read_on(self._text, _FIRST if before is None else before), group="search-on")
 
     def action_move(self, how: str) -> None:
-        getattr(self._list, f"action_{how}")()
+        if self._list.size.height:  # Textual's list cannot turn pages of no height.
+            getattr(self._list, f"action_{how}")()
 
     def action_leave(self) -> None:
         self.dismiss(None)
