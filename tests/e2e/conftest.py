@@ -105,6 +105,7 @@ class Terminal:
         while self.child.isalive():
             assert time.monotonic() < deadline, f"still running after {seconds} s:\n{self.text}"
             self.read()
+        self.read()  # What it said last.
         status: int | None = self.child.exitstatus
         return status
 

@@ -51,6 +51,11 @@ def page(store: Store, offset: int, count: int, *, archived: bool) -> Page:
     return Page(tuple(chats), tuple(after), offset, listed, put_aside, archived)
 
 
+def every(store: Store) -> list[Conversation]:
+    """Return all conversations, the archived ones last. Raises StoreError."""
+    return store.conversations(-1) + store.conversations(-1, archived=True)
+
+
 def last_used(store: Store) -> Conversation | None:
     """Return the conversation in which something was said last, None if there is none. Raises StoreError.
 

@@ -54,7 +54,7 @@ def _export(arguments: argparse.Namespace) -> int:
         if not arguments.every:
             one = _one(store, arguments, form)
             return _out(arguments, form, target, [one.chat], lambda: _written(form, one, arguments.show_thinking))
-        chats = store.conversations(-1) + store.conversations(-1, archived=True)
+        chats = paging.every(store)
         if target is not None and _is_folder(arguments.output, target, form):
             return _into_folder(store, arguments, form, target, chats)
         if form in {"markdown", "text"}:

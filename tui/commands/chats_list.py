@@ -85,7 +85,7 @@ def listed(arguments: argparse.Namespace) -> int:
 def _chosen(store: Store, arguments: argparse.Namespace) -> tuple[list[Conversation], bool]:
     """Return the conversations that are wanted, and whether there are more of them."""
     if arguments.all:
-        return store.conversations(-1) + store.conversations(-1, archived=True), False
+        return paging.every(store), False
     limit = arguments.limit
     if arguments.deleted:
         found = chats_find.thrown_away(store)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backends import paths
 from presets.catalog import load_catalog
-from tui.chat import target
+from tui.chat import paging, target
 from tui.chat.store import Store
 from tui.chat.target import Target
 from tui.settings import Settings
@@ -20,7 +20,8 @@ def choose(preset: str | None, backend: str | None, settings: Settings, store: S
 def _last_used(store: Store | None) -> str | None:
     """Return the preset of the last chat. Without `store` the conversations are opened only if there are any."""
     if store is not None:
-        return next((chat.preset for chat in store.conversations(1)), None)
+        last = paging.last_used(store)
+        return last.preset if last is not None else None
     if not paths.database().exists():
         return None
     reading = Store()

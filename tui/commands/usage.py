@@ -7,7 +7,7 @@ from typing import get_args
 
 from presets.api_prices import load_api_prices
 from presets.catalog import load_catalog
-from tui.chat import recovery
+from tui.chat import paging, recovery
 from tui.chat.store import Store
 from tui.chat.usage import Grouping, usage
 from tui.commands import output, period
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         recovery.take_in_all(store)
         receipts = store.receipts(chosen.since_s, chosen.until_s)
-        titles = {chat.id: chat.title for chat in store.conversations(-1)} if by == "chat" else {}
+        titles = {chat.id: chat.title for chat in paging.every(store)} if by == "chat" else {}
         empty = not receipts and not store.receipts()
     finally:
         store.close()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from presets.api_prices import ApiPrices, load_api_prices
-from tui.chat import recovery
+from tui.chat import paging, recovery
 from tui.chat.bill import Rates
 from tui.chat.store import Store
 from tui.chat.stored import StoreError
@@ -56,6 +56,5 @@ def read(store: Store, month: Month, by: Grouping, published: Mapping[str, float
     with contextlib.suppress(StoreError):
         recovery.take_in_all(store)
     receipts = store.receipts(month.start_s, month.moved(1).start_s)
-    chats = store.conversations(-1) + store.conversations(-1, archived=True) if by == "chat" else []
-    titles = {chat.id: chat.title for chat in chats}
+    titles = {chat.id: chat.title for chat in paging.every(store)} if by == "chat" else {}
     return Found(usage(receipts, by, prices, titles, published if by == "preset" else {}), prices, store.rates)
