@@ -6,7 +6,7 @@ import time
 
 from backends.shown import size
 from tui.chat import amounts
-from tui.chat.receipts import MICRO
+from tui.chat.storing.receipts import MICRO
 
 DASH = "–"
 _BAR = " ▏▎▍▌▋▊▉█"

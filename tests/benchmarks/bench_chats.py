@@ -25,10 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from backends import paths
 from backends.events import Done, Reasoning, Text
 from backends.host.wire import Record
-from tui.chat import indexing, search, shelf, tree
 from tui.chat.answer import Answer, fold
-from tui.chat.store import Store
-from tui.chat.stored import Asked, new_id
+from tui.chat.searching import indexing, search
+from tui.chat.storing import shelf, tree
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, new_id
 
 LONG_CHAT = 5_000
 CHAT = 50

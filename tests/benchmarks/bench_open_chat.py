@@ -23,9 +23,9 @@ from textual.pilot import Pilot
 
 from tests.benchmarks.bench_chats import build
 from tui.app import DeepseekApp
-from tui.chat import search
-from tui.chat.store import Store
-from tui.chat.stored import new_id
+from tui.chat.searching import search
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import new_id
 from tui.screens.chat import ChatScreen
 from tui.screens.chat.start import Wish
 from tui.widgets.chat_list import ChatList

@@ -86,8 +86,8 @@ def _chat(home: Path) -> None:
     from backends.events import Done, Text
     from backends.host.wire import Record
     from tui.chat.answer import fold
-    from tui.chat.store import Store
-    from tui.chat.stored import Asked, new_id
+    from tui.chat.storing.store import Store
+    from tui.chat.storing.stored import Asked, new_id
 
     text = (
         "Some **bold** words and `code`:\n\n- one\n- two\n\n```python\nprint(1)\n```\n\n" + "A longer paragraph. " * 20

@@ -22,7 +22,7 @@ from presets.catalog import load_catalog
 from tui import __main__ as program
 from tui.chat import recovery
 from tui.chat.session import Session
-from tui.chat.store import Store
+from tui.chat.storing.store import Store
 from tui.chat.target import choose
 from tui.commands import ask, asking, choice, printing  # noqa: F401 - so that nobody imports them again
 

@@ -15,7 +15,7 @@ import pytest
 from backends.host import spool
 from tests.e2e.recorded import Disk, Recording, Step, place
 from tui.chat import recovery
-from tui.chat.store import Store
+from tui.chat.storing.store import Store
 
 WORDS = " ".join(f"word{number}" for number in range(120))
 QUESTIONS = ("one?", "two?")

@@ -26,7 +26,7 @@ from tui.chat.bill import Rates, own_cost
 from tui.chat.course import Point
 from tui.chat.machine import Machine
 from tui.chat.seen import Seen
-from tui.chat.stored import StoredMessage
+from tui.chat.storing.stored import StoredMessage
 from tui.chat.tally import Tally
 from tui.chat.target import Target
 

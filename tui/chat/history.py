@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from backends.base import Message
-from tui.chat.stored import StoredMessage
+from tui.chat.storing.stored import StoredMessage
 
 SUMMARY = "Summary of the conversation so far:"
 

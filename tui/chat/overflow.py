@@ -10,7 +10,7 @@ from backends.base import Loaded, Message, Partial
 from backends.fitting import Fit, fits
 from backends.host.client import HostClient
 from tui.chat.history import History, history
-from tui.chat.stored import StoredMessage
+from tui.chat.storing.stored import StoredMessage
 
 STEP = 256
 

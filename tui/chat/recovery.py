@@ -10,10 +10,10 @@ import msgspec
 from backends.events import Timings
 from backends.host import spool, unclaimed
 from tui.chat.answer import Answer, fold
-from tui.chat.receipts import receipt
-from tui.chat.store import Store
-from tui.chat.stored import StoreError, new_id, title_from
-from tui.chat.writing import insert_question
+from tui.chat.storing.receipts import receipt
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import StoreError, new_id, title_from
+from tui.chat.storing.writing import insert_question
 
 FOUND = "Found again:"
 """How the title of a chat begins that holds nothing but an answer whose own chat is gone."""

@@ -16,9 +16,9 @@ from tui.chat import overflow, summary
 from tui.chat.answer import Answer
 from tui.chat.link import Link
 from tui.chat.overflow import Overflow
-from tui.chat.receipts import of_summary
-from tui.chat.store import Store
-from tui.chat.stored import StoredMessage, StoreError
+from tui.chat.storing.receipts import of_summary
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import StoredMessage, StoreError
 from tui.chat.summary import Summarising
 from tui.chat.target import Target
 

@@ -10,12 +10,13 @@ from typing import Any, Literal
 from backends.base import ChatRequest, Partial
 from backends.host.client import HostClient
 from backends.host.wire import Unsaved
-from tui.chat import opened, turn
+from tui.chat import turn
 from tui.chat.answer import Answer
 from tui.chat.link import Link
-from tui.chat.opened import Opened
-from tui.chat.store import Store
-from tui.chat.stored import StoredMessage, StoreError
+from tui.chat.storing import opened
+from tui.chat.storing.opened import Opened
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import StoredMessage, StoreError
 from tui.chat.target import Target
 
 SAVE_AGAIN_S = 2.0

@@ -15,7 +15,7 @@ from tui.chat.answer import Answer
 from tui.chat.bill import Rates, own_cost
 from tui.chat.machine import Machine
 from tui.chat.session import Session
-from tui.chat.stored import StoredMessage
+from tui.chat.storing.stored import StoredMessage
 from tui.chat.tally import Tally
 from tui.chat.target import Target
 

@@ -14,16 +14,17 @@ from backends.errors import Busy, ContextOverflow, ErrorInfo, Problem, to_info
 from backends.host import launch
 from backends.host.client import HostClient
 from backends.host.wire import Status, Unsaved
-from tui.chat import opened, tree, turn
+from tui.chat import turn
 from tui.chat.answer import Answer
 from tui.chat.history import history, last_question
 from tui.chat.link import Link
-from tui.chat.opened import Opened
 from tui.chat.overflow import Room, room
 from tui.chat.remedies import Again, Remedies
 from tui.chat.running import Running
-from tui.chat.store import Store
-from tui.chat.stored import Conversation, StoredMessage, StoreError, new_id
+from tui.chat.storing import opened, tree
+from tui.chat.storing.opened import Opened
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Conversation, StoredMessage, StoreError, new_id
 from tui.chat.target import Target
 
 Change = Literal["branch", "answer", "model", "progress", "problem", "failure", "saved", "note", "overflow"]

@@ -16,7 +16,7 @@ from tui.chat import turn
 from tui.chat.answer import Answer
 from tui.chat.history import history
 from tui.chat.overflow import Overflow
-from tui.chat.stored import StoredMessage, new_id
+from tui.chat.storing.stored import StoredMessage, new_id
 from tui.chat.target import Target
 
 WORDS = 300

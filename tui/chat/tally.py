@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import msgspec
 
 from backends.events import ASSUMED_TARIFF
-from tui.chat.receipts import Receipt
 from tui.chat.session import Session
-from tui.chat.stored import StoreError
+from tui.chat.storing.receipts import Receipt
+from tui.chat.storing.stored import StoreError
 
 
 class Tally(msgspec.Struct, frozen=True):

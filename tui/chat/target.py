@@ -11,7 +11,7 @@ from backends.version import build_id
 from presets.catalog import Catalog, find
 from presets.schema import PresetEntry, options_for, source_for
 from presets.sources import locate, parse
-from tui.chat.stored import Asked
+from tui.chat.storing.stored import Asked
 
 CONTEXT = "context"
 

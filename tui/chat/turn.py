@@ -14,11 +14,12 @@ from backends.events import Done
 from backends.host import launch, spool
 from backends.host.client import HostClient, HostEnded
 from backends.host.wire import Failed, HostSpec, Record
-from tui.chat import opened, recovery
+from tui.chat import recovery
 from tui.chat.answer import Answer
-from tui.chat.opened import Opened
-from tui.chat.store import Store
-from tui.chat.stored import StoredMessage, StoreError
+from tui.chat.storing import opened
+from tui.chat.storing.opened import Opened
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import StoredMessage, StoreError
 
 ATTACH_POLL_S = 0.2
 ENDED_RETRIES = 3

@@ -15,7 +15,7 @@ import msgspec
 from backends.events import ASSUMED_TARIFF
 from backends.titles import backend_title
 from presets.api_prices import ApiPrice, ApiPrices, compare, price_at
-from tui.chat.receipts import MICRO, NANO, Receipt
+from tui.chat.storing.receipts import MICRO, NANO, Receipt
 
 Grouping = Literal["day", "month", "preset", "backend", "chat"]
 UNKNOWN_KEY, DELETED_KEY, LOADING_KEY = "", "deleted", "loading"

@@ -16,7 +16,7 @@ from backends import paths
 from backends.errors import Problem
 from backends.shown import printable, shown_path
 from backends.version import VERSION
-from tui.chat.store import Store
+from tui.chat.storing.store import Store
 from tui.checks.check import Check, State
 from tui.settings import load_settings, settings_file
 

@@ -54,7 +54,7 @@ def _ask(arguments: argparse.Namespace) -> int:
         arguments.usage_error("there is no question")
     import asyncio
 
-    from tui.chat.store import Store
+    from tui.chat.storing.store import Store
     from tui.commands.asking import Asking
     from tui.commands.choice import choose
     from tui.commands.printing import JsonPrinter, Printer, TextPrinter

@@ -15,8 +15,8 @@ from backends.host.client import HostClient
 from backends.host.wire import Status
 from tui.chat import turn
 from tui.chat.answer import Answer
-from tui.chat.store import Store
-from tui.chat.stored import new_id
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import new_id
 from tui.chat.target import Target
 from tui.commands import output
 from tui.commands.printing import Printer

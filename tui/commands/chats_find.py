@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from backends.errors import Problem
-from tui.chat import forgetting, recovery
-from tui.chat.paging import LAST
-from tui.chat.store import Store
-from tui.chat.stored import Conversation, conversation_of
+from tui.chat import recovery
+from tui.chat.storing import forgetting
+from tui.chat.storing.paging import LAST
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Conversation, conversation_of
 from tui.commands import parser
 from tui.settings import rates
 

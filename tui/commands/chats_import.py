@@ -13,12 +13,12 @@ import msgspec
 from backends.errors import Problem
 from backends.shown import shown_path
 from tui import units
-from tui.chat import importing
 from tui.chat.clean import clean_line
-from tui.chat.importing_store import Outcome, take_in
-from tui.chat.incoming import CannotImport, Incoming
-from tui.chat.store import Store
-from tui.chat.stored import StoreError
+from tui.chat.importing import reading as importing
+from tui.chat.importing.incoming import CannotImport, Incoming
+from tui.chat.importing.taking_in import Outcome, take_in
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import StoreError
 from tui.commands import chats_find, output
 
 _WORDS = {

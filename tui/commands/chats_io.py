@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from backends.shown import shown_path
-from tui.chat import export, export_file, export_text, paging
 from tui.chat.clean import clean_line
-from tui.chat.export import Exported, Form
-from tui.chat.export_markdown import markdown
-from tui.chat.store import Store
-from tui.chat.stored import Conversation
+from tui.chat.exporting import export, export_file, plain_text
+from tui.chat.exporting.export import Exported, Form
+from tui.chat.exporting.markdown import markdown
+from tui.chat.storing import paging
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Conversation
 from tui.commands import chats_find, chats_import, output
 
 _ENDINGS: dict[Form, str] = {"markdown": "md", "text": "txt", "json": "json", "jsonl": "jsonl"}
@@ -88,7 +89,7 @@ def _written(form: Form, one: Exported, thoughts: bool) -> Iterator[str]:
         case "markdown":
             yield markdown(one, thoughts=thoughts)
         case "text":
-            yield export_text.text(one.chat, one.messages, thoughts=thoughts)
+            yield plain_text.text(one.chat, one.messages, thoughts=thoughts)
         case "json":
             yield export.as_json(one)
         case "jsonl":

@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 
-from tui.chat import export, export_text, paging, tree
-from tui.chat.export import Exported
-from tui.chat.export_text import when
-from tui.chat.store import Store
-from tui.chat.stored import Conversation
+from tui.chat.exporting import export, plain_text
+from tui.chat.exporting.export import Exported
+from tui.chat.exporting.plain_text import when
+from tui.chat.storing import paging, tree
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Conversation
 from tui.commands import chats_find, output, table
 
 LIMIT = 20
@@ -135,7 +136,7 @@ def _show(arguments: argparse.Namespace) -> int:
     if arguments.json:
         output.say_json({"chat": chat, "messages": messages, "versions": versions})
     else:
-        said = export_text.text(chat, messages, thoughts=arguments.show_thinking, versions=versions)
+        said = plain_text.text(chat, messages, thoughts=arguments.show_thinking, versions=versions)
         output.say(said.removesuffix("\n"))
     return output.DONE
 

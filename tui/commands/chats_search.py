@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 
-from tui.chat import paging, search
 from tui.chat.clean import clean_line
-from tui.chat.export_text import when
-from tui.chat.search import Hit
-from tui.chat.store import Store
+from tui.chat.exporting.plain_text import when
+from tui.chat.searching import search
+from tui.chat.searching.search import Hit
+from tui.chat.storing import paging
+from tui.chat.storing.store import Store
 from tui.commands import chats_find, output, table
 
 LIMIT = 20

@@ -7,11 +7,11 @@ import asyncio
 from typing import Any
 
 from tui import units
-from tui.chat import forgetting, paging, shelf
 from tui.chat.clean import clean_line
-from tui.chat.export_text import when
-from tui.chat.store import Store
-from tui.chat.stored import Conversation, StoreError
+from tui.chat.exporting.plain_text import when
+from tui.chat.storing import forgetting, paging, shelf
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Conversation, StoreError
 from tui.commands import chats_find, confirm, output
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from backends.shown import shown_path, size
 from tui import units
-from tui.chat import export_file, upkeep
-from tui.chat.upkeep import Finding, Kind, Report
+from tui.chat.exporting import export_file
+from tui.chat.storing import upkeep
+from tui.chat.storing.upkeep import Finding, Kind, Report
 from tui.commands import chats_find, output
 
 _WORDS: dict[Kind, str] = {

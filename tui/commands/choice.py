@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from backends import paths
 from presets.catalog import load_catalog
-from tui.chat import paging, target
-from tui.chat.store import Store
+from tui.chat import target
+from tui.chat.storing import paging
+from tui.chat.storing.store import Store
 from tui.chat.target import Target
 from tui.settings import Settings
 

@@ -7,8 +7,9 @@ from typing import get_args
 
 from presets.api_prices import load_api_prices
 from presets.catalog import load_catalog
-from tui.chat import paging, recovery
-from tui.chat.store import Store
+from tui.chat import recovery
+from tui.chat.storing import paging
+from tui.chat.storing.store import Store
 from tui.chat.usage import Grouping, usage
 from tui.commands import output, period
 from tui.commands.usage_export import as_csv, as_json

@@ -11,7 +11,7 @@ from typing import Any
 from presets.api_prices import ApiPrice, ApiPrices
 from tui.chat.bill import Rates
 from tui.chat.clean import clean_line
-from tui.chat.receipts import MICRO, NANO
+from tui.chat.storing.receipts import MICRO, NANO
 from tui.chat.usage import Row, Usage
 from tui.commands.period import Period
 

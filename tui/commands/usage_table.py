@@ -12,7 +12,7 @@ from tui import plot, terminal, units
 from tui.chat import amounts
 from tui.chat.bill import Rates
 from tui.chat.clean import clean_line
-from tui.chat.receipts import NANO
+from tui.chat.storing.receipts import NANO
 from tui.chat.usage import Row, Usage
 from tui.commands import table
 from tui.settings import settings_file

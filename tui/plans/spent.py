@@ -6,7 +6,7 @@ import contextlib
 import time
 
 from backends.errors import Problem
-from tui.chat.store import Store
+from tui.chat.storing.store import Store
 from tui.chat.usage import usage
 
 LATELY_S = 90 * 86_400

@@ -16,7 +16,7 @@ from textual.widgets.option_list import Option
 from backends.fitting import reserve
 from tui.chat.clean import clean_line
 from tui.chat.overflow import Overflow
-from tui.chat.stored import StoredMessage
+from tui.chat.storing.stored import StoredMessage
 
 Choice = Literal["without", "larger", "summary", "not now"]
 BEGINNING = 52

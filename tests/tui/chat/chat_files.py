@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from backends.errors import ErrorInfo
 from backends.events import Cost, DeviceEnergy, Energy, Timings, Usage
-from tui.chat.chat_file import FORMAT, VERSION, ChatFile, ChatRecord, MessageRecord, ReceiptRecord
-from tui.chat.stored import new_id
+from tui.chat.exporting.chat_file import FORMAT, VERSION, ChatFile, ChatRecord, MessageRecord, ReceiptRecord
+from tui.chat.storing.stored import new_id
 
 TEXT = st.text(
     st.characters(exclude_categories=["Cs"]) | st.sampled_from("\x00\x1b\r\n\u2028\u202e`~<>#-_*{}:\"'\\"), max_size=40

@@ -19,7 +19,7 @@ from backends.host import launch
 from backends.host.client import HostClient
 from backends.host.wire import HostSpec
 from tui.chat.session import Change, Session
-from tui.chat.store import Store
+from tui.chat.storing.store import Store
 from tui.chat.target import Target
 
 

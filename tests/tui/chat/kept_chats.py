@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from backends.events import Done, Text
 from backends.host.wire import Record
-from tui.chat import upkeep
 from tui.chat.answer import fold
-from tui.chat.store import Store
-from tui.chat.stored import Asked, StoredMessage, new_id
+from tui.chat.storing import upkeep
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, StoredMessage, new_id
 
 ASKED = Asked("starter", "echo", "model")
 

@@ -16,15 +16,17 @@ from backends.events import Done, Text, Usage
 from backends.host import spool
 from backends.host.wire import Record
 from tests.tui.chat.chat_files import files
-from tui.chat import export, importing, shelf, tree
 from tui.chat.answer import fold
-from tui.chat.chat_file import ChatFile
 from tui.chat.clean import clean
-from tui.chat.export import gather
-from tui.chat.importing_store import Outcome, take_in
-from tui.chat.incoming import CannotImport, Incoming
-from tui.chat.store import Store
-from tui.chat.stored import Asked, StoredMessage, new_id
+from tui.chat.exporting import export
+from tui.chat.exporting.chat_file import ChatFile
+from tui.chat.exporting.export import gather
+from tui.chat.importing import reading as importing
+from tui.chat.importing.incoming import CannotImport, Incoming
+from tui.chat.importing.taking_in import Outcome, take_in
+from tui.chat.storing import shelf, tree
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, StoredMessage, new_id
 
 ASKED = Asked("starter", "echo", "model")
 TABLES = ("conversation", "message", "receipt")
@@ -206,7 +208,7 @@ def test_one_branch_is_the_way_to_a_message(stores: tuple[Store, Store]) -> None
 
 
 def test_what_came_in_is_found_by_its_words(stores: tuple[Store, Store]) -> None:
-    from tui.chat import search
+    from tui.chat.searching import search
 
     brought(stores[0], '[{"role": "user", "content": "Rayleigh 散射"}]')
     many = ", ".join(f'{{"role": "user", "content": "number{n}"}}' for n in range(300))

@@ -15,10 +15,11 @@ import pytest
 
 from backends import paths
 from tests.tui.chat.kept_chats import kinds, three_chats, turn
-from tui.chat import search, upkeep
-from tui.chat.migrations import MIGRATIONS
-from tui.chat.store import Store
-from tui.chat.stored import StoreError
+from tui.chat.searching import search
+from tui.chat.storing import upkeep
+from tui.chat.storing.migrations import MIGRATIONS
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import StoreError
 
 
 @pytest.fixture
@@ -113,8 +114,8 @@ def test_an_older_database_is_brought_up_after_a_copy_and_everything_in_it_is_fo
 
 TIGHT = """
 import resource, sys
-from tui.chat.store import Store
-from tui.chat.stored import StoreError
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import StoreError
 resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
 try:
     Store()

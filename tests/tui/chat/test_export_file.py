@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends import paths
-from tui.chat import copying
-from tui.chat.export_file import CannotWrite, file_name, folder, write
-from tui.chat.store import Store
-from tui.chat.stored import Conversation, new_id
+from tui.chat.exporting.export_file import CannotWrite, file_name, folder, write
+from tui.chat.storing import copying
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Conversation, new_id
 
 
 def names(path: Path) -> list[str]:

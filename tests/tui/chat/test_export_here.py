@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.tui.commands.chats_here import begin
-from tui.chat import export_here
-from tui.chat.export_file import CannotWrite
-from tui.chat.store import Store
+from tui.chat.exporting import export_here
+from tui.chat.exporting.export_file import CannotWrite
+from tui.chat.storing.store import Store
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ from markdown_it import MarkdownIt
 from backends.errors import ErrorInfo
 from backends.events import Cost, Energy, Timings, Usage
 from tests.tui.chat.chat_files import TEXT, files
-from tui.chat.chat_file import ChatFile
-from tui.chat.export import Exported, branch
-from tui.chat.export_markdown import markdown
-from tui.chat.export_text import text as plain_text
-from tui.chat.front_matter import front_matter, quoted
-from tui.chat.markdown_safe import contained, escaped
-from tui.chat.receipts import Receipt, receipt
-from tui.chat.stored import Conversation, StoredMessage
+from tui.chat.exporting.chat_file import ChatFile
+from tui.chat.exporting.export import Exported, branch
+from tui.chat.exporting.front_matter import front_matter, quoted
+from tui.chat.exporting.markdown import markdown
+from tui.chat.exporting.markdown_safe import contained, escaped
+from tui.chat.exporting.plain_text import text as plain_text
+from tui.chat.storing.receipts import Receipt, receipt
+from tui.chat.storing.stored import Conversation, StoredMessage
 
 PIECES = st.sampled_from(
     ["```", "````", "~~~", "`", "``", "<b>", "</details>", "<!--", "-->", "<script>", "<pre>", "<?", "<![CDATA[",

@@ -8,7 +8,7 @@ import msgspec
 
 from backends.base import Message
 from tui.chat.history import history
-from tui.chat.stored import StoredMessage
+from tui.chat.storing.stored import StoredMessage
 
 EMPTY = {
     field.name: None for field in msgspec.structs.fields(StoredMessage) if field.name not in {"id", "role", "text"}

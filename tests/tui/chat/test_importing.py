@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from backends.events import Timings, Usage
 from tests.tui.chat.chat_files import files
-from tui.chat import importing
-from tui.chat.chat_file import ChatFile
-from tui.chat.importing_store import take_in
-from tui.chat.incoming import CannotImport, Incoming, taken_apart
-from tui.chat.store import Store
-from tui.chat.stored import new_id
+from tui.chat.exporting.chat_file import ChatFile
+from tui.chat.importing import reading as importing
+from tui.chat.importing.incoming import CannotImport, Incoming, taken_apart
+from tui.chat.importing.taking_in import take_in
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import new_id
 
 
 def read(content: str | bytes | Any) -> list[Incoming | CannotImport]:

@@ -9,9 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from backends.events import Timings, Usage
-from tui.chat import importing
-from tui.chat.incoming import CannotImport, Incoming
-from tui.chat.recorded import plain
+from tui.chat.importing import reading as importing
+from tui.chat.importing.incoming import CannotImport, Incoming
+from tui.chat.importing.recorded import plain
 
 SESSION = '''\
 me@box:~$ ollama run --verbose deepseek-r1:8b

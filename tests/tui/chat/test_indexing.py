@@ -10,8 +10,9 @@ import threading
 import time
 
 from tests.tui.chat.kept_chats import turn
-from tui.chat import indexing, search, upkeep
-from tui.chat.store import Store
+from tui.chat.searching import indexing, search
+from tui.chat.storing import upkeep
+from tui.chat.storing.store import Store
 
 
 def test_what_is_not_indexed_yet_is_caught_up_from_the_newest_on_while_others_write() -> None:
@@ -86,8 +87,8 @@ def test_a_search_in_a_damaged_index_finds_all_the_same() -> None:
 
 WRITER = """
 import sys
-from tui.chat.store import Store
-from tui.chat.stored import Asked, new_id
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, new_id
 from tui.chat.answer import fold
 from backends.host.wire import Record
 from backends.events import Done, Text

@@ -11,9 +11,9 @@ import pytest
 from backends import paths
 from tests.tui.chat.kept_chats import ASKED, turn
 from tui.chat.answer import fold
-from tui.chat.migrations import MIGRATIONS, Migration
-from tui.chat.store import Store
-from tui.chat.stored import StoreError
+from tui.chat.storing.migrations import MIGRATIONS, Migration
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import StoreError
 
 
 def test_an_older_database_is_brought_up_and_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,7 +21,7 @@ def test_an_older_database_is_brought_up_and_keeps_what_it_has(monkeypatch: pyte
     row = turn(store, "question")
     store.close()
     further = (*MIGRATIONS, Migration("a mood for each", ("ALTER TABLE conversation ADD COLUMN mood TEXT",)))
-    monkeypatch.setattr("tui.chat.store.MIGRATIONS", further)
+    monkeypatch.setattr("tui.chat.storing.store.MIGRATIONS", further)
     again = Store()
     assert again.rows("PRAGMA user_version")[0][0] == len(further)
     assert [message.text for message in again.branch(row.conversation)] == ["question", "answer"]
@@ -31,7 +31,7 @@ def test_an_older_database_is_brought_up_and_keeps_what_it_has(monkeypatch: pyte
 def test_a_migration_that_fails_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     Store().close()
     broken = (*MIGRATIONS, Migration("broken", ("CREATE TABLE extra (id TEXT)", "CREATE NONSENSE")))
-    monkeypatch.setattr("tui.chat.store.MIGRATIONS", broken)
+    monkeypatch.setattr("tui.chat.storing.store.MIGRATIONS", broken)
     with pytest.raises(StoreError):
         Store()
     monkeypatch.undo()

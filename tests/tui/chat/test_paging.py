@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tui.chat import shelf
-from tui.chat.paging import last_used, page
-from tui.chat.store import Store
-from tui.chat.stored import Asked, new_id
+from tui.chat.storing import shelf
+from tui.chat.storing.paging import last_used, page
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, new_id
 
 
 @pytest.fixture

@@ -30,10 +30,10 @@ from backends.host.wire import AnswerEvent, Failed, Record, encode
 from tui.chat import recovery
 from tui.chat.answer import Answer, fold
 from tui.chat.bill import ASSUMED_PRICE_PER_KWH, Rates, own_cost
-from tui.chat.migrations import MIGRATIONS
-from tui.chat.receipts import Receipt, receipt
-from tui.chat.store import Store
-from tui.chat.stored import Asked, StoredMessage, StoreError, new_id
+from tui.chat.storing.migrations import MIGRATIONS
+from tui.chat.storing.receipts import Receipt, receipt
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, StoredMessage, StoreError, new_id
 from tui.settings import SettingsError, load_settings, save_settings, settings_file
 
 ASKED = Asked("starter", "echo", "model")
@@ -87,7 +87,7 @@ def test_an_answer_and_its_receipt_are_written_together_or_not_at_all(monkeypatc
         raise sqlite3.OperationalError("disk I/O error")
 
     with monkeypatch.context() as patch:
-        patch.setattr("tui.chat.receipts.insert", broken)
+        patch.setattr("tui.chat.storing.receipts.insert", broken)
         with pytest.raises(StoreError):
             store.finish(row.id, answer(Text("answer"), Done("stop", USAGE)))
     assert store.streaming() == [row.id]

@@ -14,8 +14,8 @@ from backends.host import spool
 from backends.host.wire import Record, encode
 from tui.chat import recovery
 from tui.chat.answer import fold
-from tui.chat.store import Store
-from tui.chat.stored import Asked, StoreError
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, StoreError
 
 ASKED = Asked("p", "echo", "m")
 

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from backends.base import Partial
 from backends.events import Done, Reasoning, Text
 from backends.host.wire import Record
-from tui.chat import search, search_text, shelf, tree, upkeep
 from tui.chat.answer import fold
-from tui.chat.search import Hit
-from tui.chat.store import Store
-from tui.chat.stored import Asked, StoredMessage, new_id
+from tui.chat.searching import search, search_text
+from tui.chat.searching.search import Hit
+from tui.chat.storing import shelf, tree, upkeep
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, StoredMessage, new_id
 
 ASKED = Asked("starter", "echo", "model")
 

@@ -18,8 +18,8 @@ from backends.errors import EngineDied, OutOfMemory, Problem
 from backends.host import launch, spool
 from tui.chat import session as module
 from tui.chat.session import Session
-from tui.chat.store import Store
-from tui.chat.stored import StoreError
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import StoreError
 
 SLOW = {"text": "word " * 400, "tokens_per_second": 60.0}
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from backends import paths
-from tui.chat import opened, shelf
 from tui.chat.session import Session
-from tui.chat.stored import StoreError
+from tui.chat.storing import opened, shelf
+from tui.chat.storing.stored import StoreError
 
 
 def texts(session: Session) -> list[str]:

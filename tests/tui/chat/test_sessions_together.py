@@ -18,7 +18,7 @@ from backends.host.wire import Unsaved
 from tui.chat import running as module
 from tui.chat.answer import fold
 from tui.chat.session import Session
-from tui.chat.stored import StoreError
+from tui.chat.storing.stored import StoreError
 
 COUNT = " ".join(str(number) for number in range(60))
 

@@ -10,10 +10,11 @@ import pytest
 
 from backends.events import Done, Reasoning, Text
 from backends.host.wire import Record
-from tui.chat import copying, forgetting, indexing, search, shelf, tree, upkeep
 from tui.chat.answer import fold
-from tui.chat.store import Store
-from tui.chat.stored import Asked, StoredMessage, StoreError, new_id
+from tui.chat.searching import indexing, search
+from tui.chat.storing import copying, forgetting, shelf, tree, upkeep
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, StoredMessage, StoreError, new_id
 
 ASKED = Asked("starter", "echo", "model")
 

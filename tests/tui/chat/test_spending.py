@@ -12,9 +12,9 @@ from backends.events import DeviceEnergy, Energy
 from backends.host import unclaimed
 from tui.chat import recovery
 from tui.chat.bill import Rates
-from tui.chat.migrations import MIGRATIONS
-from tui.chat.receipts import Receipt
-from tui.chat.store import Store
+from tui.chat.storing.migrations import MIGRATIONS
+from tui.chat.storing.receipts import Receipt
+from tui.chat.storing.store import Store
 
 LOADING = Energy(420.5, "measured", None, (DeviceEnergy("GPU 0 RTX 3070", "NVML energy counter", True, load_j=420.5),))
 

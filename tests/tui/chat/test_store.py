@@ -21,9 +21,9 @@ from backends.errors import EngineDied, ErrorInfo
 from backends.events import Done, Energy, Text, Timings, Usage
 from backends.host.wire import Failed, Record
 from tui.chat.answer import Answer, fold
-from tui.chat.migrations import MIGRATIONS
-from tui.chat.store import Store
-from tui.chat.stored import Asked, Conversation, StoredMessage, StoreError, new_id, title_from
+from tui.chat.storing.migrations import MIGRATIONS
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, Conversation, StoredMessage, StoreError, new_id, title_from
 
 ASKED = Asked("starter", "echo", "model")
 
@@ -270,8 +270,8 @@ def test_a_folder_that_cannot_be_made_is_a_typed_error() -> None:
 READ_ONLY = """
 import os, sys
 from pathlib import Path
-from tui.chat.store import Store
-from tui.chat.stored import Asked, StoreError
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, StoreError
 folder = Path(sys.argv[1])
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
@@ -323,8 +323,8 @@ def test_a_change_by_another_is_noticed_and_an_own_one_is_not() -> None:
 
 WRITER = """
 import sys
-from tui.chat.store import Store
-from tui.chat.stored import Asked, new_id
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, new_id
 from tui.chat.answer import fold
 from backends.host.wire import Record
 from backends.events import Done, Text

@@ -11,9 +11,9 @@ import pytest
 from backends.events import Cost, Done, Energy, Timings, Usage
 from backends.host.wire import Record
 from tui.chat.answer import fold
-from tui.chat.receipts import Receipt
-from tui.chat.store import Store
-from tui.chat.stored import Asked, StoreError, new_id
+from tui.chat.storing.receipts import Receipt
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, StoreError, new_id
 from tui.chat.tally import ChatBill, Tally, tally
 
 ASSUMED = Cost(0.001, "USD", "assumed tariff")

@@ -8,10 +8,10 @@ import pytest
 
 from backends.events import Done, Text
 from backends.host.wire import Record
-from tui.chat import shelf, tree
 from tui.chat.answer import fold
-from tui.chat.store import Store
-from tui.chat.stored import Asked, StoredMessage, StoreError, new_id
+from tui.chat.storing import shelf, tree
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, StoredMessage, StoreError, new_id
 
 ASKED = Asked("starter", "echo", "model")
 

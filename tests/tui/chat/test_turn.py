@@ -16,8 +16,8 @@ from backends.host import launch, spool
 from backends.host.client import HostClient, HostEnded
 from tui.chat import turn
 from tui.chat.answer import Answer
-from tui.chat.store import Store
-from tui.chat.stored import Asked, StoreError
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, StoreError
 
 ASKED = Asked("p", "echo", "m")
 REQUEST = ChatRequest((Message("user", "one two three"),))

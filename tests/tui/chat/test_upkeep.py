@@ -16,10 +16,11 @@ from backends.events import Text
 from backends.host import spool
 from backends.host.wire import Record, encode
 from tests.tui.chat.kept_chats import kinds, three_chats, turn
-from tui.chat import indexing, salvage, search, shelf, upkeep
-from tui.chat.migrations import MIGRATIONS
-from tui.chat.store import Store
-from tui.chat.stored import StoreError
+from tui.chat.searching import indexing, search
+from tui.chat.storing import salvage, shelf, upkeep
+from tui.chat.storing.migrations import MIGRATIONS
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import StoreError
 
 PAGE = 4096
 

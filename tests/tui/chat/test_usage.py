@@ -18,8 +18,8 @@ from backends.events import Usage as Tokens
 from presets.api_prices import ApiPrice, ApiPrices, Peak
 from tui.chat import amounts
 from tui.chat.bill import Rates, own_cost
-from tui.chat.receipts import Receipt, insert, receipt
-from tui.chat.store import Store
+from tui.chat.storing.receipts import Receipt, insert, receipt
+from tui.chat.storing.store import Store
 from tui.chat.usage import Grouping, Row, Usage, usage
 
 NOON = 1_790_000_000.0  # 2026-09-21 14:13 UTC

@@ -24,8 +24,8 @@ from tui.chat import recovery, turn
 from tui.chat import running as module
 from tui.chat.answer import Answer, fold
 from tui.chat.session import Session
-from tui.chat.store import Store
-from tui.chat.stored import Asked, StoreError
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, StoreError
 
 ASKED = Asked("p", "echo", "m")
 COUNT = " ".join(str(number) for number in range(60))

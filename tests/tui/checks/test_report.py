@@ -21,8 +21,8 @@ from backends.host.wire import Welcome
 from presets.catalog import load_catalog
 from presets.machine_files import from_toml
 from tests.tui.checks.conftest import Made
-from tui.chat.store import Store
-from tui.chat.stored import Asked
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked
 from tui.checks import installation, models
 from tui.checks.check import Check
 from tui.checks.ground import Ground

@@ -15,8 +15,8 @@ from backends import chat_states, paths
 from backends.host import spool
 from tests.tui.commands.chats_here import ASKED
 from tui.chat.answer import fold
-from tui.chat.store import Store
-from tui.chat.stored import Asked, new_id
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, new_id
 
 if TYPE_CHECKING:
     from tests.tui.commands.conftest import Run, Start, Write

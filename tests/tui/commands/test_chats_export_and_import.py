@@ -15,8 +15,8 @@ import pytest
 
 from tests.tui.commands.chats_here import begin, titles
 from tests.tui.commands.in_process import runner
-from tui.chat.store import Store
-from tui.chat.stored import Asked, new_id
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, new_id
 
 if TYPE_CHECKING:
     from tests.tui.commands.conftest import Ran, Run, Start

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tui.chat import shelf
-from tui.chat.store import Store
-from tui.chat.stored import Asked, new_id
+from tui.chat.storing import shelf
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, new_id
 from tui.commands import choice
 from tui.settings import Settings
 

@@ -17,8 +17,8 @@ import pytest
 
 from backends import paths
 from backends.events import Cost, DeviceEnergy, Energy, Timings, Usage
-from tui.chat.receipts import receipt
-from tui.chat.store import Store
+from tui.chat.storing.receipts import receipt
+from tui.chat.storing.store import Store
 from tui.commands import period, table
 
 if TYPE_CHECKING:

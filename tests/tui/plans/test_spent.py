@@ -10,8 +10,8 @@ from backends.events import Done, Energy, Text, Timings, Usage
 from backends.host.wire import Record
 from tui.chat.answer import fold
 from tui.chat.bill import Rates
-from tui.chat.store import Store
-from tui.chat.stored import Asked, new_id
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, new_id
 from tui.plans.spent import LATELY_S, answer_costs
 
 

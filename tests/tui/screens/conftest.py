@@ -21,8 +21,8 @@ from presets.reference import machine_named
 from tui.app import DeepseekApp
 from tui.chat import machine
 from tui.chat.answer import Answer, fold
-from tui.chat.store import Store
-from tui.chat.stored import Asked, new_id
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, new_id
 from tui.commands import usage_table
 from tui.plans import looking
 from tui.screens.chat import ChatScreen

@@ -11,10 +11,10 @@ from backends import paths
 from backends.events import Done, Text
 from tests.tui.screens.chatting import Person, at_the_screen
 from tests.tui.screens.conftest import NOW, USAGE, said
-from tui.chat import shelf
-from tui.chat.paging import page
-from tui.chat.store import Store
-from tui.chat.stored import new_id
+from tui.chat.storing import shelf
+from tui.chat.storing.paging import page
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import new_id
 from tui.screens.chat import lists
 from tui.screens.chat.shelving import WINDOW
 from tui.widgets.chat_list import ChatList

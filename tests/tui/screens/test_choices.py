@@ -14,7 +14,7 @@ from textual.widgets import OptionList
 from tests.tui.screens.conftest import chat_screen, settled
 from tui.app import DeepseekApp
 from tui.chat.session import Session
-from tui.chat.store import Store
+from tui.chat.storing.store import Store
 from tui.screens.chat.start import Wish
 from tui.screens.overflow import OverflowScreen
 from tui.widgets.lines import Line

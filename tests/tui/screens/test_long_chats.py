@@ -9,9 +9,10 @@ import pytest
 
 from tests.tui.screens.chatting import Person, at_the_screen
 from tests.tui.screens.conftest import said
-from tui.chat import forgetting, indexing, search
-from tui.chat.store import Store
-from tui.chat.stored import new_id
+from tui.chat.searching import indexing, search
+from tui.chat.storing import forgetting
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import new_id
 from tui.screens.chat.finding import look_after
 from tui.widgets.chat_list import ChatList
 from tui.widgets.transcript import Transcript

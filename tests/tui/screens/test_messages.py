@@ -9,7 +9,7 @@ import pytest
 from backends.events import Done, Text
 from tests.tui.screens.chatting import Person, at_the_screen
 from tests.tui.screens.conftest import USAGE, said
-from tui.chat.store import Store
+from tui.chat.storing.store import Store
 from tui.screens.chat.messages import EDITING
 from tui.widgets.composer import Composer
 from tui.widgets.transcript import Transcript

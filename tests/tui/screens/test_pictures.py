@@ -18,8 +18,8 @@ from backends.host import launch, spool
 from backends.host.wire import Failed, Record
 from tests.tui.screens.conftest import BOTH, THOUGHT, USAGE, WHOLE, chat_screen, picture, said, settled
 from tui.app import DeepseekApp
-from tui.chat.store import Store
-from tui.chat.stored import Asked, new_id
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, new_id
 from tui.screens.chat.start import Wish
 
 

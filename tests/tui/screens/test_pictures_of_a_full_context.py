@@ -15,8 +15,8 @@ from backends.host import spool
 from backends.host.wire import Failed, Record
 from tests.tui.screens.conftest import BOTH, THOUGHT, USAGE, WHOLE, chat_screen, picture, said
 from tui.chat.overflow import Overflow
-from tui.chat.store import Store
-from tui.chat.stored import Asked, new_id
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, new_id
 from tui.chat.summary import Summarising
 
 LONG = "\n\n".join(f"Paragraph {number}: every token reads all the weights once." for number in range(12))

@@ -11,10 +11,11 @@ from textual.widgets import Input, OptionList
 from backends.events import Done, Reasoning, Text
 from tests.tui.screens.chatting import Person
 from tests.tui.screens.conftest import BOTH, NOW, USAGE, WHOLE, picture, said
-from tui.chat import search, shelf, tree
 from tui.chat.answer import fold
-from tui.chat.store import Store
-from tui.chat.stored import Asked, new_id
+from tui.chat.searching import search
+from tui.chat.storing import shelf, tree
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, new_id
 from tui.screens.chat import messages
 from tui.widgets.chat_list import ChatList
 from tui.widgets.transcript import Transcript
@@ -26,7 +27,7 @@ ASKED = Asked("8b-q4_k_m", "llama_cpp", "x")
 def _same_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same order of chats and messages in every picture."""
     count = iter(range(10_000))
-    monkeypatch.setattr("tui.chat.stored.os.urandom", lambda size: next(count).to_bytes(size, "big"))
+    monkeypatch.setattr("tui.chat.storing.stored.os.urandom", lambda size: next(count).to_bytes(size, "big"))
 
 
 def chats() -> None:

@@ -22,9 +22,9 @@ from tui.chat import machine
 from tui.chat.answer import fold
 from tui.chat.bill import Rates
 from tui.chat.machine import Gauges
-from tui.chat.receipts import receipt
-from tui.chat.store import Store
-from tui.chat.stored import Asked, new_id
+from tui.chat.storing.receipts import receipt
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, new_id
 from tui.screens.usage import UsageScreen
 
 HOT = msgspec.structs.replace(CARD, celsius=91.0, busy=0.99, throttled=("hot", "power limit"))

@@ -12,11 +12,12 @@ from textual.widgets import Input, OptionList
 from backends.events import Done, Reasoning, Text
 from tests.tui.screens.chatting import Person, at_the_screen
 from tests.tui.screens.conftest import NOW, USAGE, said
-from tui.chat import indexing, search, tree
 from tui.chat.answer import fold
-from tui.chat.search import Hit
-from tui.chat.store import Store
-from tui.chat.stored import Asked, StoreError, new_id
+from tui.chat.searching import indexing, search
+from tui.chat.searching.search import Hit
+from tui.chat.storing import tree
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, StoreError, new_id
 from tui.screens.search import SearchScreen
 from tui.screens.search.content import BEHIND, age, told, who
 from tui.screens.search.screen import PAGE

@@ -25,9 +25,9 @@ from tests.tui.screens.conftest import NOW, chat_screen, settled
 from tui.app import DeepseekApp
 from tui.chat import recovery
 from tui.chat.bill import Rates
-from tui.chat.receipts import receipt
-from tui.chat.store import Store
-from tui.chat.stored import Asked, StoreError, new_id
+from tui.chat.storing.receipts import receipt
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, StoreError, new_id
 from tui.chat.usage import usage
 from tui.screens.chat.start import Wish
 from tui.screens.figures import FiguresScreen

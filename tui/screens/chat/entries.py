@@ -8,7 +8,7 @@ from backends.titles import backend_title
 from tui.chat.answer import Answer
 from tui.chat.history import History, history
 from tui.chat.session import Session
-from tui.chat.stored import StoredMessage
+from tui.chat.storing.stored import StoredMessage
 from tui.units import clock, duration
 from tui.widgets.transcript.model import Entry, FootnoteKind
 

@@ -9,10 +9,11 @@ from functools import partial
 from textual.screen import Screen
 
 from backends.errors import Problem
-from tui.chat import forgetting, search, search_text
+from tui.chat.searching import search, search_text
 from tui.chat.session import Session
-from tui.chat.store import Store
-from tui.chat.stored import StoreError
+from tui.chat.storing import forgetting
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import StoreError
 from tui.screens.search import SearchScreen
 from tui.screens.search.screen import Found
 from tui.widgets.transcript import Transcript

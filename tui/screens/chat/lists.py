@@ -11,8 +11,8 @@ import msgspec
 from presets.catalog import Catalog
 from presets.schema import PresetEntry, source_for
 from presets.sources import locate, parse
-from tui.chat.paging import Page
-from tui.chat.stored import Conversation
+from tui.chat.storing.paging import Page
+from tui.chat.storing.stored import Conversation
 from tui.widgets.chat_list import ARCHIVED, ChatLine
 from tui.widgets.sidebar import PresetLine
 

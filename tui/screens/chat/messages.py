@@ -11,9 +11,11 @@ from textual.screen import Screen
 
 from backends.errors import Problem
 from backends.shown import shown_path
-from tui.chat import export_here, opened, turn
+from tui.chat import turn
+from tui.chat.exporting import export_here
 from tui.chat.session import Session
-from tui.chat.stored import StoredMessage
+from tui.chat.storing import opened
+from tui.chat.storing.stored import StoredMessage
 from tui.screens.chat import notices, progress
 from tui.screens.chat.offering import Asked
 from tui.screens.chat.shown import Shown

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from textual.app import SystemCommand
 from textual.screen import Screen
 
-from tui.chat import paging, shelf
 from tui.chat.clean import clean_line
-from tui.chat.paging import Page
 from tui.chat.session import Session
-from tui.chat.stored import Conversation, StoreError
+from tui.chat.storing import paging, shelf
+from tui.chat.storing.paging import Page
+from tui.chat.storing.stored import Conversation, StoreError
 from tui.screens.chat import lists
 from tui.screens.chat.offering import Asked
 from tui.screens.chat.undoing import Deleted, Undoing

@@ -10,10 +10,11 @@ import msgspec
 
 from backends.errors import ModelNotFound, Problem
 from presets.catalog import Catalog, find, load_catalog
-from tui.chat import paging, recovery
+from tui.chat import recovery
 from tui.chat.session import Change, Session
-from tui.chat.store import Store
-from tui.chat.stored import Conversation
+from tui.chat.storing import paging
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Conversation
 from tui.chat.target import Target, choose
 from tui.screens.chat.choosing import source_of
 from tui.settings import Settings, load_settings

@@ -6,10 +6,10 @@ import asyncio
 
 import msgspec
 
-from tui.chat import shelf
 from tui.chat.clean import clean_line
 from tui.chat.session import Session
-from tui.chat.stored import title_from
+from tui.chat.storing import shelf
+from tui.chat.storing.stored import title_from
 
 
 class Deleted(msgspec.Struct, frozen=True):

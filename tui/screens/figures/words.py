@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from backends.base import Loaded
-from tui.chat.receipts import MICRO, NANO
 from tui.chat.seen import Ours, Seen
+from tui.chat.storing.receipts import MICRO, NANO
 from tui.units import DASH, energy, gigabytes, money
 
 BAR_CELLS = 8

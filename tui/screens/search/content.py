@@ -8,7 +8,7 @@ from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 
 from tui.chat.clean import clean_line
-from tui.chat.search import Hit
+from tui.chat.searching.search import Hit
 from tui.units import clock
 
 HINT = 'All words, or their beginnings; "a phrase" in quotes. Thoughts and other branches are searched too.'

@@ -14,11 +14,11 @@ from textual.timer import Timer
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
-from tui.chat import search
 from tui.chat.clean import clean_line
-from tui.chat.search import Hit
-from tui.chat.store import Store
-from tui.chat.stored import StoreError
+from tui.chat.searching import search
+from tui.chat.searching.search import Hit
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import StoreError
 from tui.screens.search.content import option, told
 from tui.widgets.lines import Line
 

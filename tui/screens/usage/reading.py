@@ -9,10 +9,11 @@ from collections.abc import Mapping
 import msgspec
 
 from presets.api_prices import ApiPrices, load_api_prices
-from tui.chat import paging, recovery
+from tui.chat import recovery
 from tui.chat.bill import Rates
-from tui.chat.store import Store
-from tui.chat.stored import StoreError
+from tui.chat.storing import paging
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import StoreError
 from tui.chat.usage import Grouping, Usage, usage
 
 

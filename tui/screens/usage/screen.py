@@ -15,7 +15,7 @@ from textual.widgets import Static
 
 from backends.errors import Problem
 from tui.chat.clean import clean
-from tui.chat.store import Store
+from tui.chat.storing.store import Store
 from tui.chat.usage import Grouping
 from tui.screens.usage.content import GROUPINGS, content, head
 from tui.screens.usage.reading import Found, Month, read, this_month

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from backends.errors import ErrorInfo
-from tui.chat.stored import FIGURES, figures, readable, title_from
+from tui.chat.storing.stored import FIGURES, figures, readable, title_from
 
 TABLES = ("conversation", "message", "receipt")
 UNREAD = ErrorInfo("damaged", "This message could not be read from the damaged file")

@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tui.chat import export, export_file
-from tui.chat.export_markdown import markdown
-from tui.chat.store import Store
+from tui.chat.exporting import export, export_file
+from tui.chat.exporting.markdown import markdown
+from tui.chat.storing.store import Store
 
 _MOST = 1000
 

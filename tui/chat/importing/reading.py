@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from backends.shown import printable
-from tui.chat import chat_file, importing_messages, importing_ollama
-from tui.chat.chat_file import ChatFile
-from tui.chat.incoming import CannotImport, Incoming
-from tui.chat.stored import storable
+from tui.chat.exporting import chat_file
+from tui.chat.exporting.chat_file import ChatFile
+from tui.chat.importing import message_lists, ollama_sessions
+from tui.chat.importing.incoming import CannotImport, Incoming
+from tui.chat.storing.stored import storable
 
 MOST_BYTES = 512 * 1024**2
 MOST_TEXT_BYTES = 16 * 1024**2
@@ -166,9 +167,9 @@ def _rows(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _messages_by_line(content: bytes, source: str) -> Incoming:
-    rows = itertools.islice(_rows(content), importing_messages.MOST_MESSAGES + 1)  # One more is refused there.
-    messages = [_typed(line, importing_messages.Message, f"{source}, line {number}") for number, line in rows]
-    return importing_messages.incoming(messages, source)
+    rows = itertools.islice(_rows(content), message_lists.MOST_MESSAGES + 1)  # One more is refused there.
+    messages = [_typed(line, message_lists.Message, f"{source}, line {number}") for number, line in rows]
+    return message_lists.incoming(messages, source)
 
 
 def _each(items: list[msgspec.Raw], place: str) -> Iterator[Incoming | CannotImport]:
@@ -188,7 +189,7 @@ def _chat(item: bytes, place: str) -> Incoming:
     """Return the one chat that a value of JSON is. Raises CannotImport."""
     start = item.lstrip(_SPACE)[:1]
     if start == b"[":
-        return importing_messages.incoming(_typed(item, list[importing_messages.Message], place), place)
+        return message_lists.incoming(_typed(item, list[message_lists.Message], place), place)
     if start != b"{":
         raise CannotImport("This is no chat", f"{place}: an object or a list is expected", _FORMS)
     head = _typed(item, _Head, place)
@@ -197,7 +198,7 @@ def _chat(item: bytes, place: str) -> Incoming:
         return Incoming(_typed(item, ChatFile, place), place, own=True)
     if not bytes(head.messages):
         raise CannotImport("This is no chat", f"{place}: it has no `messages`", _FORMS)
-    return importing_messages.incoming(_typed(item, importing_messages.Conversation, place), place)
+    return message_lists.incoming(_typed(item, message_lists.Conversation, place), place)
 
 
 def _check_version(head: _Head, place: str) -> None:
@@ -211,10 +212,10 @@ def _check_version(head: _Head, place: str) -> None:
 
 def _text(text: str, source: str) -> Iterator[Incoming | CannotImport]:
     try:
-        if importing_ollama.is_modelfile(text):
-            yield importing_ollama.modelfile(text)
-        elif importing_ollama.is_transcript(text):
-            yield from importing_ollama.transcript(text)
+        if ollama_sessions.is_modelfile(text):
+            yield ollama_sessions.modelfile(text)
+        elif ollama_sessions.is_transcript(text):
+            yield from ollama_sessions.transcript(text)
         else:
             raise CannotImport("This is no file of chats", source, _FORMS)
     except CannotImport as problem:

@@ -7,12 +7,12 @@ import math
 from collections.abc import Iterator
 
 from tui.chat.clean import clean, clean_line
-from tui.chat.export import Exported
-from tui.chat.export_text import LEFT_OUT, ending, thought, took, when, who
-from tui.chat.front_matter import Scalar, Value, front_matter
-from tui.chat.markdown_safe import contained, escaped
-from tui.chat.receipts import MICRO, NANO
-from tui.chat.stored import StoredMessage
+from tui.chat.exporting.export import Exported
+from tui.chat.exporting.front_matter import Scalar, Value, front_matter
+from tui.chat.exporting.markdown_safe import contained, escaped
+from tui.chat.exporting.plain_text import LEFT_OUT, ending, thought, took, when, who
+from tui.chat.storing.receipts import MICRO, NANO
+from tui.chat.storing.stored import StoredMessage
 from tui.chat.usage import usage
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from backends.shown import printable
-from tui.chat.incoming import CannotImport, Incoming, Role, Said, from_said, taken_apart
+from tui.chat.importing.incoming import CannotImport, Incoming, Role, Said, from_said, taken_apart
 
 MOST_MESSAGES = 200_000
 _ROLES: dict[str, Role] = {

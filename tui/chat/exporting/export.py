@@ -10,12 +10,12 @@ import msgspec
 
 from backends.host import spool
 from backends.shown import printable
-from tui.chat import chat_file
 from tui.chat.answer import fold
 from tui.chat.clean import HARMFUL
-from tui.chat.receipts import Receipt
-from tui.chat.store import Store
-from tui.chat.stored import Conversation, StoredMessage, StoreError, message_of
+from tui.chat.exporting import chat_file
+from tui.chat.storing.receipts import Receipt
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Conversation, StoredMessage, StoreError, message_of
 
 Form = Literal["markdown", "text", "json", "jsonl"]
 _TRIES = 5

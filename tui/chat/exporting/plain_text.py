@@ -9,7 +9,7 @@ from backends.events import ASSUMED_TARIFF
 from backends.titles import backend_title
 from tui import units
 from tui.chat.clean import clean, clean_line
-from tui.chat.stored import Conversation, StoredMessage
+from tui.chat.storing.stored import Conversation, StoredMessage
 
 LEFT_OUT = "not sent to the model from here up"
 _CUT = {"length": "ended at the token limit", "context": "ended with the context full"}

@@ -9,13 +9,14 @@ from typing import Any, Literal
 import msgspec
 
 from tui import units
-from tui.chat import indexing, receipts
-from tui.chat.chat_file import ChatFile, MessageRecord, chat_file
-from tui.chat.export import Exported, gather
-from tui.chat.incoming import CannotImport, Incoming
-from tui.chat.receipts import Receipt
-from tui.chat.store import Store
-from tui.chat.stored import StoreError, json_or_none, new_id
+from tui.chat.exporting.chat_file import ChatFile, MessageRecord, chat_file
+from tui.chat.exporting.export import Exported, gather
+from tui.chat.importing.incoming import CannotImport, Incoming
+from tui.chat.searching import indexing
+from tui.chat.storing import receipts
+from tui.chat.storing.receipts import Receipt
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import StoreError, json_or_none, new_id
 
 How = Literal["imported", "same", "different", "thrown_away"]
 _INDEXED_AT_ONCE = 200

@@ -21,12 +21,13 @@ from backends.base import Partial
 from backends.errors import EngineDied
 from backends.events import Timings
 from backends.shown import printable
-from tui.chat import copying, held_file, indexing, receipts
 from tui.chat.answer import Answer
 from tui.chat.bill import Rates, own_cost
-from tui.chat.migrations import MIGRATIONS
-from tui.chat.receipts import Receipt
-from tui.chat.stored import (
+from tui.chat.searching import indexing
+from tui.chat.storing import copying, held_file, receipts
+from tui.chat.storing.migrations import MIGRATIONS
+from tui.chat.storing.receipts import Receipt
+from tui.chat.storing.stored import (
     Asked,
     Conversation,
     State,
@@ -41,7 +42,14 @@ from tui.chat.stored import (
     store_error,
     title_from,
 )
-from tui.chat.writing import chat_deleted, delete_messages, insert_answer, insert_question, not_streaming, still_there
+from tui.chat.storing.writing import (
+    chat_deleted,
+    delete_messages,
+    insert_answer,
+    insert_question,
+    not_streaming,
+    still_there,
+)
 
 BUSY_S = 10.0
 CACHE_KIB = 16_000

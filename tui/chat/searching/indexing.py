@@ -10,8 +10,8 @@ import math
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
-from tui.chat.migrations import SAID
-from tui.chat.search_text import split
+from tui.chat.searching.search_text import split
+from tui.chat.storing.migrations import SAID
 
 BATCH_MESSAGES = 200
 BATCH_CHARACTERS = 250_000

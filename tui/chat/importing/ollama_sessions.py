@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from backends.events import Timings, Usage
-from tui.chat.incoming import CannotImport, Incoming, Role, Said, from_said, taken_apart
-from tui.chat.recorded import plain
+from tui.chat.importing.incoming import CannotImport, Incoming, Role, Said, from_said, taken_apart
+from tui.chat.importing.recorded import plain
 
 PROMPT, MORE = ">>> ", "... "
 _PLACEHOLDERS = ("Send a message (/? for help)", "Press Enter to send")

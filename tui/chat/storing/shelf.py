@@ -6,10 +6,10 @@ import time
 
 import msgspec
 
-from tui.chat import tree
-from tui.chat.store import Store
-from tui.chat.stored import StoreError, storable, title_from
-from tui.chat.writing import delete_messages, not_streaming
+from tui.chat.storing import tree
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import StoreError, storable, title_from
+from tui.chat.storing.writing import delete_messages, not_streaming
 
 
 class Purged(msgspec.Struct, frozen=True):

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from tui.chat import tree
 from tui.chat.history import last_question
-from tui.chat.store import Store
-from tui.chat.stored import Conversation, StoredMessage, StoreError
+from tui.chat.storing import tree
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Conversation, StoredMessage, StoreError
 
 
 class Opened(msgspec.Struct, frozen=True):

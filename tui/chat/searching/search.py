@@ -8,10 +8,10 @@ from typing import Literal
 
 import msgspec
 
-from tui.chat import indexing, search_text
-from tui.chat.search_text import Term
-from tui.chat.store import Store
-from tui.chat.stored import StoreError
+from tui.chat.searching import indexing, search_text
+from tui.chat.searching.search_text import Term
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import StoreError
 
 _AFTER_ALL = 2**62
 _FIND = """

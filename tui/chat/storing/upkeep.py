@@ -15,10 +15,12 @@ import msgspec
 
 from backends import chat_states, paths
 from backends.host import spool
-from tui.chat import copying, forgetting, indexing, recovery, salvage, search
-from tui.chat.migrations import MIGRATIONS
-from tui.chat.store import Store
-from tui.chat.stored import StoreError, readable, store_error
+from tui.chat import recovery
+from tui.chat.searching import indexing, search
+from tui.chat.storing import copying, forgetting, salvage
+from tui.chat.storing.migrations import MIGRATIONS
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import StoreError, readable, store_error
 
 BUSY_S = 10.0
 _MOST_LINES = 20

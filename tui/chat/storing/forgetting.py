@@ -11,9 +11,9 @@ from backends import chat_states
 from backends.errors import Problem
 from backends.host import launch, spool
 from backends.host.client import open_client
-from tui.chat import shelf
-from tui.chat.shelf import Purged
-from tui.chat.store import Store
+from tui.chat.storing import shelf
+from tui.chat.storing.shelf import Purged
+from tui.chat.storing.store import Store
 
 FORGET_S = 2.0
 KEPT_S = 7 * 24 * 3600.0

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from backends.errors import Problem
 from backends.shown import shown_path
-from tui.chat.chat_file import LATEST_S
-from tui.chat.stored import Conversation
+from tui.chat.exporting.chat_file import LATEST_S
+from tui.chat.storing.stored import Conversation
 
 _NAME_CHARACTERS = 40
 _ID_DIGITS = 8

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from backends.base import Partial
 from backends.host import spool
-from tui.chat import copying, indexing
-from tui.chat.stored import Asked, StoredMessage, StoreError, message_of
+from tui.chat.searching import indexing
+from tui.chat.storing import copying
+from tui.chat.storing.stored import Asked, StoredMessage, StoreError, message_of
 
 
 def insert_question(

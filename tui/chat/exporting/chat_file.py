@@ -13,8 +13,8 @@ import msgspec
 from backends.errors import ErrorInfo
 from backends.events import Cost, Energy, Timings, Usage
 from backends.version import VERSION as PROGRAM_VERSION
-from tui.chat.receipts import Kind, Receipt
-from tui.chat.stored import Conversation, State, StoredMessage
+from tui.chat.storing.receipts import Kind, Receipt
+from tui.chat.storing.stored import Conversation, State, StoredMessage
 
 FORMAT: Final = "deepseek-tui chat"
 MANY: Final = "deepseek-tui chats"

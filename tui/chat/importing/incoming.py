@@ -12,8 +12,8 @@ import msgspec
 from backends.errors import Problem
 from backends.events import Timings, Usage
 from backends.reasoning import CLOSE, OPEN, strip_thought
-from tui.chat.chat_file import FORMAT, VERSION, ChatFile, ChatRecord, MessageRecord
-from tui.chat.stored import title_from
+from tui.chat.exporting.chat_file import FORMAT, VERSION, ChatFile, ChatRecord, MessageRecord
+from tui.chat.storing.stored import title_from
 
 Role = Literal["system", "user", "assistant"]
 _NEWLINES = "\r\n"

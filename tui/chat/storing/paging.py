@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from tui.chat.store import Store
-from tui.chat.stored import Conversation, StoreError, conversation_of
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Conversation, StoreError, conversation_of
 
 LAST = "last"
 """Instead of an id: the conversation used last."""

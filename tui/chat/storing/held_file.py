@@ -10,7 +10,7 @@ import errno
 import os
 from pathlib import Path
 
-from tui.chat.stored import StoreError
+from tui.chat.storing.stored import StoreError
 
 
 class HeldFile:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from tui.chat.clean import clean_line
-from tui.chat.stored import storable
+from tui.chat.storing.stored import storable
 
 SNIPPET_CHARACTERS = 160
 _LEAD = 48

@@ -14,7 +14,7 @@ import msgspec
 
 from backends.events import Cost, Energy, Timings, Usage
 from tui.chat.answer import Answer
-from tui.chat.stored import Asked, figures, new_id
+from tui.chat.storing.stored import Asked, figures, new_id
 
 Kind = Literal["answer", "summary", "loading"]
 MICRO, NANO = 1_000_000, 1_000_000_000

@@ -10,9 +10,9 @@ import sqlite3
 import time
 from collections.abc import Sequence
 
-from tui.chat.store import Store
-from tui.chat.stored import Asked, StoredMessage, StoreError, new_id, storable
-from tui.chat.writing import delete_messages, insert_answer, insert_question, still_there
+from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Asked, StoredMessage, StoreError, new_id, storable
+from tui.chat.storing.writing import delete_messages, insert_answer, insert_question, still_there
 
 _BELOW = """
     WITH RECURSIVE below (id, number, deleted_at, state) AS (

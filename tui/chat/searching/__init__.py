@@ -1,0 +1,1 @@
+"""Every word said and thought, found again."""

@@ -1,0 +1,1 @@
+"""The conversations on disk: the database, its rows, its order, and its health."""
