@@ -1,0 +1,98 @@
+"""What kind of terminal this is, decided once from the environment, before Textual is imported.
+
+Textual reads some of it at import: `apply` puts it into the environment for that, and overrides nothing that a user
+has set there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from typing import Literal
+
+import msgspec
+
+Name = Literal["local", "ssh"]
+Colours = Literal["true", "256", "16", "none"]
+Multiplexer = Literal["", "tmux", "screen"]
+
+_TRUE_COLOUR_TERMS = ("direct", "kitty", "alacritty", "ghostty", "foot", "wezterm")
+_CURSOR_KEYS_SPLIT_MS = 300
+"""A cursor key is three bytes: over a slow line they come apart, and Esc alone would stop the answer."""
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """How the screen is drawn. `feed_hz` is how often growing text is, `scroll_step` by how many lines a view moves.
+
+    `escape_ms` is how long Esc is waited for to become another key. `dark` is None where the terminal does not tell.
+    """
+
+    name: Name
+    through: Multiplexer = ""
+    colours: Colours = "true"
+    dark: bool | None = None
+    feed_hz: float = 20.0
+    scroll_step: int = 1
+    escape_ms: int = 100
+
+    @property
+    def over_line(self) -> bool:
+        """Whether bytes are dear here."""
+        return self.name == "ssh"
+
+
+_OF_NAMES: dict[Name, Profile] = {
+    "local": Profile("local"),
+    "ssh": Profile("ssh", feed_hz=10.0, scroll_step=8, escape_ms=_CURSOR_KEYS_SPLIT_MS),
+}
+
+
+def decide(environment: Mapping[str, str], wish: Name | None = None) -> Profile:
+    """Return the profile that an environment speaks of; `wish` is the one that a person asked for by name."""
+    name: Name = wish or ("ssh" if remote(environment) else "local")
+    return msgspec.structs.replace(
+        _OF_NAMES[name],
+        through=multiplexer(environment),
+        colours=colours(environment),
+        dark=dark(environment),
+    )
+
+
+def apply(profile: Profile, environment: MutableMapping[str, str]) -> None:
+    """Set what Textual reads at import. What is set already stays."""
+    # Animations cost a remote line ten times the bytes, and nobody waits for them on a local one.
+    environment.setdefault("TEXTUAL_ANIMATIONS", "none")
+    environment.setdefault("ESCDELAY", str(profile.escape_ms))
+    if profile.colours == "256":
+        environment.setdefault("TEXTUAL_COLOR_SYSTEM", "256")
+
+
+def remote(environment: Mapping[str, str]) -> bool:
+    """Say whether the terminal is at the other end of an SSH line."""
+    return bool(environment.get("SSH_CONNECTION") or environment.get("SSH_TTY"))
+
+
+def multiplexer(environment: Mapping[str, str]) -> Multiplexer:
+    """Return what stands between the program and the terminal."""
+    if environment.get("TMUX"):
+        return "tmux"
+    return "screen" if environment.get("STY") or environment.get("TERM", "").startswith("screen.") else ""
+
+
+def colours(environment: Mapping[str, str]) -> Colours:
+    """Return how many colours the terminal promises."""
+    if environment.get("NO_COLOR"):
+        return "none"
+    term = environment.get("TERM", "")
+    if environment.get("COLORTERM", "").lower() in {"truecolor", "24bit"}:
+        return "true"
+    if any(word in term for word in _TRUE_COLOUR_TERMS):
+        return "true"
+    return "256" if "256" in term else "16"
+
+
+def dark(environment: Mapping[str, str]) -> bool | None:
+    """Return whether the background is dark, as COLORFGBG tells it ("15;0", "0;default;15"), None if it does not."""
+    last = environment.get("COLORFGBG", "").rpartition(";")[2]
+    if not last.isdecimal() or int(last) > 15:
+        return None
+    return int(last) in {0, 1, 2, 3, 4, 5, 6, 8}
