@@ -6,15 +6,18 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterable
+from functools import partial
 
 from tui import terminal
 
 terminal.prepare()
 
+from rich.console import RenderableType  # noqa: E402
 from textual.app import App, SystemCommand  # noqa: E402 - Textual reads its settings at import
 from textual.screen import Screen  # noqa: E402
 
 from tui.hang_up import HangUp  # noqa: E402
+from tui.line.driver import LineDriver  # noqa: E402
 from tui.screens.chat import ChatScreen  # noqa: E402
 from tui.screens.chat.start import Wish  # noqa: E402
 
@@ -28,14 +31,28 @@ class DeepseekApp(App[None], inherit_bindings=False):
     def __init__(self, wish: Wish | None = None, theme: str = "") -> None:
         # Textual's greys for NO_COLOR would be black on black in 16 colours: there, no colour at all is sent.
         plain = "NO_COLOR" in os.environ and terminal.few_colours()
-        super().__init__(ansi_color=True if plain else None)
+        super().__init__(driver_class=LineDriver, ansi_color=True if plain else None)
         self._wish = wish or Wish()
         self.theme = theme if theme in self.available_themes else _default_theme()
 
     def on_mount(self) -> None:
         self.push_screen(ChatScreen(self._wish))
         self._hang_up = HangUp(screen=True)
+        self._watch_line(asyncio.get_running_loop())
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
+
+    def _watch_line(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Draw anew what was dropped while the terminal did not read, and leave when it is gone."""
+        if isinstance(self._driver, LineDriver):
+            self._driver.caught_up = partial(loop.call_soon_threadsafe, self.refresh)
+            self._driver.lost = lambda _error: loop.call_soon_threadsafe(self._hang_up.gone)
+
+    def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
+        if isinstance(self._driver, LineDriver):
+            with self._driver.frame():
+                super()._display(screen, renderable)
+        else:
+            super()._display(screen, renderable)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         if isinstance(screen, ChatScreen):

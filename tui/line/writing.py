@@ -36,7 +36,7 @@ class Writer:
     `lost` is called in it, once, when the terminal is gone.
     """
 
-    def __init__(self, descriptor: int, caught_up: Callable[[], None], lost: Callable[[OSError], None]) -> None:
+    def __init__(self, descriptor: int, caught_up: Callable[[], object], lost: Callable[[OSError], object]) -> None:
         self._descriptor = _apart(descriptor)
         self._caught_up = caught_up
         self._lost = lost

@@ -1,0 +1,110 @@
+"""Textual's driver for a line that may stall, break, or bring junk: nothing that it does waits, or ends the screen."""
+
+from __future__ import annotations
+
+import os
+import selectors
+from codecs import getincrementaldecoder
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from textual._xterm_parser import XTermParser
+from textual.drivers.linux_driver import LinuxDriver
+from textual.events import Key, Paste
+from textual.message import Message
+
+from tui.line.writing import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_READ_BYTES = 4096
+_TERMINAL = 2
+"""Textual draws to standard error."""
+_LOOK_S = 0.1
+
+
+class _Output:
+    """`Writer` in the place of Textual's own writer thread, which waits for the terminal."""
+
+    def __init__(self, writer: Callable[[], Writer]) -> None:
+        self._make = writer
+        self._writer: Writer | None = None
+
+    def start(self) -> None:
+        self._writer = self._make()
+
+    def write(self, text: str, *, frame: bool = False) -> None:
+        if self._writer is not None:
+            self._writer.write(text, frame=frame)
+
+    def stop(self) -> None:
+        if self._writer is not None:
+            self._writer.stop()
+
+
+class LineDriver(LinuxDriver):
+    """`caught_up` and `lost` are called in a thread: frames were dropped and the terminal reads again; it is gone."""
+
+    caught_up: Callable[[], object] = staticmethod(lambda: None)
+    lost: Callable[[OSError], object] = staticmethod(lambda _error: None)
+    _output: _Output | None = None
+    _frame: list[str] | None = None
+
+    @property
+    def _writer_thread(self) -> Any:
+        return self._output
+
+    @_writer_thread.setter
+    def _writer_thread(self, thread: object) -> None:
+        """Take our own in the place of the one that Textual has made and not started yet."""
+        self._output = None if thread is None else _Output(self._make_writer)
+
+    def _make_writer(self) -> Writer:
+        return Writer(_TERMINAL, self.caught_up, self.lost)
+
+    def write(self, data: str) -> None:
+        if self._frame is not None:
+            self._frame.append(data)
+        elif self._output is not None:
+            self._output.write(data)
+
+    @contextmanager
+    def frame(self) -> Iterator[None]:
+        """Take all that is written inside the block as one frame, with its marks of begin and end."""
+        self._frame = []
+        try:
+            yield
+        finally:
+            parts, self._frame = self._frame, None
+            if parts and self._output is not None:
+                self._output.write("".join(parts), frame=True)
+
+    def run_input_thread(self) -> None:
+        """Read and hand on what comes, until the end. What is no UTF-8 or no sequence of a terminal is passed over."""
+        decode = getincrementaldecoder("utf-8")("replace").decode
+        parser = XTermParser(self._debug)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.fileno, selectors.EVENT_READ)
+            while not self.exit_event.is_set():
+                text = ""
+                if selector.select(_LOOK_S):
+                    raw = os.read(self.fileno, _READ_BYTES)
+                    if not raw:
+                        return
+                    text = decode(raw)
+                try:
+                    for message in [*(parser.feed(text) if text else ()), *parser.tick()]:
+                        if _sane(message):
+                            self.process_message(message)
+                except (ValueError, OverflowError):
+                    parser = XTermParser(self._debug)
+
+
+def _sane(message: Message) -> bool:
+    """Say whether a message holds text that can be kept: a terminal can claim keys that are no characters."""
+    if isinstance(message, Key) and message.character == "\ufffd":  # No key has it: these were bytes of no text.
+        return False
+    text = message.character if isinstance(message, Key) else message.text if isinstance(message, Paste) else None
+    return text is None or not any("\ud800" <= character <= "\udfff" for character in text)
