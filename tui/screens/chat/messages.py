@@ -12,7 +12,6 @@ from textual.screen import Screen
 from backends.errors import Problem
 from backends.shown import shown_path
 from tui.chat import turn
-from tui.chat.exporting import export_here
 from tui.chat.session import Session
 from tui.chat.storing import opened
 from tui.chat.storing.stored import StoredMessage
@@ -206,6 +205,8 @@ class Messages:
 
     async def _export(self, session: Session) -> None:
         if session.conversation is not None:
+            from tui.chat.exporting import export_here  # Not before somebody exports.
+
             chat, places = session.conversation.id, tuple(export_here.folders())
             path = await asyncio.to_thread(export_here.export_here, session.store, chat, places)
             self._shown.notice(notices.exported_entry(shown_path(path)))
