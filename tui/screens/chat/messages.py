@@ -176,7 +176,7 @@ class Messages:
 
     async def _walk(self, session: Session, at: StoredMessage, step: int) -> None:
         if at.id not in session.versions:
-            self._asked.say("There is one version of this: e edits a question, r answers it once more")
+            self._asked.say("One version: e edits, r answers again")
             return
         if session.busy and turn.on_the_way():  # Who leaves now leaves a question that no model has.
             self._asked.say(progress.not_yet(session))
