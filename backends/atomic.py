@@ -31,6 +31,20 @@ def replace(path: Path, content: bytes, *, durable: bool = False) -> None:
         sync_folder(path.parent)
 
 
+def put_new(temporary: Path, path: Path) -> None:
+    """Give a whole file its name if nothing has it. Raises FileExistsError, and OSError for any other trouble."""
+    try:
+        # Unlike a rename it fails if another file has come meanwhile.
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # A file system without links.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        temporary.replace(path)
+    else:
+        temporary.unlink()
+
+
 def sync_folder(folder: Path) -> None:
     """See that the names in a folder are safe on the disk, where the system can. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

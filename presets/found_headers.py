@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from backends import paths
+from backends import atomic, paths
 from backends.errors import ModelNotFound
 from backends.gguf.files import part_names, read_shape
 from backends.gguf.problems import UNREADABLE, BadGguf
@@ -143,10 +143,6 @@ def _merge(new: dict[str, _Kept]) -> None:
         encoded = msgspec.json.encode(dict(list(facts.items())[-_KEPT:]))
         if len(encoded) > _LARGEST_BYTES:
             return
-        temporary = file.with_name(f".{file.name}.new")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as opened:
-            opened.write(encoded)
-        temporary.replace(file)
+        atomic.replace(file, encoded)
     finally:
         os.close(lock)

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from backends import paths
+from backends import atomic, paths
 from backends.errors import Problem
 from backends.shown import printable, shown_path
 from presets.catalog import BUILTIN, Catalog, check_text, find, own_file, read_text
@@ -157,10 +157,10 @@ def save(path: Path, text: str, *, new: bool) -> None:
             file.flush()
             os.fsync(file.fileno())
         if new:
-            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            atomic.put_new(temporary, target)
         else:
             temporary.chmod(target.stat().st_mode & 0o777)
-        temporary.replace(target)
+            temporary.replace(target)
     except FileExistsError as error:
         raise Problem("Somebody else has just written this preset", shown_path(path), "Look at it first.") from error
     except OSError as error:

@@ -13,6 +13,9 @@ from textual.binding import Binding
 Group = Literal["Answers", "Chats", "Presets", "Messages", "Program"]
 
 
+Place = Literal["messages", "chats", "presets"]
+
+
 class Key(msgspec.Struct, frozen=True):
     """One thing a key does. `keys` are Textual's names, comma-separated; `shown` is how the key line writes it."""
 
@@ -23,6 +26,22 @@ class Key(msgspec.Struct, frozen=True):
     group: Group
     shown: str = ""
     label: str = ""
+
+
+class AreaKey(msgspec.Struct, frozen=True):
+    """What keys do in one place; `shown` and `label` are how the key line says it."""
+
+    keys: str
+    help: str
+    shown: str
+    label: str
+
+
+class Area(msgspec.Struct, frozen=True):
+    """A place on the screen that has keys of its own."""
+
+    title: str
+    keys: tuple[AreaKey, ...]
 
 
 SLOT_KEYS = ("f2", "f3", "f4", "f5", "f6", "f7")
@@ -66,35 +85,42 @@ _LEFT_OUT_FIRST = (
 MESSAGE_KEYS = (
     ("Tab", "Go round: composer, presets, chats, messages"),
     ("PgUp PgDn End", "Scroll the messages; to their end"),
-    ("Enter", "Send, in the composer; open, in the lists"),
+    ("Enter", "Send, in the composer"),
     ("Ctrl+J  ↑", "New line; in an empty composer the last question"),
 )
 """What has no key of its own in the table: where one goes, and what is typed."""
 
-AREAS = (
-    (
+AREAS: dict[Place, Area] = {
+    "messages": Area(
         "In the messages",
         (
-            ("↑ ↓ j k Home", "Scroll by lines; to the beginning"),
-            ("[ ] or p n", "To the message before, to the next one"),
-            ("t", "Unfold or fold its thought"),
-            ("e", "Edit the question: asked anew, beside the old one"),
-            ("r", "Answer once more, with the preset chosen now"),
-            ("← →", "Its other versions, ‹2/3›"),
-            ("d  u", "Delete it and what is below it; take that back"),
-            ("x", "Export the chat as Markdown"),
+            AreaKey("[ ] or p n", "To the message before, to the next one", "[ ]", "message"),
+            AreaKey("e", "Edit the question: asked anew, beside the old one", "e", "edit"),
+            AreaKey("r", "Answer once more, with the preset chosen now", "r", "again"),
+            AreaKey("← →", "Its other versions, ‹2/3›", "← →", "versions"),
+            AreaKey("d  u", "Delete it and what is below it; take that back", "d u", "delete, undo"),
+            AreaKey("x", "Export the chat as Markdown", "x", "export"),
+            AreaKey("t", "Unfold or fold its thought", "t", "thought"),
+            AreaKey("↑ ↓ j k Home", "Scroll by lines; to the beginning", "j k", "scroll"),
         ),
     ),
-    (
+    "chats": Area(
         "In the chats",
         (
-            ("e p a", "Rename, pin, archive; the archived ones are at the end"),
-            ("d  u", "Delete; take that back"),
+            AreaKey("Enter", "Open", "Enter", "open"),
+            AreaKey("e p a", "Rename, pin, archive; the archived ones are at the end", "e p a", "rename, pin, archive"),
+            AreaKey("d  u", "Delete; take that back", "d u", "delete, undo"),
         ),
     ),
-    ("In the presets", (("e d x", "Edit, duplicate or delete"),)),
-)
-"""The keys of one place on the screen each."""
+    "presets": Area(
+        "In the presets",
+        (
+            AreaKey("Enter", "Choose", "Enter", "choose"),
+            AreaKey("e d x", "Edit, duplicate or delete", "e d x", "edit, duplicate, delete"),
+        ),
+    ),
+}
+"""The keys of one place on the screen each, as the help and, while one is there, the key line show them."""
 
 
 def bindings() -> list[Binding]:
@@ -105,8 +131,10 @@ def bindings() -> list[Binding]:
     ]
 
 
-def key_line(width: int) -> str:
-    """Return the line at the bottom: the keys a newcomer needs, as many as are whole in `width` cells."""
+def key_line(width: int, place: Place | None = None) -> str:
+    """Return the line at the bottom: the keys of a place, or those a newcomer needs, as many as fit into `width`."""
+    if place is not None:
+        return _area_line(AREAS[place], width)
     left_out: set[str] = set()
     for least in (*_LEFT_OUT_FIRST, ""):
         shown = {key.id: f"{key.shown} {key.label}" for key in KEYS if key.shown and key.id not in left_out}
@@ -115,6 +143,16 @@ def key_line(width: int) -> str:
         if len(line) <= width:
             break
         left_out.add(least)
+    return line
+
+
+def _area_line(area: Area, width: int) -> str:
+    line = "F1 help"
+    for key in area.keys:
+        longer = f"{line}  {key.shown} {key.label}"
+        if len(longer) > width:
+            break
+        line = longer
     return line
 
 

@@ -19,7 +19,7 @@ from typing import Literal
 
 import msgspec
 
-from backends import detached, paths
+from backends import detached, lock_file, paths
 from backends.errors import Busy, EngineDied, OutOfMemory, Problem
 from backends.host.client import HostClient, last_words, open_client
 from backends.host.wire import HostSpec, Status, Welcome
@@ -130,7 +130,7 @@ async def survey() -> list[HostView]:
         folders = sorted(path for path in paths.hosts().iterdir() if path.is_dir())
     except OSError:
         return []
-    alive = [folder for folder in folders if _alive(folder)]
+    alive = [folder for folder in folders if lock_file.held(folder / LOCK)]
     return list(await asyncio.gather(*(_view(folder) for folder in alive)))
 
 
@@ -149,11 +149,11 @@ async def end(view: HostView, *, force: bool = False, timeout_s: float = END_S) 
             await client.close()
         if gone or not force:
             return gone
-    if force and view.pid is not None and _alive(view.folder):
+    if force and view.pid is not None and lock_file.held(view.folder / LOCK):
         with contextlib.suppress(ProcessLookupError):
             os.kill(view.pid, 9)
         return await _gone(view.folder, timeout_s)
-    return not _alive(view.folder)
+    return not lock_file.held(view.folder / LOCK)
 
 
 async def free_memory() -> None:
@@ -253,7 +253,7 @@ async def _start(spec: HostSpec, folder: Path, report: Callable[[LaunchStep], No
             client = await _connect_own(folder, spec, failed_too=True)
             if client is not None:
                 return client
-            if child.poll() is not None and not _alive(folder):
+            if child.poll() is not None and not lock_file.held(folder / LOCK):
                 break
             await asyncio.sleep(POLL_S / 2)
     except asyncio.CancelledError:
@@ -310,7 +310,7 @@ async def _launch_lock(report: Callable[[LaunchStep], None]) -> AsyncIterator[No
 
 
 async def _view(folder: Path) -> HostView:
-    pid = _pid(folder)
+    pid = lock_file.holder(folder / LOCK)
     try:
         client = await open_client(folder, "")
     except (OSError, TimeoutError, Problem):
@@ -320,31 +320,9 @@ async def _view(folder: Path) -> HostView:
     return view
 
 
-def _alive(folder: Path) -> bool:
-    """Say whether a process holds the host's lock."""
-    try:
-        descriptor = os.open(folder / LOCK, os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _pid(folder: Path) -> int | None:
-    try:
-        return int((folder / LOCK).read_text())
-    except (OSError, ValueError):
-        return None
-
-
 async def _gone(folder: Path, timeout_s: float) -> bool:
     deadline = asyncio.get_running_loop().time() + timeout_s
-    while _alive(folder):
+    while lock_file.held(folder / LOCK):
         if asyncio.get_running_loop().time() > deadline:
             return False
         await asyncio.sleep(POLL_S / 2)

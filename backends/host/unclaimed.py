@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from backends import paths
+from backends import atomic, paths
 from backends.events import DeviceEnergy, Energy
 
 LEAST_J = 1.0
@@ -58,12 +58,7 @@ def leave(preset: str, backend: str, model: str, load_s: float | None, energy: E
         return
     one = Unclaimed(os.urandom(12).hex(), time.time(), preset, backend, model, load_s, energy)
     with contextlib.suppress(OSError):
-        path = paths.private(_folder()) / f"{one.id}.json"
-        temporary = path.with_suffix(".new")
-        descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(one))
-        temporary.replace(path)
+        atomic.replace(paths.private(_folder()) / f"{one.id}.json", msgspec.json.encode(one))
 
 
 def waiting() -> list[Unclaimed]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from backends import atomic, paths
+from backends import atomic, lock_file, paths
 from backends.jobs.job import JobSpec, Progress
 
 LOCK, SPEC, PROGRESS, STOP, LOG = "lock", "spec.json", "progress.json", "stop", "log"
@@ -28,17 +28,7 @@ def jobs() -> Path:
 
 def alive(folder: Path) -> bool:
     """Say whether a process holds the job's lock."""
-    try:
-        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    return lock_file.held(folder / LOCK)
 
 
 def acquire(folder: Path) -> int | None:
@@ -94,12 +84,8 @@ def read_progress(folder: Path) -> Progress:
 
 
 def read_pid(folder: Path) -> int | None:
-    """Return whose the job is, None where that is not written: what is no process's number might end many."""
-    try:
-        pid = int(_content(folder / LOCK))
-    except (OSError, ValueError):
-        return None
-    return pid if pid > 1 else None
+    """Return whose the job is, None where that is not written."""
+    return lock_file.holder(folder / LOCK)
 
 
 def write_pid(lock: int, pid: int | None) -> None:

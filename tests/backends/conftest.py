@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from backends import lock_file
 from backends.base import ChatRequest, Message, Partial
 from backends.events import Reasoning, Text
 from backends.host import launch, spool
@@ -94,7 +95,7 @@ async def hosts(home: Path) -> AsyncIterator[Hosts]:
 
 def kill_hosts(home: Path) -> None:
     for lock in home.rglob("hosts/*/lock"):
-        if launch._alive(lock.parent):
+        if lock_file.held(lock):
             with contextlib.suppress(ProcessLookupError, ValueError):
                 os.kill(int(lock.read_text()), signal.SIGKILL)
     launch.reap()

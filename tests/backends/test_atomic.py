@@ -66,3 +66,23 @@ def test_its_name_is_safe_before_it_returns(place: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
     atomic.replace(place, b"new", durable=True)
     assert synced == [place.with_name(".one.json.new"), place.parent]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_new_file_never_takes_the_place_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, links: bool
+) -> None:
+    if not links:
+
+        def refuse(*_: object) -> None:
+            raise PermissionError
+
+        monkeypatch.setattr(os, "link", refuse)
+    whole, place = tmp_path / ".new", tmp_path / "place"
+    whole.write_text("one")
+    atomic.put_new(whole, place)
+    assert place.read_text() == "one"
+    whole.write_text("two")
+    with pytest.raises(FileExistsError):
+        atomic.put_new(whole, place)
+    assert place.read_text() == "one"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from backends import paths
+from backends import lock_file, paths
 from backends.base import Cancelled
 from backends.errors import BackendError, BadOptions, Busy, EngineDied, NotInstalled, OutOfMemory
 from backends.host import launch, spool, wire
@@ -34,7 +34,7 @@ async def test_an_idle_host_without_clients_ends_when_its_time_is_over(hosts: An
     pid, folder = client.welcome.pid, client.folder
     await client.close()
     left = time.monotonic()
-    await eventually(lambda: not launch._alive(folder))
+    await eventually(lambda: not lock_file.held(folder / launch.LOCK))
     assert time.monotonic() - left > 0.25
     await eventually(lambda: not alive(pid))
     assert not (folder / "socket").exists()
@@ -256,7 +256,7 @@ async def test_a_host_told_to_terminate_ends_its_answer_in_the_spool(
     os.kill(client.welcome.pid, which)
     await running
     await waiting
-    await eventually(lambda: not launch._alive(client.folder))
+    await eventually(lambda: not lock_file.held(client.folder / launch.LOCK))
     for answer in ("a1", "a2"):
         assert not spool.running(answer)
         assert spool.read(answer)[-1].event.reason == "stopped"
@@ -281,7 +281,7 @@ async def test_a_failure_to_load_reaches_everyone_and_the_next_try_starts_afresh
 
 async def test_a_failed_host_ends_by_itself(hosts: Any, eventually: Any) -> None:
     client = await hosts.obtain(hosts.spec(fail="load"))
-    await eventually(lambda: not launch._alive(client.folder), 5)
+    await eventually(lambda: not lock_file.held(client.folder / launch.LOCK), 5)
 
 
 async def test_options_that_a_backend_does_not_know_are_a_typed_error(hosts: Any) -> None:
@@ -320,7 +320,9 @@ async def test_a_launch_that_is_given_up_leaves_no_process(hosts: Any, eventuall
     with pytest.raises(asyncio.CancelledError):
         await launching
     folder = paths.hosts() / launch.key_of(spec)
-    await eventually(lambda: not launch._alive(folder) and all(c.poll() is not None for c in launch._children))
+    await eventually(
+        lambda: not lock_file.held(folder / launch.LOCK) and all(c.poll() is not None for c in launch._children)
+    )
 
 
 async def test_a_host_waits_for_its_lock_while_somebody_looks_at_it(hosts: Any, eventually: Any) -> None:

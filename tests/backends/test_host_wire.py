@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from backends import paths
+from backends import lock_file, paths
 from backends.base import ChatRequest, Message
 from backends.errors import BackendError
 from backends.events import Text
@@ -308,7 +308,7 @@ async def test_a_newer_host_whose_words_are_unknown_decides_itself_whether_it_ca
     strange = StrangeHost(paths.private(paths.hosts()) / "0123", busy=busy)
     paths.private(strange.folder)
     serving = asyncio.create_task(strange.serve())
-    await eventually(lambda: launch._alive(strange.folder))
+    await eventually(lambda: lock_file.held(strange.folder / launch.LOCK))
     view = (await launch.survey())[0]
     assert (view.welcome.build, view.status) == ("newer", None)
     obtaining = asyncio.create_task(hosts.obtain(hosts.spec()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from tui import units
@@ -33,27 +34,26 @@ def configure(actions: Any) -> None:
 
 
 def _rename(arguments: argparse.Namespace) -> int:
-    with chats_find.opened() as store:
-        chat = paging.named(store, arguments.id)
-        shelf.rename(store, chat.id, arguments.title)
-        chat = store.conversation(chat.id)
+    chat = _changed(arguments, lambda store, chat: shelf.rename(store, chat, arguments.title))
     return _said(arguments, chat, f"Its title is: {clean_line(chat.title)}")
 
 
 def _pin(arguments: argparse.Namespace) -> int:
-    with chats_find.opened() as store:
-        chat = paging.named(store, arguments.id)
-        shelf.pin(store, chat.id, not arguments.off)
-        chat = store.conversation(chat.id)
+    chat = _changed(arguments, lambda store, chat: shelf.pin(store, chat, not arguments.off))
     return _said(arguments, chat, f"{'No longer pinned' if arguments.off else 'Pinned'}: {clean_line(chat.title)}")
 
 
 def _archive(arguments: argparse.Namespace) -> int:
+    chat = _changed(arguments, lambda store, chat: shelf.archive(store, chat, not arguments.off))
+    return _said(arguments, chat, f"{'Back in the list' if arguments.off else 'Put aside'}: {clean_line(chat.title)}")
+
+
+def _changed(arguments: argparse.Namespace, change: Callable[[Store, str], None]) -> Conversation:
+    """Change the chat that is named, and return it as it is then."""
     with chats_find.opened() as store:
         chat = paging.named(store, arguments.id)
-        shelf.archive(store, chat.id, not arguments.off)
-        chat = store.conversation(chat.id)
-    return _said(arguments, chat, f"{'Back in the list' if arguments.off else 'Put aside'}: {clean_line(chat.title)}")
+        change(store, chat.id)
+        return store.conversation(chat.id)
 
 
 def _restore(arguments: argparse.Namespace) -> int:

@@ -44,9 +44,11 @@ def help_text() -> Content:
             lines.append(_row("F2…F7 or Alt+1…6", "Answer with preset 1…6"))
         keys = [key for key in KEYS if key.group == group and not key.action.startswith("preset(")]
         lines += [_row(shown_keys(key.keys), key.help) for key in keys]
-    for area, keys_of_area in (("Messages and lists", MESSAGE_KEYS), *AREAS):
-        lines.append(Content.styled(area, "bold $text-accent"))
-        lines += [_row(keys, what) for keys, what in keys_of_area]
+    lines.append(Content.styled("Messages and lists", "bold $text-accent"))
+    lines += [_row(keys, what) for keys, what in MESSAGE_KEYS]
+    for area in AREAS.values():
+        lines.append(Content.styled(area.title, "bold $text-accent"))
+        lines += [_row(key.keys, key.help) for key in area.keys]
     lines.append(Content.styled("Marks", "bold $text-accent"))
     lines += [
         _row("●  ▌  ▼  !", "loaded · chosen · being fetched · cannot be used as it is"),

@@ -33,3 +33,15 @@ def three_chats() -> list[str]:
         made.append(chat or "")
     store.close()
     return made
+
+
+def beside(store: Store, message: str) -> list[str]:
+    """The versions of a message, itself among them, in the order in which one walks through them."""
+    row = store.message(message)
+    assert row is not None
+    found = store.rows(
+        "SELECT id FROM message WHERE conversation = ? AND parent IS ? AND deleted_at IS NULL ORDER BY rowid",
+        row.conversation,
+        row.parent,
+    )
+    return [one["id"] for one in found]

@@ -16,6 +16,7 @@ from backends.events import Done, Text, Usage
 from backends.host import spool
 from backends.host.wire import Record
 from tests.tui.chat.chat_files import files
+from tests.tui.chat.kept_chats import beside
 from tui.chat.answer import fold
 from tui.chat.clean import clean
 from tui.chat.exporting import export
@@ -92,7 +93,7 @@ def test_messages_may_stand_in_any_order_and_keep_it_among_brothers(stores: tupl
     exported = gather(store, first.conversation)
     turned = msgspec.structs.replace(exported, messages=tuple(reversed(exported.messages)))
     assert brought(stores[1], export.as_json(turned))[0].how == "imported"
-    assert tree.siblings(stores[1], first.id) == [again.id, first.id]
+    assert beside(stores[1], first.id) == [again.id, first.id]
     assert brought(stores[1], export.as_json(exported))[0].how == "same"
 
 

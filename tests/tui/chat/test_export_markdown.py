@@ -163,6 +163,16 @@ def test_unknown_figures_are_null_and_several_who_answered_are_named() -> None:
     assert head["answered_by"] == by
 
 
+def test_where_a_model_lies_on_this_machine_is_not_told() -> None:
+    written = document(
+        message("assistant", "a", preset="8b", model="/data/models/m.gguf"),
+        message("assistant", "b", preset="8b", model="/data/models/n.gguf"),
+    )
+    assert "/data" not in written
+    head = head_of(written)
+    assert (head["model"], [one["model"] for one in head["answered_by"]]) == ("n.gguf", ["m.gguf", "n.gguf"])
+
+
 def test_what_the_model_did_not_see_and_what_failed_is_said() -> None:
     failed = message("assistant", "", state="failed", error=ErrorInfo("busy", "It *failed*", "here"))
     written = document(message("user", "q", context_start="They spoke."), failed)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from backends import lock_file
 from backends.base import Cancel
 from backends.errors import EngineDied, OutOfMemory, Problem
 from backends.host import launch, spool
@@ -340,7 +341,7 @@ async def test_a_host_that_ended_just_before_a_question_is_started_again(
     def meanwhile(answer: str) -> int:
         os.kill(client.welcome.pid, signal.SIGTERM)
         deadline = time.monotonic() + 5
-        while launch._alive(client.folder) and time.monotonic() < deadline:
+        while lock_file.held(client.folder / launch.LOCK) and time.monotonic() < deadline:
             time.sleep(0.01)
         return create(answer)
 

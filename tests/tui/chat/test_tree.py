@@ -8,6 +8,7 @@ import pytest
 
 from backends.events import Done, Text
 from backends.host.wire import Record
+from tests.tui.chat.kept_chats import beside
 from tui.chat.answer import fold
 from tui.chat.storing import shelf, tree
 from tui.chat.storing.store import Store
@@ -50,7 +51,7 @@ def test_an_edited_question_stands_beside_the_old_one_with_an_answer_of_its_own(
     edit(store, question, "zwei\ud800", "II")
     assert texts(store, chat) == ["one", "1", "zwei\ufffd", "II"]
     edited = store.branch(chat)[2]
-    assert tree.siblings(store, edited.id) == tree.siblings(store, question.id) == [question.id, edited.id]
+    assert beside(store, edited.id) == beside(store, question.id) == [question.id, edited.id]
     assert tree.versions(store, store.branch(chat)) == {edited.id: (2, 2)}
     assert tree.walk(store, chat, edited.id, -1) == store.branch(chat)[-1].id
     assert texts(store, chat) == ["one", "1", "two", "2"]
@@ -65,9 +66,9 @@ def test_the_first_question_too_can_be_edited() -> None:
     edit(store, first, "uno", "I")
     assert texts(store, chat) == ["uno", "I"]
     assert store.branch(chat)[0].parent is None
-    assert tree.siblings(store, first.id) == [first.id, store.branch(chat)[0].id]
+    assert beside(store, first.id) == [first.id, store.branch(chat)[0].id]
     assert turn(store, "another chat", "2").conversation != chat
-    assert tree.siblings(store, first.id) == [first.id, store.branch(chat)[0].id], "beginnings of other chats are none"
+    assert beside(store, first.id) == [first.id, store.branch(chat)[0].id], "beginnings of other chats are none"
     store.close()
 
 

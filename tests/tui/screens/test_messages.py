@@ -50,7 +50,7 @@ def test_a_question_is_edited_asked_beside_the_old_one_and_walked_back_from() ->
         await person.until(lambda: person.texts[2:] == ["two!", "two!"])
         await person.types("p", "right")
         await person.pilot.pause(0.05)
-        assert "There is one version of this" in person.shown()
+        assert "One version: e edits" in person.shown()
 
     at_the_screen(look)
 

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
+from backends import atomic
 from backends.errors import Problem
 from backends.shown import shown_path
 from tui.chat.exporting.chat_file import LATEST_S
@@ -48,7 +49,8 @@ def write(target: Path, pieces: Iterable[str], *, over: bool = False) -> None:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 temporary.unlink()
-        _sync(place.parent)
+        with contextlib.suppress(OSError):
+            atomic.sync_folder(place.parent)
     except OSError as error:
         raise CannotWrite(
             "The file cannot be written",
@@ -90,23 +92,11 @@ def _place(temporary: Path, place: Path, target: Path, *, over: bool) -> None:
         temporary.replace(place)
         return
     try:
-        # Unlike a rename it fails if another file has come meanwhile.
-        os.link(temporary, place)
+        atomic.put_new(temporary, place)
     except FileExistsError as error:
         raise there_already(target) from error
-    except OSError:  # A file system without links.
-        temporary.replace(place)
 
 
 def there_already(target: Path) -> CannotWrite:
     """Return the error of a file that is not to be replaced unasked."""
     return CannotWrite("There is such a file already", shown_path(target), "--force replaces it.")
-
-
-def _sync(parent: Path) -> None:
-    with contextlib.suppress(OSError):
-        opened = os.open(parent, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 from tui.chat.clean import clean, clean_line
 from tui.chat.exporting.export import Exported
@@ -35,10 +36,10 @@ def facts(exported: Exported) -> dict[str, Value]:
         "created": _moment(chat.created_at),
         "updated": _moment(chat.updated_at),
         "preset": last.preset if last else chat.preset,
-        "model": last.model if last else None,
+        "model": _model(last.model) if last else None,
         "backend": last.backend if last else None,
     }
-    kinds = list(dict.fromkeys((one.preset, one.model, one.backend) for one in answers))
+    kinds = list(dict.fromkeys((one.preset, _model(one.model), one.backend) for one in answers))
     if len(kinds) > 1:
         by: list[dict[str, Scalar]] = [{"preset": one[0], "model": one[1], "backend": one[2]} for one in kinds]
         found["answered_by"] = by
@@ -95,3 +96,8 @@ def _moment(unix_s: float) -> datetime.datetime | None:
         return datetime.datetime.fromtimestamp(unix_s, datetime.UTC)
     except (OverflowError, ValueError, OSError):
         return None
+
+
+def _model(model: str | None) -> str | None:
+    """Return how a model is called: where its file lies is nobody's business who reads the document."""
+    return Path(model).name if model is not None and model.startswith("/") else model

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import cache
 from typing import Final, NamedTuple
 
 from tui.chat.clean import clean_line
@@ -24,12 +25,17 @@ _SINGLE = (
 # Emoji are no words to `unicode61`, rare Han unknown to its Unicode 6.1: each becomes one that spells its number.
 _FAR = "\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0003ffff"
 _WORD: Final = rf"(?:(?![{_SINGLE}{_FAR}])[^\W_])"
-_IN_WORD: Final = re.compile(_WORD)
-_ALONE: Final = re.compile(f"[{_SINGLE}]")
-_FAR_ALONE: Final = re.compile(f"[{_FAR}]")
-_TOKENS: Final = re.compile(f"[{_SINGLE}{_FAR}]|{_WORD}+")
+_ALONE: Final = f"[{_SINGLE}]"
+_FAR_ALONE: Final = f"[{_FAR}]"
+_TOKENS: Final = f"[{_SINGLE}{_FAR}]|{_WORD}+"
 _TERMS: Final = re.compile(r'"([^"]*)"?|([^\s"]+)')
 _FOLDED_BELOW = 0x2000
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Compile when it is first needed: at the start of the program all of them would cost 7 ms."""
+    return re.compile(pattern)
 
 
 class Pattern(NamedTuple):
@@ -47,7 +53,7 @@ class Term(NamedTuple):
 
     @property
     def tokens(self) -> list[str]:
-        return _TOKENS.findall(fold(self.text))
+        return _compiled(_TOKENS).findall(fold(self.text))
 
     @property
     def open(self) -> bool:
@@ -67,8 +73,8 @@ def split(text: str) -> str:
     """Return `text` for the index: characters of scripts without spaces stand alone."""
     if text.isascii():
         return text.replace("\x00", " ")
-    text = _ALONE.sub(r" \g<0> ", text.replace("\x00", " "))
-    return _FAR_ALONE.sub(lambda found: f" u{ord(found[0]):x} ", text)
+    text = _compiled(_ALONE).sub(r" \g<0> ", text.replace("\x00", " "))
+    return _compiled(_FAR_ALONE).sub(lambda found: f" u{ord(found[0]):x} ", text)
 
 
 def terms(text: str) -> list[Term]:
@@ -84,7 +90,7 @@ def query(wanted: list[Term], chat: str | None = None) -> str:
     The index takes an id for words: another chat's may hold the same ones, and one of signs alone has none.
     """
     words = " AND ".join(_quoted(split(term.text)) + ("*" if term.open else "") for term in wanted)
-    within = f"chat : {_quoted(chat)} AND " if chat is not None and _IN_WORD.search(chat) else ""
+    within = f"chat : {_quoted(chat)} AND " if chat is not None and _compiled(_WORD).search(chat) else ""
     return f"{within}{{text reasoning}} : ({words})"
 
 
@@ -93,9 +99,9 @@ def patterns(wanted: list[Term]) -> list[Pattern]:
     made = []
     for term in wanted:
         tokens = term.tokens
-        after = "" if term.open or not _IN_WORD.match(tokens[-1]) else rf"(?!{_WORD})"
+        after = "" if term.open or not _compiled(_WORD).match(tokens[-1]) else rf"(?!{_WORD})"
         finds = re.compile(re.escape(tokens[0]) + "".join(map(_next, tokens[1:])) + after)
-        made.append(Pattern(finds, _IN_WORD.match(tokens[0]) is not None))
+        made.append(Pattern(finds, _compiled(_WORD).match(tokens[0]) is not None))
     return made
 
 
@@ -152,7 +158,7 @@ def _spans(folded: str, pattern: Pattern) -> Iterator[tuple[int, int]]:
     at = 0
     while (match := pattern.finds.search(folded, at)) is not None:
         low, at = match.span()
-        if pattern.bounded and low and _IN_WORD.match(folded, low - 1):
+        if pattern.bounded and low and _compiled(_WORD).match(folded, low - 1):
             at = low + 1
         else:
             yield low, at
@@ -167,7 +173,7 @@ def _word_start(text: str, low: int, high: int) -> int:
 def _next(token: str) -> str:
     """Return what finds a token and what stands before it: never the token itself, or a row of emoji takes for ever."""
     escaped = re.escape(token)
-    return (r"[\W_]*" if _IN_WORD.match(token) else rf"(?:(?!{escaped})[\W_])*") + escaped
+    return (r"[\W_]*" if _compiled(_WORD).match(token) else rf"(?:(?!{escaped})[\W_])*") + escaped
 
 
 def _quoted(text: str) -> str:

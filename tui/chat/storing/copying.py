@@ -8,6 +8,8 @@ import sqlite3
 import time
 from pathlib import Path
 
+from backends import atomic
+
 PAGES_AT_ONCE = 2_000
 MOST_RESTARTS = 3
 
@@ -26,7 +28,7 @@ def copy(source: Path, target: Path, busy_s: float = 10.0) -> None:
             _copy_pages(source, half, busy_s, hold=True)
         _sync(half)
         half.replace(target)
-        _sync(target.parent)
+        atomic.sync_folder(target.parent)
     finally:
         half.unlink(missing_ok=True)
 

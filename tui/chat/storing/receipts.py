@@ -19,11 +19,6 @@ from tui.chat.storing.stored import Asked, figures, new_id
 Kind = Literal["answer", "summary", "loading"]
 MICRO, NANO = 1_000_000, 1_000_000_000
 _MOST = 2**53
-_COLUMNS = (
-    "id", "kind", "at", "conversation", "message", "preset", "backend", "model",
-    "prompt_tokens", "cached_tokens", "reasoning_tokens", "output_tokens", "load_s", "prefill_s", "decode_s",
-    "energy_uj", "idle_uj", "energy", "money_nano", "currency", "cost",
-)  # fmt: skip
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -66,6 +61,9 @@ class Receipt(msgspec.Struct, frozen=True):
         """Whether there is any figure on it."""
         counted = (self.prompt_tokens, self.output_tokens, self.load_s, self.prefill_s, self.decode_s)
         return bool(self.energy_uj or self.money_nano or any(counted))
+
+
+_COLUMNS = Receipt.__struct_fields__
 
 
 def receipt(

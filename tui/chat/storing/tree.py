@@ -30,11 +30,6 @@ _BESIDE = """
 """
 
 
-def siblings(store: Store, message: str) -> list[str]:
-    """Return the versions of a message in the order they were made, itself among them."""
-    return [row["id"] for row in store.rows(_BESIDE, message)]
-
-
 def versions(store: Store, branch: Sequence[StoredMessage]) -> dict[str, tuple[int, int]]:
     """Return, for each message of a branch that has other versions, which one it is and how many there are."""
     if not branch:

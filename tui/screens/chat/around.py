@@ -12,7 +12,10 @@ from tui.chat.clean import clean_line
 from tui.chat.seen import Seen
 from tui.chat.session import Session
 from tui.screens.chat import footer, progress
+from tui.widgets.chat_list import ChatList
 from tui.widgets.lines import Line, edges
+from tui.widgets.sidebar import PresetList
+from tui.widgets.transcript import Transcript
 
 SAID_S = 4.0
 LEAVING = "Leaving: the answer goes on. ^q again ends it too"
@@ -50,7 +53,7 @@ class Around:
         self._line("title").say(
             edges("deepseek-tui", clean_line(title), "SSH" if terminal.remote() else "", width),
         )
-        self._line("keys").say(keys.key_line(width))
+        self._line("keys").say(keys.key_line(width, _place(self._screen)))
         doing = LEAVING if leaving else self._said
         if session is not None:
             # What can be taken back is said before what would be done next, but not before what is being done.
@@ -75,3 +78,16 @@ class Around:
 
     def _line(self, name: str) -> Line:
         return self._screen.query_one(f"#{name}", Line)
+
+
+def _place(screen: Screen[None]) -> keys.Place | None:
+    """Return the place with keys of its own that one is in."""
+    match screen.focused:
+        case Transcript():
+            return "messages"
+        case ChatList():
+            return "chats"
+        case PresetList():
+            return "presets"
+        case _:
+            return None

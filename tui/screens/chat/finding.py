@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from textual.screen import Screen
 
@@ -14,9 +15,10 @@ from tui.chat.session import Session
 from tui.chat.storing import forgetting
 from tui.chat.storing.store import Store
 from tui.chat.storing.stored import StoreError
-from tui.screens.search import SearchScreen
-from tui.screens.search.screen import Found
 from tui.widgets.transcript import Transcript
+
+if TYPE_CHECKING:
+    from tui.screens.search.screen import Found
 
 _STEP_S, _PAUSE_S = 0.2, 0.5
 
@@ -34,6 +36,8 @@ class Finding:
 
     def open(self, session: Session) -> None:
         """Search, beginning with what was looked for last."""
+        from tui.screens.search import SearchScreen  # Not before somebody searches.
+
         self._screen.app.push_screen(SearchScreen(session.store, self._text), partial(self._found, session))
 
     async def _found(self, session: Session, found: Found | None) -> None:

@@ -12,7 +12,6 @@ from textual.screen import Screen
 from backends.errors import Problem
 from backends.shown import shown_path
 from tui.chat import turn
-from tui.chat.exporting import export_here
 from tui.chat.session import Session
 from tui.chat.storing import opened
 from tui.chat.storing.stored import StoredMessage
@@ -177,7 +176,7 @@ class Messages:
 
     async def _walk(self, session: Session, at: StoredMessage, step: int) -> None:
         if at.id not in session.versions:
-            self._asked.say("There is one version of this: e edits a question, r answers it once more")
+            self._asked.say("One version: e edits, r answers again")
             return
         if session.busy and turn.on_the_way():  # Who leaves now leaves a question that no model has.
             self._asked.say(progress.not_yet(session))
@@ -206,6 +205,8 @@ class Messages:
 
     async def _export(self, session: Session) -> None:
         if session.conversation is not None:
+            from tui.chat.exporting import export_here  # Not before somebody exports.
+
             chat, places = session.conversation.id, tuple(export_here.folders())
             path = await asyncio.to_thread(export_here.export_here, session.store, chat, places)
             self._shown.notice(notices.exported_entry(shown_path(path)))
