@@ -8,9 +8,9 @@ import signal
 from collections.abc import Iterable
 from functools import partial
 
-from tui import terminal
+from tui.line import profile
 
-terminal.prepare()
+profile.apply(profile.current(), os.environ)
 
 from rich.console import RenderableType  # noqa: E402
 from textual.app import App, SystemCommand  # noqa: E402 - Textual reads its settings at import
@@ -20,6 +20,7 @@ from tui.hang_up import HangUp  # noqa: E402
 from tui.line.driver import LineDriver  # noqa: E402
 from tui.screens.chat import ChatScreen  # noqa: E402
 from tui.screens.chat.start import Wish  # noqa: E402
+from tui.settings import Settings  # noqa: E402
 
 
 class DeepseekApp(App[None], inherit_bindings=False):
@@ -29,9 +30,8 @@ class DeepseekApp(App[None], inherit_bindings=False):
     ENABLE_COMMAND_PALETTE = True
 
     def __init__(self, wish: Wish | None = None, theme: str = "") -> None:
-        # Textual's greys for NO_COLOR would be black on black in 16 colours: there, no colour at all is sent.
-        plain = "NO_COLOR" in os.environ and terminal.few_colours()
-        super().__init__(driver_class=LineDriver, ansi_color=True if plain else None)
+        # NO_COLOR is no colour at all: Textual's own reading of it, greys, is black on black in 16 colours.
+        super().__init__(driver_class=LineDriver, ansi_color=True if "NO_COLOR" in os.environ else None)
         self._wish = wish or Wish()
         self.theme = theme if theme in self.available_themes else _default_theme()
 
@@ -60,12 +60,15 @@ class DeepseekApp(App[None], inherit_bindings=False):
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
 
 
-def run_app(preset: str | None = None, backend: str | None = None, chat: str | None = None, theme: str = "") -> int:
+def run_app(
+    preset: str | None = None, backend: str | None = None, chat: str | None = None, settings: Settings | None = None
+) -> int:
     """Open the screen and stay until it is left; return the exit status."""
-    app = DeepseekApp(Wish(preset, backend, chat), theme)
-    app.run()
+    settings = settings or Settings()
+    app = DeepseekApp(Wish(preset, backend, chat), settings.theme)
+    app.run(mouse=settings.mouse)
     return app.return_code or 0
 
 
 def _default_theme() -> str:
-    return "ansi-dark" if terminal.few_colours() else "textual-dark"
+    return "ansi-dark" if profile.current().colours in {"16", "none"} else "textual-dark"

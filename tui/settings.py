@@ -9,7 +9,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -25,7 +25,8 @@ from tui.chat.bill import Rates
 
 MAX_BYTES = 64 * 1024
 _VARIABLE = "DEEPSEEK_TUI_"
-_BY_VARIABLE = ("preset", "keep_alive_s", "theme")
+_BY_VARIABLE = ("preset", "keep_alive_s", "theme", "profile", "language")
+_CHECKED = ("keep_alive_s", "profile")
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,6 +35,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `keep_alive_s` is how long a model stays loaded after its last client, where its preset does not say. `origins` are
     the servers that conversations may be sent to, with their keys. `bill` is what electricity and hardware cost.
     `model_folders` are further folders with models, from / or ~.
+
+    Of the terminal: `profile` and `colours` "" are found out. `mouse` off leaves the mouse to the terminal, for its own
+    selection. `clipboard` is the way that copied text goes, `done` how the end of an answer is signalled, `editor` what
+    opens instead of $VISUAL and $EDITOR. `keys` puts other keys in the place of those of the table, by its ids.
+    `history` keeps what was asked for ↑, `language` "" is the one of the environment.
     """
 
     preset: str | None = None
@@ -42,6 +48,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     origins: dict[str, Origin] = {}
     bill: Rates = Rates()
     model_folders: tuple[str, ...] = ()
+    profile: Literal["", "local", "ssh", "plain"] = ""
+    colours: Literal["", "none", "16", "256", "true"] = ""
+    mouse: bool = True
+    clipboard: Literal["auto", "osc52", "tmux", "file"] = "auto"
+    done: Literal["off", "bell", "osc9", "osc777"] = "off"
+    window_title: bool = True
+    editor: str = ""
+    keys: dict[str, str] = {}
+    history: bool = True
+    language: str = ""
 
 
 class SettingsError(Problem):
@@ -64,7 +80,7 @@ def settings_file() -> Path:
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Return the file's settings with those of the environment over them (by default this process's).
 
-    DEEPSEEK_TUI_PRESET, DEEPSEEK_TUI_KEEP_ALIVE_S and DEEPSEEK_TUI_THEME override; an empty one does not count.
+    DEEPSEEK_TUI_PRESET, …_KEEP_ALIVE_S, …_THEME, …_PROFILE and …_LANGUAGE override; an empty one does not count.
     To change the file, load with an empty environment: what a variable said is not to be written. Raises SettingsError.
     """
     settings = _from_file(settings_file())
@@ -262,11 +278,13 @@ def _check_folder(place: str, folder: str, text: str) -> None:
 
 
 def _from_text(variable: str, field: str, value: str) -> Any:
-    if field != "keep_alive_s":
+    if field not in _CHECKED:
         return value
-    try:
-        seconds = float(value)
-    except ValueError:
-        hint = f"For example: export {variable}=300"
-        raise SettingsError(variable, f"expected seconds, found {printable(value)!r}", hint=hint) from None
-    return _checked(variable, {field: seconds}).keep_alive_s
+    written: object = value
+    if field == "keep_alive_s":
+        try:
+            written = float(value)
+        except ValueError:
+            hint = f"For example: export {variable}=300"
+            raise SettingsError(variable, f"expected seconds, found {printable(value)!r}", hint=hint) from None
+    return getattr(_checked(variable, {field: written}), field)

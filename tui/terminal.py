@@ -1,4 +1,4 @@
-"""What the terminal is, found out and told to Textual before Textual is imported, since it reads some of it then."""
+"""What the terminal can do, for whoever prints to it."""
 
 from __future__ import annotations
 
@@ -6,23 +6,17 @@ import os
 import sys
 from typing import TextIO
 
-
-def prepare() -> None:
-    """Set what Textual reads at import: no animations, which cost a remote line ten times the bytes."""
-    os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+from tui.line import profile
 
 
 def remote() -> bool:
     """Say whether this terminal is at the other end of an SSH line."""
-    return bool(os.environ.get("SSH_CONNECTION") or os.environ.get("SSH_TTY"))
+    return profile.remote(os.environ)
 
 
 def few_colours() -> bool:
     """Say whether the terminal promises no more than its own 16 colours."""
-    if os.environ.get("COLORTERM", "").lower() in {"truecolor", "24bit"}:
-        return False
-    term = os.environ.get("TERM", "")
-    return not any(word in term for word in ("256", "direct", "kitty", "alacritty", "ghostty", "foot"))
+    return profile.colours({**os.environ, "NO_COLOR": ""}) == "16"
 
 
 def shows(characters: str, stream: TextIO | None = None, unknown: str = "ascii") -> bool:

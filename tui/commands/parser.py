@@ -36,8 +36,9 @@ examples:
   deepseek-tui doctor                           what is missing, and the command that mends it
 
 exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped
-Settings are in config.toml in the config folder; DEEPSEEK_TUI_PRESET, DEEPSEEK_TUI_KEEP_ALIVE_S and
-DEEPSEEK_TUI_THEME override them, and DEEPSEEK_TUI_HOME puts every file under one folder."""
+Settings are in config.toml in the config folder; DEEPSEEK_TUI_PRESET, DEEPSEEK_TUI_KEEP_ALIVE_S,
+DEEPSEEK_TUI_THEME, DEEPSEEK_TUI_PROFILE and DEEPSEEK_TUI_LANGUAGE override them, and DEEPSEEK_TUI_HOME puts every file
+under one folder."""
 
 
 class Command(Protocol):
@@ -71,6 +72,11 @@ def build(arguments: Sequence[str] | None = None) -> argparse.ArgumentParser:
     )
     add_choice(parser)
     parser.add_argument("-c", "--chat", metavar="CHAT", help='open this chat: its id, the beginning of it, or "last"')
+    parser.add_argument(
+        "--profile",
+        choices=("local", "ssh", "plain"),
+        help="draw for a terminal here, for one at the end of a line, or say everything in plain lines",
+    )
     parser.add_argument("--version", action="version", version=_version())
     parser.add_argument(
         "--print-completion", dest="completion", choices=SHELLS, help="print completion for a shell, to be sourced"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from backends.errors import Problem
 from tui import terminal
@@ -18,11 +19,16 @@ def run(arguments: argparse.Namespace) -> int:
             "On a real terminal set TERM to what it is, for example TERM=xterm-256color."
         )
         return output.USAGE
-    from tui.app import run_app
-    from tui.settings import load_settings
+    from tui import words
+    from tui.line import profile
+    from tui.settings import Settings, load_settings
 
     try:
-        theme = load_settings().theme
+        settings = load_settings()
     except Problem:
-        theme = ""  # The screen tells what is wrong with the settings.
-    return run_app(arguments.preset, arguments.backend, arguments.chat, theme)
+        settings = Settings()  # The screen tells what is wrong with them.
+    words.speak(settings.language)
+    profile.choose(profile.decide(os.environ, arguments.profile or settings.profile, settings.colours))
+    from tui.app import run_app
+
+    return run_app(arguments.preset, arguments.backend, arguments.chat, settings)

@@ -6,12 +6,14 @@ has set there.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, MutableMapping
 from typing import Literal
 
 import msgspec
 
-Name = Literal["local", "ssh"]
+Name = Literal["local", "ssh", "plain"]
+NAMES: tuple[Name, ...] = ("local", "ssh", "plain")
 Colours = Literal["true", "256", "16", "none"]
 Multiplexer = Literal["", "tmux", "screen"]
 
@@ -21,7 +23,9 @@ _CURSOR_KEYS_SPLIT_MS = 300
 
 
 class Profile(msgspec.Struct, frozen=True):
-    """How the screen is drawn. `feed_hz` is how often growing text is, `scroll_step` by how many lines a view moves.
+    """How the screen is drawn; "plain" is none at all, but lines of text for a screen reader.
+
+    `feed_hz` is how often growing text is drawn, `scroll_step` by how many lines a view moves.
 
     `escape_ms` is how long Esc is waited for to become another key. `dark` is None where the terminal does not tell.
     """
@@ -30,8 +34,8 @@ class Profile(msgspec.Struct, frozen=True):
     through: Multiplexer = ""
     colours: Colours = "true"
     dark: bool | None = None
-    feed_hz: float = 20.0
-    scroll_step: int = 1
+    feed_hz: float = 10.0
+    scroll_step: int = 2
     escape_ms: int = 100
 
     @property
@@ -43,16 +47,35 @@ class Profile(msgspec.Struct, frozen=True):
 _OF_NAMES: dict[Name, Profile] = {
     "local": Profile("local"),
     "ssh": Profile("ssh", feed_hz=10.0, scroll_step=8, escape_ms=_CURSOR_KEYS_SPLIT_MS),
+    "plain": Profile("plain"),
 }
 
 
-def decide(environment: Mapping[str, str], wish: Name | None = None) -> Profile:
-    """Return the profile that an environment speaks of; `wish` is the one that a person asked for by name."""
+class _Chosen:
+    """The profile of this process, which has one terminal; None before it is chosen."""
+
+    profile: Profile | None = None
+
+
+def current() -> Profile:
+    """Return the profile that this process was started with, or what the environment says now."""
+    return _Chosen.profile or decide(os.environ)
+
+
+def choose(profile: Profile | None) -> None:
+    """Have a profile used from now on; None: what the environment says."""
+    _Chosen.profile = profile
+
+
+def decide(
+    environment: Mapping[str, str], wish: Name | Literal[""] = "", palette: Colours | Literal[""] = ""
+) -> Profile:
+    """Return the profile that an environment speaks of; `wish` and `palette` are what a person asked for by name."""
     name: Name = wish or ("ssh" if remote(environment) else "local")
     return msgspec.structs.replace(
         _OF_NAMES[name],
         through=multiplexer(environment),
-        colours=colours(environment),
+        colours=palette or colours(environment),
         dark=dark(environment),
     )
 

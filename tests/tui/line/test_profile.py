@@ -15,10 +15,10 @@ def test_a_terminal_at_this_machine_moves_by_lines_and_often() -> None:
     assert not found.over_line
 
 
-def test_over_ssh_text_comes_in_fewer_and_larger_steps_and_esc_waits_for_a_key_that_comes_in_pieces() -> None:
+def test_over_ssh_text_comes_in_larger_steps_and_esc_waits_for_a_key_that_comes_in_pieces() -> None:
     near, far = decide({}), decide(SSH)
     assert far.over_line
-    assert far.feed_hz < near.feed_hz
+    assert far.feed_hz <= near.feed_hz
     assert far.scroll_step > near.scroll_step
     assert far.escape_ms > near.escape_ms
 

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from textual.screen import Screen
 from textual.timer import Timer
 
-from tui import keys, terminal
+from tui import keys
 from tui.chat.clean import clean_line
 from tui.chat.seen import Seen
 from tui.chat.session import Session
+from tui.line import profile
 from tui.screens.chat import footer, progress
 from tui.widgets.chat_list import ChatList
 from tui.widgets.lines import Line, edges
@@ -51,7 +52,7 @@ class Around:
         title = session.conversation.title if session and session.conversation else "New chat"
         width = self._screen.size.width - 2
         self._line("title").say(
-            edges("deepseek-tui", clean_line(title), "SSH" if terminal.remote() else "", width),
+            edges("deepseek-tui", clean_line(title), "SSH" if profile.current().over_line else "", width),
         )
         self._line("keys").say(keys.key_line(width, _place(self._screen)))
         doing = LEAVING if leaving else self._said

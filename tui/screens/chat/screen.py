@@ -10,18 +10,17 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult, SystemCommand
 from textual.binding import BindingType
-from textual.containers import Horizontal, Vertical
 from textual.events import DescendantFocus, Resize, ScreenResume
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import Static
 
 from backends.errors import Problem
 from presets.catalog import Catalog
 from tui import keys
 from tui.chat.session import Change, Session
-from tui.screens.chat import entries, notices, palette, progress, start
+from tui.line import profile
+from tui.screens.chat import entries, layout, notices, palette, progress, start
 from tui.screens.chat.around import Around
 from tui.screens.chat.choices import Choices
 from tui.screens.chat.choosing import Presets
@@ -42,11 +41,9 @@ from tui.screens.chat.undoing import Undoing
 from tui.screens.help import HelpScreen
 from tui.widgets.chat_list import ChatList
 from tui.widgets.composer import Composer
-from tui.widgets.lines import Line
 from tui.widgets.sidebar import PresetList
 from tui.widgets.transcript import Transcript
 
-TICK_S = 0.1
 LINES_EVERY = 5
 REFRESH_S = 2.0
 
@@ -98,29 +95,13 @@ class ChatScreen(Screen[None]):
     # What there is.
 
     def compose(self) -> ComposeResult:
-        yield Line(id="title")
-        with Horizontal(id="body"):
-            with Vertical(id="sidebar"):
-                with Vertical(id="presets-box") as presets:
-                    presets.border_title = "Presets"
-                    yield PresetList(id="presets")
-                with Vertical(id="chats-box") as chats:
-                    chats.border_title = "Chats"
-                    yield ChatList(id="chats")
-            with Vertical(id="main"):
-                yield Transcript(id="transcript")
-                yield Line(id="progress")
-                with Horizontal(id="composer-box"):
-                    yield Static("> ", id="prompt")
-                    yield Composer(id="composer")
-        yield Line(id="status")
-        yield Line(id="keys")
+        yield from layout.widgets()
 
     def on_mount(self) -> None:
         self._shown = Shown(self.query_one(Transcript))
         self._choices = Choices(self, self._shown.problem)
         self._mending = Mending(self, self._say, self._shown.problem, self._offering.offer)
-        self._ticking = self.set_interval(TICK_S, self._tick, pause=True)
+        self._ticking = self.set_interval(1 / profile.current().feed_hz, self._tick, pause=True)
         self._show_lines()
         self.call_after_refresh(lambda: self.run_worker(self._start(), group="start", exclusive=True))
 

@@ -6,7 +6,6 @@ answer runs, the view moves in steps, because each move repaints it too; between
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
+from tui.line import profile
 from tui.widgets.transcript import keys, painting
 from tui.widgets.transcript.column import Column, Place
 from tui.widgets.transcript.markdown import Formatter
@@ -30,8 +30,6 @@ from tui.widgets.transcript.selecting import highlighted, selected_text
 from tui.widgets.transcript.standing import Marks, Standing
 
 HEIGHT_STEP: Final = 64  # rows by which the virtual height grows while an answer runs
-STEP_OVER_SSH: Final = 8
-STEP_LOCAL: Final = 2
 
 
 class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
@@ -71,8 +69,7 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002 (Textual's names)
         super().__init__(id=id, classes=classes)
-        over_ssh = any(name in os.environ for name in ("SSH_CONNECTION", "SSH_TTY"))
-        self.scroll_step = STEP_OVER_SSH if over_ssh else STEP_LOCAL
+        self.scroll_step = profile.current().scroll_step
         self._column = Column()
         self._formatter: Formatter | None = None
         self._place = Place(0, 0)
