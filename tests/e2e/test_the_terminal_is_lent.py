@@ -8,6 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import Terminal
 
 PROGRAM = """
@@ -70,14 +72,19 @@ def test_an_editor_has_the_terminal_for_itself_and_then_the_screen_is_whole_agai
     screen.see_gone(counted[0])
 
 
-def test_stopped_and_continued_as_shells_do_it_the_screen_is_whole_again(terminal, home: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGTSTP, signal.SIGSTOP])
+def test_stopped_and_continued_as_shells_do_it_the_screen_is_whole_again(
+    terminal, home: Path, stop: signal.Signals
+) -> None:
     screen = lending(terminal, home)
-    os.kill(screen.child.pid, signal.SIGTSTP)
+    os.kill(screen.child.pid, stop)
     screen.read(0.5)
-    assert screen.raw.endswith("\x1b[?1004l")
+    assert screen.raw.endswith("\x1b[?1004l") == (stop == signal.SIGTSTP)
     screen._stream.feed("\x1b[2J")  # The shell has written over it.
     os.kill(screen.child.pid, signal.SIGCONT)
     screen.see(r"standing[\s\S]*count \d\d")
     counted = re.search(r"count (\d+)", screen.text)
     assert counted is not None
     screen.see_gone(counted[0])
+    threads = [(one / "comm").read_text() for one in Path(f"/proc/{screen.child.pid}/task").iterdir()]
+    assert len(threads) == 3, "one draws, one writes, one reads"

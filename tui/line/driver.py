@@ -8,6 +8,7 @@ import termios
 from codecs import getincrementaldecoder
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from textual._xterm_parser import XTermParser
@@ -57,6 +58,7 @@ class LineDriver(LinuxDriver):
     _lost: Callable[[], object] = staticmethod(lambda: None)
     _output: _Output | None = None
     _frame: list[str] | None = None
+    _lent = False
 
     @property
     def _writer_thread(self) -> Any:
@@ -77,6 +79,19 @@ class LineDriver(LinuxDriver):
     def _soon(self, deed: Callable[[], object]) -> None:
         with suppress(RuntimeError):  # The event loop has ended.
             self._loop.call_soon_threadsafe(deed)
+
+    def suspend_application_mode(self) -> None:
+        """Lend the terminal; what is drawn meanwhile goes nowhere."""
+        self._lent = True
+        super().suspend_application_mode()
+
+    def resume_application_mode(self) -> None:
+        """Take the terminal back, and draw all anew. Who stopped us without asking has not given it back before."""
+        if not self._lent:
+            super().suspend_application_mode()
+        self._lent = False
+        super().resume_application_mode()
+        self._soon(partial(self._app.refresh, layout=True))
 
     def restore(self) -> None:
         """Give the terminal back as it was, as far as it takes that at once: for an end that there is no time for."""
