@@ -61,6 +61,7 @@ KEYS = (
     Key("answer.thought", "ctrl+t", "toggle_thought", "Unfold or fold the last thought", "Answers", "^t", "thought"),
     Key("chat.new", "ctrl+n", "new_chat", "Begin a new chat", "Chats", "^n", "new"),
     Key("chat.find", "ctrl+f", "find", "Find what was said or thought, in all chats", "Chats", "^f", "find"),
+    Key("chat.asking", "f10", "asking", "This chat's own system prompt and sampling", "Chats"),
     Key("sidebar", "ctrl+l", "toggle_sidebar", "Show or hide presets and chats", "Chats", "^l", "lists"),
     *(
         Key(f"preset.{slot}", f"{key},alt+{slot}", f"preset({slot})", f"Answer with preset {slot}", "Presets")
