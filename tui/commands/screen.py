@@ -20,6 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         return output.USAGE
     from tui import words
+    from tui.keys import reading
     from tui.line import profile
     from tui.settings import Settings, load_settings
 
@@ -28,6 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     except Problem:
         settings = Settings()  # The screen tells what is wrong with them.
     words.speak(settings.language)
+    reading.take(settings.keys)
     profile.choose(profile.decide(os.environ, arguments.profile or settings.profile, settings.colours))
     from tui.app import run_app
 

@@ -32,13 +32,18 @@ EVERYWHERE = Area(
         _key("answer.now", "ctrl+y", "answer_now", N_("Answer now: close the thought"), N_("answer now"), ANSWERS),
         _key("answer.retry", "ctrl+r", "retry", N_("Answer the last question once more"), N_("retry"), ANSWERS),
         _key("answer.resume", "ctrl+e", "resume", N_("Go on with an answer that was cut off"), N_("go on"), ANSWERS),
-        _key("answer.thought", "ctrl+t", "toggle_thought", N_("Unfold or fold the last thought"), N_("thought"), ANSWERS),
+        _key(
+            "answer.thought", "ctrl+t", "toggle_thought", N_("Unfold or fold the last thought"), N_("thought"), ANSWERS,
+        ),
         _key("chat.new", "ctrl+n", "new_chat", N_("Begin a new chat"), N_("new"), CHATS),
         _key("chat.find", "ctrl+f", "find", N_("Find what was said or thought, in all chats"), N_("find"), CHATS),
         _key("chat.asking", "f10", "asking", N_("This chat's own system prompt and sampling"), N_("asking"), CHATS),
         _key("chat.lists", "ctrl+l", "toggle_sidebar", N_("Show or hide presets and chats"), N_("lists"), CHATS),
         *(
-            _key(f"preset.{slot}", f"{key},alt+{slot}", f"preset({slot})", N_("Answer with the preset on this key"), "", PRESETS)
+            _key(
+                f"preset.{slot}", f"{key},alt+{slot}", f"preset({slot})",
+                N_("Answer with the preset on this key"), "", PRESETS,
+            )
             for slot, key in enumerate(SLOTS, 1)
         ),
         _key("preset.backend", "ctrl+o", "next_backend", N_("Use the preset's next backend"), N_("backend"), PRESETS),
@@ -54,8 +59,8 @@ EVERYWHERE = Area(
             needed=True,
         ),
         _key(
-            "move.next", "tab", "app.focus_next", N_("Go round: composer, presets, chats, messages"), N_("next"), PROGRAM,
-            first=False, needed=True,
+            "move.next", "tab", "app.focus_next", N_("Go round: composer, presets, chats, messages"), N_("next"),
+            PROGRAM, first=False, needed=True,
         ),
         _key(
             "move.previous", "shift+tab", "app.focus_previous", N_("Go round the other way"), N_("back"), PROGRAM,

@@ -9,8 +9,8 @@ AREAS: dict[Place, Area] = {
     area.place: area
     for area in (
         everywhere.EVERYWHERE, everywhere.COMPOSER, everywhere.MESSAGES, everywhere.CHAT_LIST, everywhere.PRESET_LIST,
-        everywhere.LISTS, views.SCROLL, views.HELP, views.PLAN, views.FIGURES, views.USAGE, views.LINE, views.SEARCH, views.QUESTION,
-        views.FETCH, views.OVERFLOW, views.EDIT, views.CHOICE, views.NAME, views.TITLE, views.ASKING,
+        everywhere.LISTS, views.SCROLL, views.HELP, views.PLAN, views.FIGURES, views.USAGE, views.LINE, views.SEARCH,
+        views.QUESTION, views.FETCH, views.OVERFLOW, views.EDIT, views.CHOICE, views.NAME, views.TITLE, views.ASKING,
     )
 }  # fmt: skip
 

@@ -107,7 +107,10 @@ FETCH = Area(
     "fetch",
     N_("Asked whether to fetch a model"),
     (
-        Key("fetch.yes", "enter,y", "choose", N_("What makes sense: use it, fetch it, go on"), N_("yes"), first=True, needed=True),
+        Key(
+            "fetch.yes", "enter,y", "choose", N_("What makes sense: use it, fetch it, go on"), N_("yes"),
+            first=True, needed=True,
+        ),
         Key("fetch.fetch", "f", "fetch", N_("Fetch it in any case"), N_("fetches"), needed=True),
         Key("fetch.no", "escape,ctrl+c,n,q", "leave", N_("Leave it"), N_("leaves it"), first=True, needed=True),
     ),
@@ -132,9 +135,11 @@ def _form(place: str) -> tuple[Key, ...]:
         Key(f"{place}.save", "ctrl+s", "save", N_("Save"), N_("saves"), first=True),
         Key(f"{place}.down", "down", "app.focus_next", N_("The next field"), N_("next field"), first=True),
         Key(f"{place}.up", "up", "app.focus_previous", N_("The field before"), N_("field before"), first=True),
-        Key(f"{place}.next", "enter", "app.focus_next", N_("The next field"), N_("next field"), beside=("line.submit",)),
+        Key(
+            f"{place}.next", "enter", "app.focus_next", N_("The next field"), N_("next field"), beside=("line.submit",)
+        ),
         Key(f"{place}.leave", "escape,ctrl+c", "leave", N_("Leave"), N_("leaves"), first=True, needed=True),
-    )
+    )  # fmt: skip
 
 
 EDIT = Area("edit", N_("Editing a preset"), _form("edit"), typing=True)

@@ -63,14 +63,14 @@ def slot(number: int | None) -> str:
     return names.short(keys[0]) if keys else ""
 
 
-def slots() -> str:
-    """Return the keys of all slots, as short as it goes: "F2-7"."""
-    keys = [slot(number) for number in range(1, len(_SLOTS) + 1)]
-    bound = [key for key in keys if key]
-    numbers = [int(key[1:]) if re.fullmatch(r"F\d+", key) else -1 for key in keys]
-    if numbers[0] > 0 and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
-        return f"F{numbers[0]}-{numbers[-1]}"
-    return " ".join(bound)
+def slots(which: int = 0) -> str:
+    """Return the first keys of all slots, or the ones after those, as short as it goes: "F2-7"."""
+    keys = [names.long(bound[which]) for name in _SLOTS if len(bound := now.of(name)) > which]
+    parts = [re.fullmatch(r"(\D*)(\d+)", key) for key in keys]
+    numbers = [int(part[2]) for part in parts if part is not None]
+    starts = {part[1] for part in parts if part is not None}
+    row = list(range(numbers[0], numbers[0] + len(_SLOTS))) if numbers else []
+    return f"{keys[0]}-{numbers[-1]}" if len(starts) == 1 and numbers == row else " ".join(keys)
 
 
 def every(name: str) -> str:
