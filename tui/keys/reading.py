@@ -26,7 +26,7 @@ class KeyProblem(Problem):
         self.source, self.key, self.line, self.used = source, fault.id, line, fault.used
         self.what = fault.what
         place = f"{source}, line {line}" if line else source
-        title = "A key may not arrive" if fault.used else "A key cannot be used"
+        title = _("A key may not arrive") if fault.used else _("A key cannot be used")
         parts = (place, fault.id if fault.id not in fault.what else "", fault.what)
         super().__init__(title, ": ".join(part for part in parts if part), fault.hint)
 
