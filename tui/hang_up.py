@@ -29,13 +29,14 @@ class HangUp:
         self._loop = asyncio.get_running_loop()
         self._ending: asyncio.Task[None] | None = None
         self._terminal: select.epoll | None = None
-        self._loop.add_signal_handler(signal.SIGHUP, self._gone)
+        self._loop.add_signal_handler(signal.SIGHUP, self.gone)
         if screen and hasattr(select, "epoll") and os.isatty(0):
             self._terminal = select.epoll()
             self._terminal.register(0, 0)  # nothing but its end is told
-            self._loop.add_reader(self._terminal.fileno(), self._gone)
+            self._loop.add_reader(self._terminal.fileno(), self.gone)
 
-    def _gone(self) -> None:
+    def gone(self) -> None:
+        """End: the terminal is gone."""
         if self._ending is not None:
             return
         # Whatever holds up the event loop, the kernel ends us.
