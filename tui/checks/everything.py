@@ -11,6 +11,7 @@ from tui.checks import (
     engines,
     fits,
     installation,
+    keys,
     language,
     memory,
     models,
@@ -52,6 +53,7 @@ def of(ground: Ground) -> list[Check]:
         *guarded("loaded models", lambda: models.hosts(ground.hosts)),
         *guarded("terminal", screen.screen),
         *guarded("language", language.language),
+        *guarded("keys", keys.keys),
     ]
 
 

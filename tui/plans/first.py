@@ -8,12 +8,15 @@ from backends.hardware.machine import Machine
 from presets.advice import Advice
 from presets.found import Found
 from presets.plan import PresetPlan
+from tui.keys.words import filled, slots
 from tui.plans.brief import expected
 from tui.units import DASH, duration, memory
 from tui.words import N_, _
 
 STARTER = N_("Meanwhile the starter answers at once: a tiny model that came with the program, often wrong.")
-KEYS = N_("F1 shows every key, F2 to F7 choose a preset, F8 says what this machine can run and why.")
+KEYS = N_(
+    "{program.help} shows every key, {slots} choose a preset, {program.plan} says what this machine can run and why."
+)
 
 
 def lines(
@@ -32,20 +35,17 @@ def lines(
     """
     told = [*_machine(machine, card_usable=card_usable)]
     if advice is None:
-        told += ["", _("Best here: no preset is known to fit into its memory. F8 says why.")]
+        told += ["", filled(_("Best here: no preset is known to fit into its memory. {program.plan} says why."))]
     else:
         told += ["", *_advised(advice)]
         if advice.plan.located.present:
-            told.append(
-                _("It is here: {key} loads it.").format(key=key)
-                if key
-                else _("It is here: Tab goes to the list, where Enter loads it.")
-            )
+            loads = key or filled(_("{move.next} goes to the list, where {presets.choose}"))
+            told.append(_("It is here: {key} loads it.").format(key=loads))
         elif coming:
             told.append(_("It is on its way, and loads when it is here."))
         else:
             told.append(_next(advice.plan, rate, same))
-    return [*told, "", _(STARTER), _(KEYS)]
+    return [*told, "", _(STARTER), filled(_(KEYS), slots=slots())]
 
 
 def _machine(machine: Machine, *, card_usable: bool) -> Iterator[str]:
@@ -73,15 +73,15 @@ def _advised(advice: Advice) -> Iterator[str]:
     if look is not None and look.speed:
         yield _("Expected: {what}").format(what=f"{look.detail}, {look.speed}")
     elif look is not None:
-        yield _("Expected: {what}. F8, then m, measures how fast: it takes 5 s").format(what=look.detail)
+        measures = _("Expected: {what}. {program.plan}, then {plan.measure}, measures how fast: it takes 5 s")
+        yield filled(measures, what=look.detail)
 
 
 def _next(plan: PresetPlan, rate: float | None, same: Found | None) -> str:
     if same is not None:
-        return _("{place} keeps it on this machine already: Enter, with nothing typed, uses it as it is.").format(
-            place=same.place
-        )
-    if not rate or plan.size_bytes is None:
-        return _("Enter, with nothing typed, fetches it, and begins with it.")
-    text = _("Enter, with nothing typed, fetches it, in ~{time}, and begins with it.")
-    return text.format(time=duration(plan.size_bytes / rate))
+        already = _("{place} keeps it on this machine already: {composer.send}, with nothing typed, uses it as it is.")
+        return filled(already, place=same.place)
+    if rate and plan.size_bytes is not None:
+        took = duration(plan.size_bytes / rate)
+        return filled(_("{composer.send}, with nothing typed, fetches it, in ~{took}, and begins with it."), took=took)
+    return filled(_("{composer.send}, with nothing typed, fetches it, and begins with it."))

@@ -8,6 +8,7 @@ import msgspec
 
 from backends.planning.result import Fit
 from presets.plan import PresetPlan
+from tui.keys.words import filled
 from tui.plans.looking import Holder
 from tui.plans.told import predicted
 from tui.units import DASH, memory
@@ -113,7 +114,7 @@ def _memory(plan: PresetPlan, found: Fit) -> Iterator[tuple[str, str]]:
     needs = _("{title} needs {total} of main memory, and {free} are available").format(
         title=plan.title, total=memory(ram.total), free=memory(ram.free)
     )
-    smaller = _("A smaller context or quantisation helps; F8 shows which.")
+    smaller = filled(_("A smaller context or quantisation helps; {program.plan} shows which."))
     if ssd:
         speed = _(", for {found} tok/s").format(found=predicted(found)) if found.tokens_per_second is not None else ""
         yield (
@@ -137,9 +138,9 @@ def _layers(count: int) -> str:
 
 def _others(taken: int, holders: Sequence[Holder], key: str) -> str:
     """Say what others hold of the card, who they are as far as it is told, and what helps."""
-    again = _("^x frees it, and choosing it again loads it anew")
+    again = filled(_("{preset.free} frees it, and choosing it again loads it anew"))
     if key:
-        again = _("^x and {key} load it anew").format(key=key)
+        again = filled(_("{preset.free} and {key} load it anew"), key=key)
     text = _("Others hold {size}{who}. Close them: then {again}.")
     return text.format(size=memory(taken), who=_named(holders), again=again)
 
