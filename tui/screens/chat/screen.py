@@ -26,6 +26,7 @@ from tui.screens.chat.choices import Choices
 from tui.screens.chat.choosing import Presets
 from tui.screens.chat.copying import COPIES, Copying
 from tui.screens.chat.editing import Editing
+from tui.screens.chat.ending import Ending
 from tui.screens.chat.explaining import SETTLE_S, Explaining
 from tui.screens.chat.fetching import Fetching
 from tui.screens.chat.finding import Finding, look_after
@@ -75,6 +76,7 @@ class ChatScreen(Screen[None]):
         self._begun = False
         self._send_when_ready = False
         self._explaining = Explaining(self, lambda: self._presets)
+        self._ending = Ending(self)
         self._around = Around(self, self._show_lines)
         self._say = self._around.say
         presets, session = lambda: self._presets, lambda: self._session
@@ -234,6 +236,7 @@ class ChatScreen(Screen[None]):
     @on(Resize)
     @on(DescendantFocus)
     def _show_lines(self) -> None:
+        self._ending.look(self._session)
         if self.is_active:  # What changes under another screen has that one painted anew, all of it.
             seen = self._explaining.seen(self._session)
             deleted = self._undoing.words(typing=isinstance(self.focused, Composer))
