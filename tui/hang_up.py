@@ -1,6 +1,6 @@
 """The line is cut: the terminal is written to no more, a question on its way still reaches its host, and we are gone.
 
-Everything else that was said is on disk or with a host already.
+What is typed is kept as a draft; everything else that was said is on disk or with a host already.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import select
 import signal
 
-from tui.chat import turn
+from tui.chat import drafts, turn
 
 HUNG_UP = 128 + signal.SIGHUP
 HAND_OVER_S = 1.2
@@ -53,6 +53,7 @@ class HangUp:
             if self._loop.time() > until:
                 break
             await asyncio.sleep(_POLL_S)
+        drafts.flush()
         os._exit(HUNG_UP)
 
 

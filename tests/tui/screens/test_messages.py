@@ -10,7 +10,7 @@ from backends.events import Done, Text
 from tests.tui.screens.chatting import Person, at_the_screen
 from tests.tui.screens.conftest import USAGE, said
 from tui.chat.storing.store import Store
-from tui.screens.chat.messages import EDITING
+from tui.screens.chat.typing import EDITING
 from tui.widgets.composer import Composer
 from tui.widgets.transcript import Transcript
 
@@ -55,7 +55,7 @@ def test_a_question_is_edited_asked_beside_the_old_one_and_walked_back_from() ->
     at_the_screen(look)
 
 
-def test_esc_or_another_chat_ends_an_edit_and_what_was_typed_before_is_back() -> None:
+def test_esc_ends_an_edit_and_what_was_typed_before_is_back_and_another_chat_has_neither() -> None:
     talk(("one", "first"))
 
     async def look(person: Person) -> None:
@@ -71,7 +71,7 @@ def test_esc_or_another_chat_ends_an_edit_and_what_was_typed_before_is_back() ->
         await person.goes_to(Transcript)
         await person.types("e", "ctrl+n")
         await person.until(lambda: EDITING not in person.shown())
-        assert composer.text == "draft"
+        assert composer.text == ""
 
     at_the_screen(look)
 
