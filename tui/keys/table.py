@@ -53,13 +53,15 @@ def slot_key(slot: int | None) -> str:
 
 
 KEYS = (
-    Key("answer.stop", "escape,ctrl+c", "stop", "Stop the answer or the loading", "Answers", "Esc", "stop"),
+    Key("answer.stop", "escape", "stop", "Stop the answer or the loading", "Answers", "Esc", "stop"),
+    Key("copy.selection", "ctrl+c", "copy_selection", "Copy what is selected; else stop, as Esc", "Answers"),
     Key("answer.now", "ctrl+y", "answer_now", "Answer now: close the thought", "Answers"),
     Key("answer.retry", "ctrl+r", "retry", "Answer the last question once more", "Answers", "^r", "retry"),
     Key("answer.resume", "ctrl+e", "resume", "Go on with an answer that was cut off", "Answers"),
     Key("answer.thought", "ctrl+t", "toggle_thought", "Unfold or fold the last thought", "Answers", "^t", "thought"),
     Key("chat.new", "ctrl+n", "new_chat", "Begin a new chat", "Chats", "^n", "new"),
     Key("chat.find", "ctrl+f", "find", "Find what was said or thought, in all chats", "Chats", "^f", "find"),
+    Key("chat.asking", "f10", "asking", "This chat's own system prompt and sampling", "Chats"),
     Key("sidebar", "ctrl+l", "toggle_sidebar", "Show or hide presets and chats", "Chats", "^l", "lists"),
     *(
         Key(f"preset.{slot}", f"{key},alt+{slot}", f"preset({slot})", f"Answer with preset {slot}", "Presets")
@@ -99,6 +101,7 @@ AREAS: dict[Place, Area] = {
             AreaKey("r", "Answer once more, with the preset chosen now", "r", "again"),
             AreaKey("← →", "Its other versions, ‹2/3›", "← →", "versions"),
             AreaKey("d  u", "Delete it and what is below it; take that back", "d u", "delete, undo"),
+            AreaKey("c C Y", "Copy the message, its code block by block, the whole chat", "c C Y", "copy, code, all"),
             AreaKey("x", "Export the chat as Markdown", "x", "export"),
             AreaKey("t", "Unfold or fold its thought", "t", "thought"),
             AreaKey("↑ ↓ j k Home", "Scroll by lines; to the beginning", "j k", "scroll"),

@@ -16,7 +16,7 @@ from tui.screens.chat.typing import EDITING
 from tui.widgets.composer import Composer
 from tui.widgets.transcript import Transcript
 
-SLOW = f'text = "{"word " * 60}"\ntokens_per_second = 40'
+SLOW = f'text = "{"word " * 120}"\ntokens_per_second = 40'
 
 
 def typed(person: Person) -> str:

@@ -19,7 +19,12 @@ from tui.chat.usage import usage
 
 def markdown(exported: Exported, *, thoughts: bool) -> str:
     """Return a chat as one Markdown document. `exported` holds the branch that is to be written, and no other."""
-    parts = [front_matter(facts(exported)), f"# {escaped(clean_line(exported.chat.title))}"]
+    return f"{front_matter(facts(exported)).strip()}\n\n{conversation(exported, thoughts=thoughts)}"
+
+
+def conversation(exported: Exported, *, thoughts: bool) -> str:
+    """Return the same document without its front matter."""
+    parts = [f"# {escaped(clean_line(exported.chat.title))}"]
     for message in exported.messages:
         parts += _message(message, thoughts=thoughts)
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"

@@ -17,10 +17,11 @@ from tui.widgets.chat_list import ChatList
 from tui.widgets.lines import Line, edges
 from tui.widgets.sidebar import PresetList
 from tui.widgets.transcript import Transcript
+from tui.words import N_, _
 
 SAID_S = 4.0
 LEAVING = "Leaving: the answer goes on. ^q again ends it too"
-MORE = "↓ more below · End goes there"
+MORE = N_("↓ more below · End goes there")
 
 
 class Around:
@@ -33,6 +34,7 @@ class Around:
         self._screen = screen
         self._changed = changed
         self._said = ""
+        self._below = False
         self._unsaying: Timer | None = None
 
     def show(
@@ -42,12 +44,11 @@ class Around:
         fetches: Sequence[str] = (),
         deleted: str = "",
         *,
-        below: bool,
         leaving: bool,
     ) -> None:
         """Show a session and its figures, and what is fetched in ever shorter forms.
 
-        `deleted` is what can be taken back, `below` whether the conversation goes on under its view.
+        `deleted` is what can be taken back.
         """
         title = session.conversation.title if session and session.conversation else "New chat"
         width = self._screen.size.width - 2
@@ -61,9 +62,15 @@ class Around:
             resting = deleted if not session.busy and not session.loading else ""
             doing = doing or resting or progress.doing(session)
             self._line("status").say(footer.footer_line(seen, width))
-        if not doing and below:
-            doing = MORE
+        if not doing and self._below and self._screen.has_class("-short"):  # There is no border then.
+            doing = _(MORE)
         self._line("progress").say(clean_line(doing), fetches)
+
+    def more(self, *, below: bool) -> None:
+        """Mark that the conversation goes on under its view, or does not."""
+        self._below = below
+        self._screen.query_one("#main").border_subtitle = _(MORE) if below else ""
+        self._changed()
 
     def say(self, text: str) -> None:
         """Say something in the progress line for a while, instead of what is being done. "" ends that."""

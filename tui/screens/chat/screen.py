@@ -24,6 +24,7 @@ from tui.screens.chat import entries, layout, notices, palette, progress, start
 from tui.screens.chat.around import Around
 from tui.screens.chat.choices import Choices
 from tui.screens.chat.choosing import Presets
+from tui.screens.chat.copying import COPIES, Copying
 from tui.screens.chat.editing import Editing
 from tui.screens.chat.explaining import SETTLE_S, Explaining
 from tui.screens.chat.fetching import Fetching
@@ -70,7 +71,6 @@ class ChatScreen(Screen[None]):
         self._wish = wish
         self._session: Session | None = None
         self._presets = Presets(Catalog((), ()))
-        self._below = False
         self._ticks = 0
         self._ticking: Timer | None = None
         self._typing: Typing
@@ -92,6 +92,7 @@ class ChatScreen(Screen[None]):
         typing, shown = lambda: self._typing, lambda: self._shown
         self._messages = Messages(self, session, self._show_branch, shown, self._undoing, asked, typing)
         self._typing = Typing(self, session, self._messages.sent, self._first.take, self._move, asked)
+        self._copying = Copying(self, session, asked)
         self._finding = Finding(self, self._show_branch, self._failed)
 
     # What there is.
@@ -218,15 +219,14 @@ class ChatScreen(Screen[None]):
         self._shown.problem(problem)
 
     async def on_transcript_worked(self, event: Transcript.Worked) -> None:
-        await self._messages.do(event.what)
+        await (self._copying if event.what in COPIES else self._messages).do(event.what)
         self._show_lines()
 
     def _move(self, key: str) -> None:
         self.query_one(Transcript).move(key)
 
     def on_transcript_more(self, event: Transcript.More) -> None:
-        self._below = event.below
-        self._show_lines()
+        self._around.more(below=event.below)
 
     # The lines and lists.
 
@@ -241,8 +241,7 @@ class ChatScreen(Screen[None]):
         if self.is_active:  # What changes under another screen has that one painted anew, all of it.
             seen = self._explaining.seen(self._session)
             deleted = self._undoing.words(typing=isinstance(self.focused, Composer))
-            below, leaving = self._below, self._leaving.under_way
-            self._around.show(self._session, seen, self._fetching.forms, deleted, below=below, leaving=leaving)
+            self._around.show(self._session, seen, self._fetching.forms, deleted, leaving=self._leaving.under_way)
 
     def _show_fetches(self) -> None:
         self._show_lines()
@@ -301,6 +300,10 @@ class ChatScreen(Screen[None]):
 
     async def action_stop(self) -> None:
         await self._messages.stop()
+
+    async def action_copy_selection(self) -> None:
+        if not self._copying.selection():
+            await self._messages.stop()
 
     async def action_retry(self) -> None:
         if self._session is not None and not self._session.busy:
@@ -363,7 +366,7 @@ class ChatScreen(Screen[None]):
 
     def get_commands(self) -> Iterable[SystemCommand]:
         """Return what the palette offers of this screen."""
-        first, last = (self._fetching,), (self._messages, self._shelving, self._editing)
+        first, last = (self._fetching,), (self._messages, self._copying, self._shelving, self._editing)
         yield from palette.commands(self._presets, self._choose, self._run, first, last)
 
     def _run(self, action: str) -> None:

@@ -49,6 +49,7 @@ class Typing:
         self._nothing = nothing
         self._scroll = scroll
         self._asked = asked
+        self._composer: Composer
         self._begun = False
         self._early = False
         self._chat: str | None = None
@@ -65,7 +66,7 @@ class Typing:
 
     def start(self) -> None:
         """Take notice of what is typed, from the beginning."""
-        composer = self._composer
+        composer = self._composer = self._screen.query_one(Composer)
         composer.changed, composer.left = self._changed, drafts.flush
 
     async def begin(self) -> None:
@@ -318,10 +319,6 @@ class Typing:
         text = clean_line(next_one)
         shown = text if len(text) <= room else f"{text[: room - 1]}…"
         return _("Next: {text}").format(text=shown) + f"  {key.format(count=more)}"
-
-    @property
-    def _composer(self) -> Composer:
-        return self._screen.query_one(Composer)
 
 
 def _same(one: Draft, other: Draft) -> bool:

@@ -6,7 +6,9 @@ from typing import Literal
 
 from textual.binding import Binding, BindingType
 
-Work = Literal["edit", "retry", "delete", "export", "undo", "before", "after"]
+Copy = Literal["copy_message", "copy_code", "copy_all"]
+"""What of a chat is copied."""
+Work = Literal["edit", "retry", "delete", "export", "undo", "before", "after", Copy]
 """What is asked for of a message; "before" and "after" are its versions."""
 
 BINDINGS: list[BindingType] = [
@@ -26,4 +28,7 @@ BINDINGS: list[BindingType] = [
     Binding("d", "work('delete')", "Delete the message", show=False, id="transcript.delete"),
     Binding("u", "work('undo')", "Take back what was deleted", show=False, id="transcript.undo"),
     Binding("x", "work('export')", "Export the chat", show=False, id="transcript.export"),
+    Binding("c", "work('copy_message')", "Copy the message", show=False, id="transcript.copy_message"),
+    Binding("C", "work('copy_code')", "Copy its code, block by block", show=False, id="transcript.copy_code"),
+    Binding("Y", "work('copy_all')", "Copy the whole chat", show=False, id="transcript.copy_all"),
 ]

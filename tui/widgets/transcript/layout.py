@@ -22,7 +22,8 @@ _SIGNS: Final = {"": "", "info": "· ", "warning": "! ", "error": "✗ "}
 class EntryLayout:
     """The rows of one entry, made when they are needed and dropped when they are far from the view.
 
-    While the entry is live, what is new of its text and reasoning is added to what is laid out already.
+    While the entry is live, what is new of its text and reasoning is added to what is laid out already. `body_row` is
+    where its text begins.
     """
 
     def __init__(self, entry: Entry) -> None:
@@ -30,6 +31,7 @@ class EntryLayout:
         self.rows: list[Row] | None = None
         self.height: int | None = None
         self.unfolded = False
+        self.body_row = 0
         self._answer: AnswerFlow | None = None
         self._thought: RowFlow | None = None
 
@@ -77,9 +79,10 @@ class EntryLayout:
     def lay(self, formatter: Formatter) -> list[Row]:
         """Return the rows, laying out what is missing."""
         if self.rows is None:
+            head = [*self._title(formatter), *self._thoughts(formatter)]
+            self.body_row = len(head)
             self.rows = [
-                *self._title(formatter),
-                *self._thoughts(formatter),
+                *head,
                 *self._body(formatter),
                 *self._footnote(formatter),
                 BLANK,

@@ -20,7 +20,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 
 from tui.line import profile
-from tui.widgets.transcript import keys, painting
+from tui.widgets.transcript import code, keys, painting
 from tui.widgets.transcript.column import Column, Place
 from tui.widgets.transcript.markdown import Formatter
 from tui.widgets.transcript.model import Entry
@@ -383,7 +383,15 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
         margin = painting.margin_of(place, self._standing, self._base, palette) if self.has_focus else None
         return framed(strip, self._base, self.scrollable_content_region.width, margin).apply_offsets(0, line)
 
-    # Selecting
+    # Selecting and copying
+
+    def seen_code(self, entry_id: str) -> int:
+        """Return which code block of an entry is the first in view."""
+        position, formatter = self._column.find(entry_id), self._ready()
+        if position is None or formatter is None:
+            return 0
+        top = int(self.scroll_offset.y) - self._column.top(position)
+        return code.seen_code(self._column.layouts[position], formatter, top, self._rows_in_view)
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         formatter = self._ready()
