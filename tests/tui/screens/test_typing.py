@@ -146,6 +146,8 @@ def test_the_next_question_waits_for_the_answer_and_is_on_disk_meanwhile(home: P
         assert typed(person) == "typed on"
         assert "Next:" not in person.shown()
         await person.until(lambda: drafts.load(person.session.branch[0].conversation).queued == ())
+        await person.types("escape")
+        await person.waits()
 
     at_the_screen(look, preset="talker")
 
@@ -201,6 +203,8 @@ def test_another_chat_puts_a_queued_question_away_and_coming_back_it_is_typed_ag
         assert typed(person) == ""
         await person.session.open(chat)
         await person.until(lambda: typed(person) == "next")
+        await person.types("escape")
+        await person.waits()
 
     at_the_screen(look, preset="talker")
 
