@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Literal
 
 from textual import events
+from textual.document._document import EditResult
+from textual.document._edit import Edit
 from textual.message import Message
 from textual.widgets import TextArea
 
@@ -60,6 +62,7 @@ class Composer(TextArea):
         )
         self.cursor_blink = False
         self.offering = False
+        self._walked_to: tuple[int, int] | None = None
         self.changed: Callable[[], None] = lambda: None
         self.left: Callable[[], None] = lambda: None
 
@@ -75,10 +78,10 @@ class Composer(TextArea):
             case "tab" if self.offering:
                 self._taken(event)
                 self._did("complete")
-            case "up" if self._on_first_row:
+            case "up" if self._on_first_row or self._walked_to == self.cursor_location:
                 self._taken(event)
                 self._did("older")
-            case "down" if self._on_last_row:
+            case "down" if self._on_last_row or self._walked_to == self.cursor_location:
                 self._taken(event)
                 self._did("newer")
             case "pageup" | "pagedown" if self.max_scroll_y == 0:
@@ -123,6 +126,16 @@ class Composer(TextArea):
         """Have a text edited in the place of what is there, from `cursor` on, or from its end."""
         self.load_text(text)
         self.move_cursor(self.document.end if cursor is None else self.clamp_visitable(cursor))
+        self._walked_to = None
+
+    def walk_to(self, text: str) -> None:
+        """Have a text in the place of what is there; as long as it stays so, ↑ and ↓ walk on wherever they stand."""
+        self.put(text)
+        self._walked_to = self.cursor_location
+
+    def edit(self, edit: Edit) -> EditResult:
+        self._walked_to = None
+        return super().edit(edit)
 
     @property
     def _on_first_row(self) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.tui.screens.chatting import Person, at_the_screen
 from tests.tui.screens.test_messages import preset, talk
-from tui.chat import drafts
+from tui.chat import asked, drafts
 from tui.chat.drafts import Draft
 from tui.chat.storing.store import Store
 from tui.screens.chat import typing
@@ -215,6 +215,49 @@ def test_enter_twice_asks_once_and_what_is_typed_at_once_after_it_stays(monkeypa
         await person.waits()
         assert person.texts == ["hi", "hi"]
         assert typed(person) == "there"
+
+    at_the_screen(look)
+
+
+def test_up_and_down_walk_through_what_was_asked_in_all_chats_and_back_to_what_is_typed() -> None:
+    talk(("one", "first"))
+    talk(("long " * 60, "second"))
+
+    async def look(person: Person) -> None:
+        await person.types("ctrl+n", *"typed", "up")
+        await person.until(lambda: typed(person) == "long " * 60)
+        assert drafts.load(None).text in ("", "typed")
+        await person.types("up")
+        await person.until(lambda: typed(person) == "one")
+        await person.types("up", "up", "down")
+        await person.until(lambda: typed(person) == "long " * 60)
+        await person.pilot.pause(0.6)
+        assert drafts.load(None).text == "typed"
+        await person.types("down")
+        await person.until(lambda: typed(person) == "typed")
+        await person.types("!", "enter")
+        await person.waits()
+        await person.until(lambda: asked.file().read_text().count("typed!") == 1)
+        await person.types("up")
+        await person.until(lambda: typed(person) == "typed!")
+
+    at_the_screen(look)
+
+
+def test_without_history_nothing_is_kept_and_up_finds_the_questions_of_the_open_chat(home: Path) -> None:
+    talk(("elsewhere", "first"))
+    talk(("one", "first"), ("two", "second"))
+    (home / "config" / "config.toml").write_text("history = false\n")
+
+    async def look(person: Person) -> None:
+        await person.types(*"three", "enter")
+        await person.waits()
+        for text in ("three", "two", "one"):
+            await person.types("up")
+            await person.until(lambda text=text: typed(person) == text)
+        await person.types("up")
+        assert typed(person) == "one"
+        assert not asked.file().exists()
 
     at_the_screen(look)
 

@@ -1,4 +1,4 @@
-"""A deleted conversation leaves nothing behind: no spool, no draft, no state in a host or on disk."""
+"""A deleted conversation leaves nothing behind: no spool, draft or question for ↑, no state in a host or on disk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from backends import chat_states
 from backends.errors import Problem
 from backends.host import launch, spool
 from backends.host.client import open_client
-from tui.chat import drafts
+from tui.chat import asked, drafts
 from tui.chat.storing import shelf
 from tui.chat.storing.shelf import Purged
 from tui.chat.storing.store import Store
@@ -31,6 +31,7 @@ async def forget(chat: str, messages: Sequence[str] = (), *, whole: bool = True)
         spool.remove(message)
     await asyncio.gather(*(_tell(view, chat) for view in await launch.survey()))
     await asyncio.to_thread(chat_states.forget, chat)
+    await asyncio.to_thread(asked.forget, chat if whole else "", messages)
     if whole:
         await asyncio.to_thread(drafts.drop, chat)
 
@@ -40,8 +41,8 @@ def left(store: Store) -> list[str]:
 
     Raises StoreError.
     """
-    known = "SELECT 1 FROM conversation WHERE id = ?"
-    return [chat for chat in sorted(chat_states.chats() | drafts.chats()) if not store.rows(known, chat)]
+    kept = chat_states.chats() | drafts.chats() | asked.chats()
+    return sorted(kept - {row["id"] for row in store.rows("SELECT id FROM conversation")}) if kept else []
 
 
 def is_due(store: Store, older_than_s: float = KEPT_S) -> bool:

@@ -132,7 +132,7 @@ class ChatScreen(Screen[None]):
         self._show_lines()
         if begun.missing:
             self._offering.offer(begun.missing, self._wish.backend)
-        await self._typing.begin()
+        await self._typing.begin(begun.settings)
 
     # The session speaks.
 

@@ -14,12 +14,16 @@ from textual.timer import Timer
 
 from backends.errors import Problem
 from tui.chat import drafts
+from tui.chat.asked import Question
 from tui.chat.clean import clean_line
 from tui.chat.drafts import Draft
+from tui.chat.history import last_question
 from tui.chat.session import Session
 from tui.chat.storing.stored import StoredMessage
 from tui.screens.chat import progress
 from tui.screens.chat.offering import Asked
+from tui.screens.chat.recalling import Recalling
+from tui.settings import Settings
 from tui.widgets.composer import Composer
 from tui.words import _, ngettext
 
@@ -50,6 +54,7 @@ class Typing:
         self._scroll = scroll
         self._asked = asked
         self._composer: Composer
+        self._recalling: Recalling
         self._begun = False
         self._early = False
         self._chat: str | None = None
@@ -67,11 +72,13 @@ class Typing:
     def start(self) -> None:
         """Take notice of what is typed, from the beginning."""
         composer = self._composer = self._screen.query_one(Composer)
+        self._recalling = Recalling(composer, self._session, self._asked.failed, history=False)
         composer.changed, composer.left = self._changed, drafts.flush
 
-    async def begin(self) -> None:
+    async def begin(self, settings: Settings) -> None:
         """Show the draft of the chat that is open now, and send what was to be sent as soon as that can be done."""
         typed = self._composer.text
+        self._recalling = Recalling(self._composer, self._session, self._asked.failed, history=settings.history)
         self._begun = True
         await self._turn_to(self._shown_chat)
         if self._early:
@@ -98,6 +105,7 @@ class Typing:
             drafts.waiting()  # What waits is this one.
             self._chat = chat
             self._editing, self._before, self._queued = None, "", ()
+            self._recalling.end()
             composer.put("")
             if not _same(put_away, self._kept):
                 await self._save(old, put_away)
@@ -129,7 +137,8 @@ class Typing:
     def _now(self) -> Draft:
         """Return the draft as it is."""
         composer = self._composer
-        text = "\n".join(part for part in (self._under_way, composer.text) if part)
+        typed = self._recalling.typed(composer.text)
+        text = "\n".join(part for part in (self._under_way, typed) if part)
         editing = self._editing.id if self._editing is not None else ""
         return Draft(text, composer.cursor_location, self._queued, editing, self._before, time.time())
 
@@ -168,6 +177,7 @@ class Typing:
         if self._editing is None:
             self._before = composer.text
         self._editing = question
+        self._recalling.end()
         composer.put(question.text)
         composer.focus()
         self._show()
@@ -177,6 +187,7 @@ class Typing:
         if self._editing is None:
             return False
         before, self._editing, self._before = self._before, None, ""
+        self._recalling.end()
         self._composer.put(before)
         self._show()
         return True
@@ -194,13 +205,9 @@ class Typing:
             case "scroll":
                 self._scroll(event.text)
             case "older":
-                self._recall()
-
-    def _recall(self) -> None:
-        session = self._session()
-        questions = [message.text for message in session.branch if message.role == "user"] if session else []
-        if questions and not self._composer.text:
-            self._composer.put(questions[-1])
+                await self._recalling.go(-1)
+            case "newer":
+                await self._recalling.go(1)
 
     async def _sent(self, text: str) -> None:
         """Ask what was typed, or keep it for the end of the answer that runs. What cannot be sent stays."""
@@ -232,9 +239,11 @@ class Typing:
             self._asked.failed(problem)
             done = False
         self._under_way = ""
+        self._recalling.end()
         if not done:
             self._composer.give_back(text)
             return False
+        question = last_question(session.branch)
         drafts.waiting()  # It is of the chat before, and kept here.
         old, self._chat = self._chat, self._shown_chat
         if anew:
@@ -247,6 +256,8 @@ class Typing:
         await self._save(self._chat, self._now())
         self._was_sent(session, anew)
         self._asked.say("")
+        if question is not None:
+            await self._recalling.add(Question(text, question.conversation, question.id))
         return True
 
     # The next question.
