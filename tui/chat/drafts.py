@@ -55,6 +55,11 @@ def folder() -> Path:
     return paths.state() / "drafts"
 
 
+def outside(chat: str | None) -> Path:
+    """Return where the text of a draft lies while an editor outside has it."""
+    return (_path(chat) or folder() / "other.json").with_suffix(".md")
+
+
 def load(chat: str | None) -> Draft:
     """Return the draft of a chat, or of the one that is not begun; an empty one where none can be read.
 
@@ -66,14 +71,16 @@ def load(chat: str | None) -> Draft:
     draft = _read(path)
     with _lock:
         _known[path] = draft.at
-    left = path.with_suffix(".md")
-    if left.exists() and not lock_file.held(path.with_suffix(".lock")):
-        text = _text(left)
-        if text.strip():
+    lent, lock = outside(chat), outside(chat).with_suffix(".lock")
+    if not lock_file.held(lock):
+        # Editors write the name with .save when they are hung up on.
+        left = [file for file in (lent.with_name(f"{lent.name}.save"), lent) if file.exists()]
+        text = next((text for file in left if (text := _text(file)).strip()), "")
+        if text:
             draft = msgspec.structs.replace(draft, text=text, cursor=(0, 0), at=time.time())
             with contextlib.suppress(Problem):
                 save(chat, draft)
-        _remove([left, path.with_suffix(".lock")])
+        _remove([*left, lock] if left else [])
     return draft
 
 

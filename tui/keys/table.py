@@ -62,6 +62,7 @@ KEYS = (
     Key("chat.new", "ctrl+n", "new_chat", "Begin a new chat", "Chats", "^n", "new"),
     Key("chat.find", "ctrl+f", "find", "Find what was said or thought, in all chats", "Chats", "^f", "find"),
     Key("chat.asking", "f10", "asking", "This chat's own system prompt and sampling", "Chats"),
+    Key("composer.editor", "ctrl+g", "edit_outside", "Write the question in your editor", "Chats"),
     Key("sidebar", "ctrl+l", "toggle_sidebar", "Show or hide presets and chats", "Chats", "^l", "lists"),
     *(
         Key(f"preset.{slot}", f"{key},alt+{slot}", f"preset({slot})", f"Answer with preset {slot}", "Presets")

@@ -124,7 +124,7 @@ class Composer(TextArea):
 
     def put(self, text: str, cursor: tuple[int, int] | None = None) -> None:
         """Have a text edited in the place of what is there, from `cursor` on, or from its end."""
-        self.load_text(text)
+        self.load_text(clean(text))
         self.move_cursor(self.document.end if cursor is None else self.clamp_visitable(cursor))
         self._walked_to = None
 

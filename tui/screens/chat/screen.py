@@ -329,6 +329,9 @@ class ChatScreen(Screen[None]):
         if self._session is not None:
             await self._session.unload()
 
+    def action_edit_outside(self) -> None:
+        self._typing.edit_outside()
+
     def action_find(self) -> None:
         if self._session is not None:
             self._finding.open(self._session)

@@ -22,6 +22,7 @@ from tui.chat.session import Session
 from tui.chat.storing.stored import StoredMessage
 from tui.screens.chat import progress
 from tui.screens.chat.offering import Asked
+from tui.screens.chat.outside import Outside
 from tui.screens.chat.recalling import Recalling
 from tui.settings import Settings
 from tui.widgets.composer import Composer
@@ -55,6 +56,7 @@ class Typing:
         self._asked = asked
         self._composer: Composer
         self._recalling: Recalling
+        self._outside: Outside | None = None
         self._begun = False
         self._early = False
         self._chat: str | None = None
@@ -79,6 +81,7 @@ class Typing:
         """Show the draft of the chat that is open now, and send what was to be sent as soon as that can be done."""
         typed = self._composer.text
         self._recalling = Recalling(self._composer, self._session, self._asked.failed, history=settings.history)
+        self._outside = Outside(self._screen, self._composer, lambda: self._chat, self._asked, settings.editor)
         self._begun = True
         await self._turn_to(self._shown_chat)
         if self._early:
@@ -168,6 +171,11 @@ class Typing:
         if chat == self._chat:
             self._kept = draft
         return True
+
+    def edit_outside(self) -> None:
+        """Have what is typed edited in the user's editor."""
+        if self._outside is not None:
+            self._outside.open()
 
     # A question edited.
 
