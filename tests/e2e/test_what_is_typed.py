@@ -90,7 +90,8 @@ def test_an_editor_gets_what_is_typed_and_the_answer_goes_on_meanwhile(terminal,
     screen.see("in the editor")
     screen.type("second line\n")
     text = screen.see("and more")
-    assert "first line" in text and "second line" in text
+    assert "first line" in text
+    assert "second line" in text
     screen.see("word119")
     screen.press("enter")
     screen.see("second line")
