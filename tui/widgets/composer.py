@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 from textual import events
+from textual.binding import BindingType
 from textual.document._document import EditResult
 from textual.document._edit import Edit
 from textual.message import Message
 from textual.widgets import TextArea
 
 from tui.chat.clean import clean
+from tui.keys import filled, pressed
+from tui.keys.bindings import bindings
+from tui.words import _
 
-Deed = Literal["send", "nothing", "older", "newer", "scroll", "complete"]
+Deed = Literal["send", "nothing", "older", "newer", "scroll", "complete", "editor"]
 """What is done here beside writing: "older" and "newer" ask for another text of before in its place, "scroll" is a key
-that the text has no use for, "complete" takes what is offered."""
+that the text has no use for, "complete" takes what is offered, "editor" opens one."""
 
 
 class Composer(TextArea):
@@ -38,8 +42,10 @@ class Composer(TextArea):
     Composer:focus { border: none; }
     """
 
+    BINDINGS: ClassVar[list[BindingType]] = bindings("composer")
+
     class Did(Message):
-        """The user did something. `text` is what is sent, or the name of the key."""
+        """The user did something. `text` is what is sent, or where to scroll: pageup, pagedown or end."""
 
         def __init__(self, composer: Composer, what: Deed, text: str = "") -> None:
             super().__init__()
@@ -58,7 +64,7 @@ class Composer(TextArea):
             tab_behavior="focus",
             compact=True,
             highlight_cursor_line=False,
-            placeholder="Ask anything · Enter sends · Ctrl+J new line",
+            placeholder=filled(_("Ask anything · {composer.send} sends · {composer.newline} new line")),
         )
         self.cursor_blink = False
         self.offering = False
@@ -68,30 +74,50 @@ class Composer(TextArea):
 
     async def _on_key(self, event: events.Key) -> None:
         # Not as priority bindings: those overtake the letters typed just before, so a fast "hi⏎" would send nothing.
-        match event.key:
-            case "enter":
-                self._taken(event)
+        deed = self._deed(event.key)
+        if deed is None:
+            await super()._on_key(event)
+            return
+        event.stop()
+        event.prevent_default()
+        match deed:
+            case "send":
                 self.send()
-            case "ctrl+j":
-                self._taken(event)
+            case "newline":
                 self.insert("\n")
-            case "tab" if self.offering:
-                self._taken(event)
-                self._did("complete")
-            case "up" if self._on_first_row or self._walked_to == self.cursor_location:
-                self._taken(event)
-                self._did("older")
-            case "down" if self._on_last_row or self._walked_to == self.cursor_location:
-                self._taken(event)
-                self._did("newer")
-            case "pageup" | "pagedown" if self.max_scroll_y == 0:
-                self._taken(event)
-                self._did("scroll", event.key)
-            case "end" if self.cursor_location == self.document.end:
-                self._taken(event)
-                self._did("scroll", event.key)
+            case "scroll":
+                self._did("scroll", self._way(event.key))
             case _:
-                await super()._on_key(event)
+                self._did(deed)
+
+    def _deed(self, key: str) -> Deed | Literal["newline"] | None:
+        """Return what a key does here, None where it only writes or moves the cursor."""
+        walking = self._walked_to == self.cursor_location
+        if pressed("composer.send", key):
+            return "send"
+        if pressed("composer.newline", key):
+            return "newline"
+        if self.offering and pressed("composer.complete", key):
+            return "complete"
+        if pressed("composer.older", key) and (walking or self._on_first_row):
+            return "older"
+        if pressed("composer.newer", key) and (walking or self._on_last_row):
+            return "newer"
+        page = pressed("composer.page_up", key) or pressed("composer.page_down", key)
+        if page and self.max_scroll_y == 0:
+            return "scroll"
+        if pressed("composer.end", key) and self.cursor_location == self.document.end:
+            return "scroll"
+        return None
+
+    def _way(self, key: str) -> str:
+        """Return where the conversation moves by a key: pageup, pagedown or end."""
+        if pressed("composer.page_up", key):
+            return "pageup"
+        return "pagedown" if pressed("composer.page_down", key) else "end"
+
+    def action_edit_outside(self) -> None:
+        self._did("editor")
 
     async def _on_paste(self, event: events.Paste) -> None:
         event.text = clean(event.text.replace("\r\n", "\n").replace("\r", "\n"))
@@ -148,7 +174,3 @@ class Composer(TextArea):
 
     def _did(self, what: Deed, text: str = "") -> None:
         self.post_message(self.Did(self, what, text))
-
-    def _taken(self, event: events.Key) -> None:
-        event.stop()
-        event.prevent_default()

@@ -12,7 +12,6 @@ from tui.chat import asked, drafts
 from tui.chat.drafts import Draft
 from tui.chat.storing.store import Store
 from tui.screens.chat import typing
-from tui.screens.chat.typing import EDITING
 from tui.widgets.composer import Composer
 from tui.widgets.transcript import Transcript
 
@@ -91,7 +90,7 @@ def test_an_edited_question_is_edited_on_at_the_next_start_with_what_was_typed_b
     at_the_screen(begin)
 
     async def go_on(person: Person) -> None:
-        assert EDITING in person.shown()
+        assert "Editing: Enter asks" in person.shown()
         assert typed(person) == "one more"
         await person.types("enter")
         await person.waits()

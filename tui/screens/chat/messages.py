@@ -14,6 +14,7 @@ from tui.chat import turn
 from tui.chat.session import Session
 from tui.chat.storing import opened
 from tui.chat.storing.stored import StoredMessage
+from tui.keys import filled
 from tui.screens.chat import notices, progress
 from tui.screens.chat.offering import Asked
 from tui.screens.chat.shown import Shown
@@ -21,13 +22,18 @@ from tui.screens.chat.typing import Typing
 from tui.screens.chat.undoing import Deleted, Undoing
 from tui.widgets.transcript import Transcript
 from tui.widgets.transcript.keys import Work
+from tui.words import N_, _
 
 _COMMANDS: tuple[tuple[str, str, Work], ...] = (
-    ("Edit the question …", "e in the messages: asked anew, beside the old one", "edit"),
-    ("Show the version before", "← in the messages", "before"),
-    ("Show the version after", "→ in the messages", "after"),
-    ("Delete the message and what is below it", "d in the messages; u takes it back", "delete"),
-    ("Export the chat as Markdown", "x in the messages", "export"),
+    (N_("Edit the question …"), N_("{messages.edit} in the messages: asked anew, beside the old one"), "edit"),
+    (N_("Show the version before"), N_("{messages.before} in the messages"), "before"),
+    (N_("Show the version after"), N_("{messages.after} in the messages"), "after"),
+    (
+        N_("Delete the message and what is below it"),
+        N_("{messages.delete} in the messages; {messages.undo} takes it back"),
+        "delete",
+    ),
+    (N_("Export the chat as Markdown"), N_("{messages.export} in the messages"), "export"),
 )
 
 
@@ -59,7 +65,7 @@ class Messages:
     def commands(self) -> Iterator[SystemCommand]:
         """Yield what the palette offers: it is about the message stood on, or the last one."""
         for title, told, what in _COMMANDS:
-            yield SystemCommand(title, told, lambda what=what: self._screen.call_later(self.do, what))
+            yield SystemCommand(_(title), filled(_(told)), lambda what=what: self._screen.call_later(self.do, what))
 
     async def do(self, what: Work) -> None:
         """Do something with the message that the reader stands on, or with the last one."""
@@ -125,13 +131,13 @@ class Messages:
             await session.stop()
         else:
             self._transcript.forget_found()
-            self._asked.say("Nothing is running. ^q leaves")
+            self._asked.say(filled(_("Nothing is running. {program.quit} leaves")))
 
     # The rest.
 
     async def _walk(self, session: Session, at: StoredMessage, step: int) -> None:
         if at.id not in session.versions:
-            self._asked.say("One version: e edits, r answers again")
+            self._asked.say(filled(_("One version: {messages.edit} edits, {messages.retry} answers again")))
             return
         if session.busy and turn.on_the_way():  # Who leaves now leaves a question that no model has.
             self._asked.say(progress.not_yet(session))

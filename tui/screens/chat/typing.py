@@ -20,15 +20,16 @@ from tui.chat.drafts import Draft
 from tui.chat.history import last_question
 from tui.chat.session import Session
 from tui.chat.storing.stored import StoredMessage
+from tui.keys import filled
 from tui.screens.chat import progress
 from tui.screens.chat.offering import Asked
 from tui.screens.chat.outside import Outside
 from tui.screens.chat.recalling import Recalling
 from tui.settings import Settings
 from tui.widgets.composer import Composer
-from tui.words import _, ngettext
+from tui.words import N_, _, ngettext
 
-EDITING = "Editing: Enter asks it anew beside the old one, Esc leaves it"
+EDITING = N_("Editing: {composer.send} asks it anew beside the old one, {answer.stop} leaves it")
 KEEP_S = 0.5
 
 
@@ -172,11 +173,6 @@ class Typing:
             self._kept = draft
         return True
 
-    def edit_outside(self) -> None:
-        """Have what is typed edited in the user's editor."""
-        if self._outside is not None:
-            self._outside.open()
-
     # A question edited.
 
     def edit(self, question: StoredMessage) -> None:
@@ -212,6 +208,8 @@ class Typing:
                 self._nothing()
             case "scroll":
                 self._scroll(event.text)
+            case "editor" if self._outside is not None:
+                self._outside.open()
             case "older":
                 await self._recalling.go(-1)
             case "newer":
@@ -320,7 +318,7 @@ class Typing:
         """Say above the composer what becomes of what is typed in it."""
         title = Content("")
         if self._editing is not None:
-            title = Content(EDITING)
+            title = Content(filled(_(EDITING)))
         elif self._queued:
             title = Content.styled(self._told_next(), "$text-muted")
         box = self._screen.query_one("#composer-box", Horizontal)
@@ -329,15 +327,18 @@ class Typing:
 
     def _told_next(self) -> str:
         next_one, more = self._queued[0], len(self._queued) - 1
-        key = _("Esc takes it back")
+        key = filled(_("{answer.stop} takes it back"))
         if more:
-            key = ngettext(
-                "and {count} more · Esc takes it back", "and {count} more · Esc takes the last one back", more
+            told = ngettext(
+                "and {count} more · {answer.stop} takes that back",
+                "and {count} more · {answer.stop} takes the last one back",
+                more,
             )
+            key = filled(told, count=more)
         room = max(10, self._composer.size.width - len(key) - 12)
         text = clean_line(next_one)
         shown = text if len(text) <= room else f"{text[: room - 1]}…"
-        return _("Next: {text}").format(text=shown) + f"  {key.format(count=more)}"
+        return _("Next: {text}").format(text=shown) + f"  {key}"
 
 
 def _same(one: Draft, other: Draft) -> bool:
