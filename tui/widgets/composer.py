@@ -13,8 +13,9 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 from tui.chat.clean import clean
-from tui.keys import filled, pressed
+from tui.keys import pressed
 from tui.keys.bindings import bindings
+from tui.keys.words import every
 from tui.words import _
 
 Deed = Literal["send", "nothing", "older", "newer", "scroll", "complete", "editor"]
@@ -64,7 +65,9 @@ class Composer(TextArea):
             tab_behavior="focus",
             compact=True,
             highlight_cursor_line=False,
-            placeholder=filled(_("Ask anything · {composer.send} sends · {composer.newline} new line")),
+            placeholder=_("Ask anything · {send} sends · {newline} new line").format(
+                send=every("composer.send"), newline=every("composer.newline")
+            ),
         )
         self.cursor_blink = False
         self.offering = False
