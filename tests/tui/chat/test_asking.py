@@ -54,13 +54,12 @@ def test_a_new_chat_keeps_what_it_was_begun_with_and_each_turn_leaves_it(store: 
 
 
 def test_what_is_asked_can_be_changed_and_taken_away(store: Store) -> None:
-    chat = turn(store, "hello").conversation
-    assert store.conversation(chat).asking is None
-    shelf.ask_so(store, chat, FRENCH)
-    assert store.conversation(chat).asking == FRENCH
-    shelf.ask_so(store, chat, NOTHING)
-    assert store.conversation(chat).asking is None
-    store.delete(chat)
+    chat = store.conversation(turn(store, "hello").conversation)
+    assert chat.asking is None
+    assert shelf.ask_so(store, chat, FRENCH) == store.conversation(chat.id)
+    assert store.conversation(chat.id).asking == FRENCH
+    assert shelf.ask_so(store, chat, NOTHING) == store.conversation(chat.id) == chat
+    store.delete(chat.id)
     with pytest.raises(StoreError, match="no such chat"):
         shelf.ask_so(store, chat, FRENCH)
 
@@ -127,7 +126,7 @@ def test_a_file_that_asks_what_cannot_be_names_the_key(store: Store, asking: Any
 def test_the_same_chat_that_asks_otherwise_is_told_and_nothing_is_overwritten(store: Store) -> None:
     chat = store.begin(new_id(), ASKED, "salut", None, FRENCH).conversation
     written = export.as_json(gather(store, chat))
-    shelf.ask_so(store, chat, Asking(temperature=1.0))
+    shelf.ask_so(store, store.conversation(chat), Asking(temperature=1.0))
     one = read(written)
     assert isinstance(one, Incoming)
     outcome = take_in(store, one)
