@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
 from collections.abc import Iterable
-from functools import partial
 
 from tui.line import profile
 
@@ -35,17 +32,22 @@ class DeepseekApp(App[None], inherit_bindings=False):
         self._wish = wish or Wish()
         self.theme = theme if theme in self.available_themes else _default_theme()
 
+    def on_load(self) -> None:
+        # Before the terminal is taken over: from then on it must be given back, whoever ends us.
+        self._hang_up = HangUp(screen=True, restore=self._restore)
+        self._hang_up.leave_when_told(self.exit)
+
     def on_mount(self) -> None:
         self.push_screen(ChatScreen(self._wish))
-        self._hang_up = HangUp(screen=True)
-        self._watch_line(asyncio.get_running_loop())
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
-
-    def _watch_line(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Draw anew what was dropped while the terminal did not read, and leave when it is gone."""
         if isinstance(self._driver, LineDriver):
-            self._driver.caught_up = partial(loop.call_soon_threadsafe, self.refresh)
-            self._driver.lost = lambda _error: loop.call_soon_threadsafe(self._hang_up.gone)
+            self._driver.watch(self.refresh, self._hang_up.gone)
+
+    def on_unmount(self) -> None:
+        self._hang_up.close()
+
+    def _restore(self) -> None:
+        if isinstance(self._driver, LineDriver):
+            self._driver.restore()
 
     def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
         if isinstance(self._driver, LineDriver):

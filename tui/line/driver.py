@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import selectors
+import termios
 from codecs import getincrementaldecoder
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from textual._xterm_parser import XTermParser
@@ -14,7 +16,7 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.events import Key, Paste
 from textual.message import Message
 
-from tui.line.writing import Writer
+from tui.line.writing import CANCEL, Writer, apart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +25,11 @@ _READ_BYTES = 4096
 _TERMINAL = 2
 """Textual draws to standard error."""
 _LOOK_S = 0.1
+RESTORE = (
+    b"\x1b[?2026l\x1b[<u\x1b[?2004l\x1b[?7h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?1016l\x1b[?2048l"
+    b"\x1b[?1004l\x1b[?1049l\x1b[?25h"
+)
+"""What takes back all that was switched: held frames, keys, paste, wrapping, mouse, sizes, focus, window, cursor."""
 
 
 class _Output:
@@ -45,12 +52,13 @@ class _Output:
 
 
 class LineDriver(LinuxDriver):
-    """`caught_up` and `lost` are called in a thread: frames were dropped and the terminal reads again; it is gone."""
+    """Textual's driver, but for how it writes and what it takes in."""
 
-    caught_up: Callable[[], object] = staticmethod(lambda: None)
-    lost: Callable[[OSError], object] = staticmethod(lambda _error: None)
+    _caught_up: Callable[[], object] = staticmethod(lambda: None)
+    _lost: Callable[[], object] = staticmethod(lambda: None)
     _output: _Output | None = None
     _frame: list[str] | None = None
+    _lent = False
 
     @property
     def _writer_thread(self) -> Any:
@@ -62,7 +70,37 @@ class LineDriver(LinuxDriver):
         self._output = None if thread is None else _Output(self._make_writer)
 
     def _make_writer(self) -> Writer:
-        return Writer(_TERMINAL, self.caught_up, self.lost)
+        return Writer(_TERMINAL, lambda: self._soon(self._caught_up), lambda _error: self._soon(self._lost))
+
+    def watch(self, caught_up: Callable[[], object], lost: Callable[[], object]) -> None:
+        """Have the event loop call one when the terminal reads again after frames were dropped, one when it is gone."""
+        self._caught_up, self._lost = caught_up, lost
+
+    def _soon(self, deed: Callable[[], object]) -> None:
+        with suppress(RuntimeError):  # The event loop has ended.
+            self._loop.call_soon_threadsafe(deed)
+
+    def suspend_application_mode(self) -> None:
+        """Lend the terminal; what is drawn meanwhile goes nowhere."""
+        self._lent = True
+        super().suspend_application_mode()
+
+    def resume_application_mode(self) -> None:
+        """Take the terminal back, and draw all anew. Who stopped us without asking has not given it back before."""
+        if not self._lent:
+            super().suspend_application_mode()
+        self._lent = False
+        super().resume_application_mode()
+        self._soon(partial(self._app.refresh, layout=True))
+
+    def restore(self) -> None:
+        """Give the terminal back as it was, as far as it takes that at once: for an end that there is no time for."""
+        if self._output is None:
+            return
+        with suppress(OSError, termios.error):
+            terminal = apart(_TERMINAL)
+            os.write(terminal, CANCEL + RESTORE)
+            termios.tcsetattr(terminal, termios.TCSANOW, self.attrs_before or termios.tcgetattr(terminal))
 
     def write(self, data: str) -> None:
         if self._frame is not None:

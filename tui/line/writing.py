@@ -20,6 +20,8 @@ WAITING_BYTES = 64 * 1024
 """So much may wait: several frames of a large window. More is not drawn later, it is drawn anew."""
 ONCE_BYTES = 256 * 1024
 """So much of what cannot be drawn again may wait, a clipboard's text among it; then nothing more is taken."""
+CANCEL = b"\x18"
+"""Ends a sequence that is only half written."""
 _CHUNK_BYTES = 4096
 _POLL_MS = 100
 
@@ -37,7 +39,7 @@ class Writer:
     """
 
     def __init__(self, descriptor: int, caught_up: Callable[[], object], lost: Callable[[OSError], object]) -> None:
-        self._descriptor = _apart(descriptor)
+        self._descriptor = apart(descriptor)
         self._caught_up = caught_up
         self._lost = lost
         self._changed = threading.Condition()
@@ -59,7 +61,8 @@ class Writer:
         with self._changed:
             if self._closing or self._gone:
                 return
-            if frame and (self._dropped or self._waiting + len(data) > WAITING_BYTES):
+            # One frame is taken whatever its size: all of a large window, in many colours.
+            if frame and (self._dropped or (self._waiting and self._waiting + len(data) > WAITING_BYTES)):
                 self._drop_frames()
                 return
             if self._waiting + len(data) > ONCE_BYTES:
@@ -69,15 +72,13 @@ class Writer:
             self._changed.notify()
 
     def stop(self, patience_s: float = 0.3) -> bool:
-        """Write what waits and end; give up after so long. Say whether all was written."""
+        """Write what waits and end; after so long only what is no frame, as far as it goes. Say if all was written."""
         with self._changed:
             self._closing = True
             self._changed.notify()
         self._thread.join(patience_s)
         if self._thread.is_alive():
             self._given_up = True
-            with contextlib.suppress(termios.error):
-                termios.tcflush(self._descriptor, termios.TCOFLUSH)
             self._thread.join(2 * _POLL_MS / 1000)
         return not self._waiting
 
@@ -92,9 +93,11 @@ class Writer:
         try:
             while (piece := self._next()) is not None:
                 if not self._put(piece.data):
-                    return
+                    break
                 if self._done(piece):
                     self._caught_up()
+            if self._given_up:
+                self._say_the_last()
         except OSError as error:
             with self._changed:
                 self._gone = True
@@ -102,6 +105,16 @@ class Writer:
             self._lost(error)
         finally:
             os.close(self._descriptor)
+
+    def _say_the_last(self) -> None:
+        """Make room by throwing away what the terminal has not taken; put there what must be said, and wait no more."""
+        last = b""
+        for piece in reversed(self._pieces):
+            if not piece.frame and len(piece.data) + len(last) < _CHUNK_BYTES:
+                last = piece.data + last
+        with contextlib.suppress(OSError, termios.error):
+            termios.tcflush(self._descriptor, termios.TCOFLUSH)
+            os.write(self._descriptor, CANCEL + last)
 
     def _next(self) -> _Piece | None:
         """Wait for something to write; None at the end."""
@@ -134,7 +147,7 @@ class Writer:
         return at == len(data)
 
 
-def _apart(descriptor: int) -> int:
+def apart(descriptor: int) -> int:
     """Return the same terminal, opened anew: only so can writing be without waiting, and reading stay as it is."""
     with contextlib.suppress(OSError):
         return os.open(os.ttyname(descriptor), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)

@@ -115,3 +115,18 @@ def test_the_end_waits_for_what_is_read_and_not_for_a_terminal_that_reads_nothin
     assert time.monotonic() - began < 1
     os.close(stuck.far)
     os.close(stuck.near)
+
+
+def test_at_the_end_of_a_stalled_line_the_terminal_is_still_told_what_gives_it_back(line: Line) -> None:
+    line.writer.write("x" * 60_000, frame=True)
+    line.writer.write("[give back]", frame=False)
+    assert not line.writer.stop(0.1)
+    read = line.read()
+    assert read.endswith(b"\x18[give back]")
+    assert len(read) < 60_000
+
+
+def test_a_frame_larger_than_what_may_wait_is_written_when_nothing_waits(line: Line) -> None:
+    line.writer.write("x" * (WAITING_BYTES + 1), frame=True)
+    assert len(line.read()) == WAITING_BYTES + 1
+    assert line.repaints == 0
