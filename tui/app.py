@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import ClassVar
 
 from tui.line import profile
 
@@ -11,9 +12,12 @@ profile.apply(profile.current(), os.environ)
 
 from rich.console import RenderableType  # noqa: E402
 from textual.app import App, SystemCommand  # noqa: E402 - Textual reads its settings at import
+from textual.binding import BindingType  # noqa: E402
 from textual.screen import Screen  # noqa: E402
 
 from tui.hang_up import HangUp  # noqa: E402
+from tui.keys import now  # noqa: E402
+from tui.keys.bindings import palette  # noqa: E402
 from tui.line.driver import LineDriver  # noqa: E402
 from tui.screens.chat import ChatScreen  # noqa: E402
 from tui.screens.chat.start import Wish  # noqa: E402
@@ -24,12 +28,14 @@ class DeepseekApp(App[None], inherit_bindings=False):
     """The screen of `deepseek-tui`."""
 
     TITLE = "deepseek-tui"
+    BINDINGS: ClassVar[list[BindingType]] = palette()
     ENABLE_COMMAND_PALETTE = True
 
     def __init__(self, wish: Wish | None = None, theme: str = "") -> None:
         # NO_COLOR is no colour at all: Textual's own reading of it, greys, is black on black in 16 colours.
         super().__init__(driver_class=LineDriver, ansi_color=True if "NO_COLOR" in os.environ else None)
         self._wish = wish or Wish()
+        self.set_keymap(now.keymap())
         self.theme = theme if theme in self.available_themes else _default_theme()
 
     def on_load(self) -> None:

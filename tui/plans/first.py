@@ -8,11 +8,15 @@ from backends.hardware.machine import Machine
 from presets.advice import Advice
 from presets.found import Found
 from presets.plan import PresetPlan
+from tui.keys.words import filled, slots
 from tui.plans.brief import expected
 from tui.units import DASH, duration, memory
+from tui.words import N_, _
 
 STARTER = "Meanwhile the starter answers at once: a tiny model that came with the program, often wrong."
-KEYS = "F1 shows every key, F2 to F7 choose a preset, F8 says what this machine can run and why."
+KEYS = N_(
+    "{program.help} shows every key, {slots} choose a preset, {program.plan} says what this machine can run and why."
+)
 
 
 def lines(
@@ -31,16 +35,17 @@ def lines(
     """
     told = [*_machine(machine, card_usable=card_usable)]
     if advice is None:
-        told += ["", "Best here: no preset is known to fit into its memory. F8 says why."]
+        told += ["", filled(_("Best here: no preset is known to fit into its memory. {program.plan} says why."))]
     else:
         told += ["", *_advised(advice)]
         if advice.plan.located.present:
-            told.append(f"It is here: {key or 'Tab goes to the list, where Enter'} loads it.")
+            loads = key or filled(_("{move.next} goes to the list, where {presets.choose}"))
+            told.append(_("It is here: {key} loads it.").format(key=loads))
         elif coming:
             told.append("It is on its way, and loads when it is here.")
         else:
             told.append(_next(advice.plan, rate, same))
-    return [*told, "", STARTER, KEYS]
+    return [*told, "", STARTER, filled(_(KEYS), slots=slots())]
 
 
 def _machine(machine: Machine, *, card_usable: bool) -> Iterator[str]:
@@ -62,12 +67,15 @@ def _advised(advice: Advice) -> Iterator[str]:
     size = f", {memory(plan.size_bytes)}" if plan.size_bytes is not None else ""
     yield f"Best here: {plan.title}{size}: {advice.why}"
     if look is not None:
-        unknown = ". F8, then m, measures how fast: it takes 5 s"
+        unknown = filled(_(". {program.plan}, then {plan.measure}, measures how fast: it takes 5 s"))
         yield f"Expected: {look.detail}{f', {look.speed}' if look.speed else unknown}"
 
 
 def _next(plan: PresetPlan, rate: float | None, same: Found | None) -> str:
     if same is not None:
-        return f"{same.place} keeps it on this machine already: Enter, with nothing typed, uses it as it is."
-    took = f", in ~{duration(plan.size_bytes / rate)}" if rate and plan.size_bytes is not None else ""
-    return f"Enter, with nothing typed, fetches it{took}, and begins with it."
+        already = _("{place} keeps it on this machine already: {composer.send}, with nothing typed, uses it as it is.")
+        return filled(already, place=same.place)
+    if rate and plan.size_bytes is not None:
+        took = duration(plan.size_bytes / rate)
+        return filled(_("{composer.send}, with nothing typed, fetches it, in ~{took}, and begins with it."), took=took)
+    return filled(_("{composer.send}, with nothing typed, fetches it, and begins with it."))

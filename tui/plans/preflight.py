@@ -8,9 +8,11 @@ import msgspec
 
 from backends.planning.result import Fit
 from presets.plan import PresetPlan
+from tui.keys.words import filled
 from tui.plans.looking import Holder
 from tui.plans.told import predicted
 from tui.units import DASH, memory
+from tui.words import _
 
 NAMED = 3
 """So many processes are named, those that hold most."""
@@ -87,7 +89,7 @@ def _memory(plan: PresetPlan, found: Fit) -> Iterator[tuple[str, str]]:
     if ram.free is None or ram.total <= ram.free:
         return
     needs = f"{plan.title} needs {memory(ram.total)} of main memory, and {memory(ram.free)} are available"
-    smaller = "A smaller context or quantisation helps; F8 shows which."
+    smaller = filled(_("A smaller context or quantisation helps; {program.plan} shows which."))
     if ssd:
         speed = f", for {predicted(found)} tok/s" if found.tokens_per_second is not None else ""
         yield (
@@ -107,7 +109,11 @@ def _layers(count: int) -> str:
 
 def _others(taken: int, holders: Sequence[Holder], key: str) -> str:
     """Say what others hold of the card, who they are as far as it is told, and what helps."""
-    again = f"^x and {key} load it anew" if key else "^x frees it, and choosing it again loads it anew"
+    again = (
+        filled(_("{preset.free} and {key} load it anew"), key=key)
+        if key
+        else filled(_("{preset.free} frees it, and choosing it again loads it anew"))
+    )
     return f"Others hold {memory(taken)}{_named(holders)}. Close them: then {again}."
 
 

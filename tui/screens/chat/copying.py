@@ -13,6 +13,7 @@ from backends.errors import Problem
 from tui.chat.clean import clean
 from tui.chat.session import Session
 from tui.chat.storing.stored import StoredMessage
+from tui.keys import filled
 from tui.screens.chat.offering import Asked
 from tui.widgets.transcript import Transcript
 from tui.widgets.transcript.code import code_blocks
@@ -20,9 +21,9 @@ from tui.widgets.transcript.keys import Work
 from tui.words import N_, _, ngettext
 
 _COMMANDS: tuple[tuple[str, str, Work], ...] = (
-    (N_("Copy the message"), N_("c in the messages: the one stood on, or the last"), "copy_message"),
-    (N_("Copy its code"), N_("C in the messages: block by block"), "copy_code"),
-    (N_("Copy the whole chat"), N_("Y in the messages: this branch as Markdown"), "copy_all"),
+    (N_("Copy the message"), N_("{messages.copy} in the messages: the one stood on, or the last"), "copy_message"),
+    (N_("Copy its code"), N_("{messages.copy_code} in the messages: block by block"), "copy_code"),
+    (N_("Copy the whole chat"), N_("{messages.copy_all} in the messages: this branch as Markdown"), "copy_all"),
 )
 COPIES: frozenset[Work] = frozenset(what for _title, _told, what in _COMMANDS)
 
@@ -39,7 +40,7 @@ class Copying:
     def commands(self) -> Iterator[SystemCommand]:
         """Yield what the palette offers."""
         for title, told, what in _COMMANDS:
-            yield SystemCommand(_(title), _(told), lambda what=what: self._screen.call_later(self.do, what))
+            yield SystemCommand(_(title), filled(_(told)), lambda what=what: self._screen.call_later(self.do, what))
 
     def selection(self) -> bool:
         """Copy what is selected, in the composer or on the screen; say whether anything is."""

@@ -9,10 +9,12 @@ from textual.screen import Screen
 
 from tui.chat import turn
 from tui.chat.session import Session
+from tui.keys import filled
+from tui.words import N_, _
 
 LEAVE_S = 0.8
 _GOES_ON = "The answer goes on. `deepseek-tui` shows it."
-_NOT_BEGUN = "No model had the question yet. `deepseek-tui` shows it, and ^r asks it again."
+_NOT_BEGUN = N_("No model had the question yet. `deepseek-tui` shows it, and {answer.retry} asks it again.")
 _STOPS, _STOP_S = 20, 0.1
 
 
@@ -37,7 +39,7 @@ class Leaving:
         session = self._session()
         if self.under_way and session is not None:
             await session.stop()
-            for _ in range(_STOPS):
+            for _try in range(_STOPS):
                 if session.answer is None:
                     break
                 await asyncio.sleep(_STOP_S)
@@ -53,7 +55,7 @@ class Leaving:
         session = self._session()
         last_words = None
         if session is not None and session.answer is not None:
-            last_words = _NOT_BEGUN if turn.on_the_way() else _GOES_ON
+            last_words = filled(_(_NOT_BEGUN)) if turn.on_the_way() else _GOES_ON
         if session is not None:
             await session.leave()
         self._screen.app.exit(message=last_words)

@@ -17,8 +17,8 @@ from textual.timer import Timer
 
 from backends.errors import Problem
 from presets.catalog import Catalog
-from tui import keys
 from tui.chat.session import Change, Session
+from tui.keys.bindings import bindings
 from tui.line import profile
 from tui.screens.chat import entries, layout, notices, palette, progress, start
 from tui.screens.chat.around import Around
@@ -53,7 +53,7 @@ class ChatScreen(Screen[None]):
     """One session, shown. `wish` is what the command line asked for."""
 
     CSS_PATH = "chat.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings()]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("everywhere")
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 - Textual declares it so
     VERTICAL_BREAKPOINTS = [(0, "-short"), (16, "-tall")]  # noqa: RUF012 - likewise
     AUTO_FOCUS = "#composer"

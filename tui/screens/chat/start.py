@@ -16,6 +16,7 @@ from tui.chat.storing import paging
 from tui.chat.storing.store import Store
 from tui.chat.storing.stored import Conversation
 from tui.chat.target import Target, choose
+from tui.keys import reading
 from tui.screens.chat.choosing import source_of
 from tui.settings import Settings, load_settings
 
@@ -53,6 +54,9 @@ async def begin(wish: Wish, changed: Callable[[Change], None]) -> Begun:
         settings = load_settings()
     except Problem as problem:
         problems.append(problem)
+    wrong_keys = reading.told(reading.take(settings.keys))
+    if wrong_keys is not None:
+        problems.append(wrong_keys)
     catalog = await asyncio.to_thread(load_catalog)
     session, chat = None, None
     try:
