@@ -39,6 +39,7 @@ from tui.screens.chat.shelving import Shelving
 from tui.screens.chat.shown import Shown
 from tui.screens.chat.switching import Switching
 from tui.screens.chat.undoing import Undoing
+from tui.screens.chat.wishing import Wishing
 from tui.screens.help import HelpScreen
 from tui.widgets.chat_list import ChatList
 from tui.widgets.composer import Composer
@@ -91,6 +92,7 @@ class ChatScreen(Screen[None]):
         self._shelving = Shelving(self, session, self._undoing, asked)
         self._messages = Messages(self, session, self._show_branch, lambda: self._shown, self._undoing, asked)
         self._copying = Copying(self, session, asked)
+        self._wishing = Wishing(self, session, presets, self._planning, self._say)
         self._finding = Finding(self, self._show_branch, self._failed)
 
     # What there is.
@@ -354,6 +356,9 @@ class ChatScreen(Screen[None]):
 
     def action_plan(self) -> None:
         self._planning.open()
+
+    def action_asking(self) -> None:
+        self._wishing.open()
 
     def action_usage(self) -> None:
         self._explaining.open_usage(self._session)

@@ -15,7 +15,7 @@ from tui.screens.figures.words import chat_of, cost_of, energy_of, on_the_card, 
 from tui.settings import settings_file
 from tui.units import DASH, count, gigabytes, memory
 
-Surety = Literal["measured", "estimated", "predicted", "published", "assumed", "unavailable"]
+Surety = Literal["measured", "estimated", "predicted", "published", "assumed", "unavailable", "chosen"]
 ELSEWHERE = "its model runs on another machine, whose power cannot be read from here"
 DECIMALS = 6
 
