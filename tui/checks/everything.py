@@ -11,6 +11,7 @@ from tui.checks import (
     engines,
     fits,
     installation,
+    keys,
     memory,
     models,
     money,
@@ -50,6 +51,7 @@ def of(ground: Ground) -> list[Check]:
         *guarded("plan", lambda: fits.fits(ground)),
         *guarded("loaded models", lambda: models.hosts(ground.hosts)),
         *guarded("terminal", screen.screen),
+        *guarded("keys", keys.keys),
     ]
 
 

@@ -14,7 +14,7 @@ _SAME = {
 }  # fmt: skip
 _ARRIVES_AS = {"ctrl+i": "tab", "ctrl+m": "enter", "ctrl+left_square_bracket": "escape", "ctrl+h": "backspace"}
 """What a terminal cannot tell from another key."""
-_MODIFIERS = {"ctrl": "ctrl", "control": "ctrl", "alt": "alt", "meta": "alt", "shift": "shift"}
+MODIFIERS = {"ctrl": "ctrl", "control": "ctrl", "alt": "alt", "meta": "alt", "shift": "shift"}
 _MOVES = ("up", "down", "left", "right", "home", "end", "pageup", "pagedown", "insert", "delete")
 _NAMED = ("escape", "enter", "tab", "space", "backspace", *_MOVES)
 _FUNCTIONS = tuple(f"f{number}" for number in range(1, 25))
@@ -43,7 +43,7 @@ def canonical(written: str) -> str | None:
     if text in {"+", "-"} or (len(text) > 1 and text.endswith("++")):
         text = f"{text[:-1]}{_SIGNS[text[-1]]}"
     *before, last = text.split("+")
-    modifiers = {_MODIFIERS.get(name.strip().lower(), "") for name in before}
+    modifiers = {MODIFIERS.get(name.strip().lower(), "") for name in before}
     base = _base(last.strip(), modified=bool(before))
     if base is None or "" in modifiers or len(modifiers) != len(before):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
 from backends.errors import Problem
@@ -26,7 +27,7 @@ class KeyProblem(Problem):
         self.source, self.key, self.line, self.used = source, fault.id, line, fault.used
         self.what = fault.what
         place = f"{source}, line {line}" if line else source
-        title = "A key may not arrive" if fault.used else "A key cannot be used"
+        title = _("A key may not arrive") if fault.used else _("A key cannot be used")
         parts = (place, fault.id if fault.id not in fault.what else "", fault.what)
         super().__init__(title, ": ".join(part for part in parts if part), fault.hint)
 
@@ -40,6 +41,12 @@ def take(wished: Mapping[str, str]) -> tuple[KeyProblem, ...]:
     path = settings.settings_file()
     lines = _lines()
     return tuple(KeyProblem(shown_path(path), fault, _line(lines, fault.id)) for fault in found.faults)
+
+
+def take_own() -> None:
+    """Have the keys of the settings file. What is wrong with it is told by whoever is asked for that."""
+    with contextlib.suppress(Problem):
+        take(settings.load_settings({}).keys)
 
 
 def told(problems: tuple[KeyProblem, ...]) -> Problem | None:

@@ -11,6 +11,7 @@ from backends.shown import printable
 from tui.keys import names
 from tui.keys.now import Keys, effective
 from tui.keys.table import AREAS, KEYS, PLACES, TOGETHER
+from tui.words import _
 
 _LONGEST = 80
 
@@ -65,16 +66,18 @@ def clashes(own: Mapping[str, Keys]) -> Iterator[tuple[str, str, str]]:
 def _read(name: str, text: str) -> Keys | Fault:
     if name not in KEYS:
         near = nearest(name)
-        hint = f"Did you mean {near}?" if near else ""
-        return Fault(name, f"{printable(name, _LONGEST)}: there is no such id", hint)
+        hint = _("Did you mean {id}?").format(id=near) if near else ""
+        return Fault(name, _("{id}: there is no such id").format(id=printable(name, _LONGEST)), hint)
     parts = [part for part in text.split(",") if part.strip()] if text.strip() != "," else [","]
     keys: list[str] = []
     for part in parts:
         key = names.canonical(part)
         if key is None:
             near = _nearest_key(part)
-            hint = f"Did you mean {near}?" if near else 'Write keys like "ctrl+r", "f10" or "alt+1".'
-            return Fault(name, f"{printable(part.strip(), _LONGEST)}: there is no such key", hint)
+            like = _('Write keys like "ctrl+r", "f10" or "alt+1".')
+            hint = _("Did you mean {key}?").format(key=near) if near else like
+            wrong = printable(part.strip(), _LONGEST)
+            return Fault(name, _("{key}: there is no such key").format(key=wrong), hint)
         keys.append(key)
     return _refused(name, tuple(dict.fromkeys(keys)))
 
@@ -83,16 +86,17 @@ def _refused(name: str, keys: Keys) -> Keys | Fault:
     """Return the keys, if an id of this place may have them."""
     needed = KEYS[name].needed
     if not keys and needed:
-        return Fault(name, f"without a key there is no way to do this: {KEYS[name].help}", "Give it another key.")
+        what = _("without a key there is no way to do this: {what}").format(what=_(KEYS[name].help))
+        return Fault(name, what, _("Give it another key."))
     if AREAS[PLACES[name]].typing:
         for key in keys:
             if names.types(key):
-                hint = "Take one with Ctrl or Alt, or a function key."
-                return Fault(name, f"{names.long(key)} is needed to write where this key works", hint)
+                what = _("{key} is needed to write where this key works").format(key=names.long(key))
+                return Fault(name, what, _("Take one with Ctrl or Alt, or a function key."))
     if needed and not any(names.sent(key) for key in keys):
-        named = " and ".join(names.long(key) for key in keys)
-        hint = "Add a key that every terminal sends, such as a function key."
-        return Fault(name, f"not every terminal sends {named}, and without it there is no way to do this", hint)
+        what = _("few terminals send {key}, and without it there is no way to do this")
+        hint = _("Add a key that every terminal sends, such as a function key.")
+        return Fault(name, what.format(key=", ".join(names.long(key) for key in keys)), hint)
     return keys
 
 
@@ -108,8 +112,10 @@ def _part_clashes(own: dict[str, Keys]) -> Iterator[Fault]:
         wished = [(name, other) for one, other in pairs for name in (one, KEYS[one].follows) if name in own]
         for name, other in dict(wished).items():
             del own[name]
-            what = f"{names.long(key)} is the key of {other} too: {KEYS[other].help}"
-            yield Fault(name, what, f"Give {other} another key as well, or take another one here.", other=other)
+            what = _("{key} is the key of {other} too: {what}")
+            hint = _("Give {other} another key as well, or take another one here.").format(other=other)
+            told = what.format(key=names.long(key), other=other, what=_(KEYS[other].help))
+            yield Fault(name, told, hint, other=other)
 
 
 def _doubts(name: str, keys: Keys) -> Iterator[Fault]:
@@ -117,11 +123,12 @@ def _doubts(name: str, keys: Keys) -> Iterator[Fault]:
     for key in keys:
         program = names.prefix_of(key)
         if program:
-            what = f"{names.long(key)} is the prefix of {program}, which keeps it for itself"
-            yield Fault(name, what, f"Inside {program} press it twice, or take another one.", used=True)
+            what = _("{key} is the prefix of {program}, which keeps it for itself")
+            hint = _("Inside {program} press it twice, or take another one.").format(program=program)
+            yield Fault(name, what.format(key=names.long(key), program=program), hint, used=True)
         if not names.sent(key):
-            what = f"{names.long(key)} is sent by few terminals"
-            yield Fault(name, what, "Give it a second key: put a comma between them.", used=True)
+            what = _("{key} is sent by few terminals").format(key=names.long(key))
+            yield Fault(name, what, _("Give it a second key: put a comma between them."), used=True)
 
 
 def nearest(name: str) -> str:
@@ -134,6 +141,7 @@ def nearest(name: str) -> str:
 
 def _nearest_key(part: str) -> str:
     *modifiers, base = part.strip().lower().split("+")
-    near = difflib.get_close_matches(base, names.ALL, 1, 0.6) if len(base) > 2 else []
-    found = "+".join([*modifiers, *near]) if near else ""
-    return found if found and names.canonical(found) else ""
+    near = [difflib.get_close_matches(name, names.MODIFIERS, 1, 0.6) for name in modifiers]
+    near.append([base] if len(base) < 2 else difflib.get_close_matches(base, names.ALL, 1, 0.6))
+    found = "+".join(names_of[0] for names_of in near if names_of)
+    return found if all(near) and names.canonical(found) else ""

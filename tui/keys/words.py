@@ -65,7 +65,7 @@ def slot(number: int | None) -> str:
 
 def slots(which: int = 0) -> str:
     """Return the first keys of all slots, or the ones after those, as short as it goes: "F2-7"."""
-    keys = [names.long(bound[which]) for name in _SLOTS if len(bound := now.of(name)) > which]
+    keys = [names.short(bound[which]) for name in _SLOTS if len(bound := now.of(name)) > which]
     parts = [re.fullmatch(r"(\D*)(\d+)", key) for key in keys]
     numbers = [int(part[2]) for part in parts if part is not None]
     starts = {part[1] for part in parts if part is not None}

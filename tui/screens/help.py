@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -19,9 +19,12 @@ from tui.keys.everywhere import PRESETS
 from tui.keys.key import Area, Key
 from tui.keys.table import AREAS
 from tui.widgets.keyed import Scroll
+from tui.widgets.lines import wrapped
 from tui.words import N_, _
 
+WIDTH = 78
 _KEYS = 20
+_BORDER_PADDING_AND_SCROLLBAR = 6
 _MARKS = (
     ("●  ▌  ▼  !", N_("loaded · chosen · being fetched · cannot be used as it is")),
     ("◆", N_("a pinned chat")),
@@ -56,6 +59,9 @@ class HelpScreen(ModalScreen[None]):
         self.query_one(Scroll).focus()
         self._show()
 
+    def on_resize(self) -> None:
+        self._show()
+
     def action_ids(self) -> None:
         self._ids = not self._ids
         self._show()
@@ -64,42 +70,56 @@ class HelpScreen(ModalScreen[None]):
         other = _("{help.ids}: what they do") if self._ids else _("{help.ids}: their ids, for config.toml")
         closes = _("{help.close} closes · {scroll.up} {scroll.down} scroll")
         self.query_one(Scroll).border_subtitle = keys.filled(f"{closes} · {other}")
-        self.query_one(Static).update(help_text(ids=self._ids))
+        width = min(self.app.size.width, WIDTH) - _BORDER_PADDING_AND_SCROLLBAR
+        self.query_one(Static).update(help_text(width, ids=self._ids))
 
 
-def help_text(*, ids: bool = False) -> Content:
-    """Return the help's text; with `ids` it says how settings call the keys."""
+def help_text(width: int = WIDTH, *, ids: bool = False) -> Content:
+    """Return the help's text in lines of at most `width` cells; with `ids` it says how settings call the keys."""
     lines: list[Content] = []
-    for area in AREAS.values():
-        lines += _grouped(area, ids=ids) if area.place == "everywhere" else _listed(_(area.title), area.keys, ids=ids)
-    lines.append(_head(_("Marks")))
-    lines += [_row(marks, _(what)) for marks, what in _MARKS]
+    for title, rows in _sections(ids=ids):
+        lines.append(Content.styled(title, "bold $text-accent"))
+        for first, what in rows:
+            lines += _row(first, what, width)
     return Content("\n").join(lines)
 
 
-def _grouped(area: Area, *, ids: bool) -> Iterator[Content]:
+def _sections(*, ids: bool) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Yield headings, and what stands below each: keys, and what they do."""
+    for area in AREAS.values():
+        if area.place == "everywhere":
+            yield from _grouped(area, ids=ids)
+        else:
+            yield _(area.title), list(_rows(area.keys, ids=ids))
+    yield _("Marks"), [(marks, _(what)) for marks, what in _MARKS]
+
+
+def _grouped(area: Area, *, ids: bool) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     for group in dict.fromkeys(key.group for key in area.keys):
-        found = [key for key in area.keys if key.group == group]
-        yield from _listed(_(group), found, ids=ids, together=group == PRESETS)
+        rows = list(_rows((key for key in area.keys if key.group == group), ids=ids))
+        if group == PRESETS and not ids:
+            both = [found for which in (0, 1) if (found := words.slots(which))]
+            rows.insert(0, (_(" or ").join(both), _("Answer with the preset on this key")))
+        yield _(group), rows
 
 
-def _listed(title: str, listed: tuple[Key, ...] | list[Key], *, ids: bool, together: bool = False) -> Iterator[Content]:
-    """Yield a heading and its keys; the presets' keys stand `together` in one line."""
-    yield _head(title)
-    if together and not ids:
-        both = [found for which in (0, 1) if (found := words.slots(which))]
-        yield _row(_(" or ").join(both), _("Answer with the preset on this key"))
+def _rows(listed: Iterable[Key], *, ids: bool) -> Iterator[tuple[str, str]]:
+    """Yield keys and what they do; those of the presets stand together in one line, and have one each by id."""
     for key in listed:
         if key.follows and not key.keys:
             continue  # They are the preset's own keys.
-        if not (together and not ids and key.id.removeprefix("preset.").isdecimal()):
-            yield _row(words.every(key.id), key.id if ids else _(key.help))
+        if ids or not key.id.removeprefix("preset.").isdecimal():
+            yield words.every(key.id), key.id if ids else _(key.help)
 
 
-def _head(title: str) -> Content:
-    return Content.styled(title, "bold $text-accent")
-
-
-def _row(first: str, what: str) -> Content:
-    gap = " " * max(2, _KEYS - cell_len(first))
-    return Content.assemble((f"  {first}{gap}", "bold"), what)
+def _row(first: str, what: str, width: int) -> Iterator[Content]:
+    room = min(_KEYS, max(6, width // 3))
+    gap = room - cell_len(first)
+    text, *more = wrapped(what, max(8, width - room - 2))
+    if gap > 1:
+        yield Content.assemble((f"  {first}{' ' * gap}", "bold"), text)
+    else:
+        yield Content.styled(f"  {first}", "bold")
+        more.insert(0, text)
+    for line in more:
+        yield Content(" " * (room + 2) + line)
