@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
-from textual.events import Key, Paste
+from textual.events import Key, Paste, Resize
+from textual.geometry import Size
 from textual.message import Message
 
+from tui.line import profile
+from tui.line.thinning import Thinner
 from tui.line.writing import CANCEL, Writer, apart
 
 if TYPE_CHECKING:
@@ -43,7 +46,7 @@ class _Output:
         self._writer = self._make()
 
     def write(self, text: str, *, frame: bool = False) -> None:
-        if self._writer is not None:
+        if self._writer is not None and text:
             self._writer.write(text, frame=frame)
 
     def stop(self) -> None:
@@ -59,6 +62,10 @@ class LineDriver(LinuxDriver):
     _output: _Output | None = None
     _frame: list[str] | None = None
     _lent = False
+    _thinner: Thinner | None = None
+    _changed = True
+    """Whether the terminal may show anything since the last frame."""
+    _drawn_size = Size()
 
     @property
     def _writer_thread(self) -> Any:
@@ -68,9 +75,15 @@ class LineDriver(LinuxDriver):
     def _writer_thread(self, thread: object) -> None:
         """Take our own in the place of the one that Textual has made and not started yet."""
         self._output = None if thread is None else _Output(self._make_writer)
+        line = profile.current()
+        self._thinner = Thinner(erases=line.through != "screen") if line.over_line else None
 
     def _make_writer(self) -> Writer:
-        return Writer(_TERMINAL, lambda: self._soon(self._caught_up), lambda _error: self._soon(self._lost))
+        return Writer(_TERMINAL, lambda: self._soon(self._draw_anew), lambda _error: self._soon(self._lost))
+
+    def _draw_anew(self) -> None:
+        self._changed = True
+        self._caught_up()
 
     def watch(self, caught_up: Callable[[], object], lost: Callable[[], object]) -> None:
         """Have the event loop call one when the terminal reads again after frames were dropped, one when it is gone."""
@@ -91,6 +104,7 @@ class LineDriver(LinuxDriver):
             super().suspend_application_mode()
         self._lent = False
         super().resume_application_mode()
+        self._changed = True
         self._soon(partial(self._app.refresh, layout=True))
 
     def restore(self) -> None:
@@ -115,9 +129,28 @@ class LineDriver(LinuxDriver):
         try:
             yield
         finally:
-            parts, self._frame = self._frame, None
-            if parts and self._output is not None:
-                self._output.write("".join(parts), frame=True)
+            drawn, self._frame = "".join(self._frame), None
+            if drawn and self._output is not None:
+                self._output.write(self._thinned(drawn), frame=True)
+
+    def _thinned(self, drawn: str) -> str:
+        """Return what has to be written for a frame; of a terminal of another size nothing is known."""
+        if self._thinner is None:
+            return drawn
+        if self._changed or self._app.size != self._drawn_size:
+            self._thinner.forget()
+            self._changed, self._drawn_size = False, self._app.size
+        return self._thinner.thinned(drawn)
+
+    def _get_terminal_size(self) -> tuple[int, int]:
+        """Return the terminal's size; it is asked for when that has changed, be it to what it was before."""
+        self._changed = True
+        return super()._get_terminal_size()
+
+    def process_message(self, message: Message) -> None:
+        if isinstance(message, Resize):
+            self._changed = True
+        super().process_message(message)
 
     def run_input_thread(self) -> None:
         """Read and hand on what comes, until the end. What is no UTF-8 or no sequence of a terminal is passed over."""

@@ -12,7 +12,7 @@ from tui.chat.clean import clean_line
 from tui.chat.seen import Seen
 from tui.chat.session import Session
 from tui.keys.key import Place
-from tui.line import profile
+from tui.line import profile, signals
 from tui.screens.chat import footer, progress
 from tui.widgets.chat_list import ChatList
 from tui.widgets.lines import Line, edges
@@ -52,6 +52,7 @@ class Around:
         `deleted` is what can be taken back.
         """
         title = session.conversation.title if session and session.conversation else "New chat"
+        signals.show_title(f"{title} · deepseek-tui")
         width = self._screen.size.width - 2
         self._line("title").say(
             edges("deepseek-tui", clean_line(title), "SSH" if profile.current().over_line else "", width),
