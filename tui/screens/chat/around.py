@@ -13,7 +13,7 @@ from tui.chat.clean import clean_line
 from tui.chat.seen import Seen
 from tui.chat.session import Session
 from tui.keys.key import Place
-from tui.line import profile
+from tui.line import profile, signals
 from tui.screens.chat import footer, progress
 from tui.screens.chat.wishing import marked
 from tui.widgets.chat_list import ChatList
@@ -55,6 +55,7 @@ class Around:
         `deleted` is what can be taken back.
         """
         title = session.conversation.title if session and session.conversation else "New chat"
+        signals.show_title(f"{title} · deepseek-tui")
         width = self._screen.size.width - 2
         line = "SSH" if profile.current().over_line else ""
         asking = session.wanted.asking if session is not None else NOTHING
