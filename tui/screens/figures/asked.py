@@ -51,4 +51,6 @@ def _context(seen: Seen, asked: int, preset: str, source: str) -> Told:
         backend = clean_line(backend_title(usual.spec.backend))
         notes = (_("{backend} cannot be told a context: the model has its own.").format(backend=backend),)
     what = _("The context that the model is loaded with for this chat, in place of that of {preset}.")
-    return Told("context", _("{count:,} tokens").format(count=asked), "chosen", what.format(preset=preset), source, notes)
+    return Told(
+        "context", _("{count:,} tokens").format(count=asked), "chosen", what.format(preset=preset), source, notes
+    )
