@@ -11,8 +11,9 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -59,24 +60,47 @@ def word(number: int) -> str:
 @contextlib.contextmanager
 def server(chunks: int, rate: float) -> Iterator[str]:
     """Run a server that answers every question with `chunks` chunks, `rate` of them a second; give its base URL."""
-    with socket.socket() as probe:
+    with serving([word(number) for number in range(chunks)], rate) as (url, _stamps):
+        yield url
+
+
+@contextlib.contextmanager
+def serving(pieces: Sequence[str], rate: float) -> Iterator[tuple[str, Path]]:
+    """Run a server that answers with these pieces, `rate` a second; give its base URL, and where its times are.
+
+    That file gets a line for every answer: when its first and its last piece went out, by the monotonic clock.
+    """
+    with socket.socket() as probe, tempfile.TemporaryDirectory() as folder:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "tests.streaming", str(port), str(chunks), str(rate)]
-    child = subprocess.Popen(command, cwd=Path(__file__).resolve().parent.parent)
-    try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline, "the server did not start"
-                time.sleep(0.02)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        child.kill()
-        child.wait()
+        script, stamps = Path(folder) / "pieces", Path(folder) / "stamps"
+        script.write_text(json.dumps(list(pieces)))
+        probe.close()
+        command = [sys.executable, "-m", "tests.streaming", str(port), str(script), str(rate), str(stamps)]
+        child = subprocess.Popen(command, cwd=Path(__file__).resolve().parent.parent)
+        try:
+            deadline = time.monotonic() + 20
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", port), 1).close()
+                    break
+                except OSError:
+                    assert time.monotonic() < deadline, "the server did not start"
+                    time.sleep(0.02)
+            yield f"http://127.0.0.1:{port}/v1", stamps
+        finally:
+            child.kill()
+            child.wait()
+
+
+def write_preset(base_url: str) -> None:
+    """Write a preset of the name "stream" for a server into the home folder of the environment."""
+    folder = paths.user_presets()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "stream.toml").write_text(
+        'title = "Stream"\nbackend = "openai"\nkeep_alive_s = 0.5\n[model]\nfamily = "words"\nquantization = "none"\n'
+        f'[backends.openai]\nsource = "server:{MODEL}"\nbase_url = "{base_url}"\ncontext = 1048576\n'
+    )
 
 
 async def connected(base_url: str) -> HostClient:
@@ -122,12 +146,7 @@ def on_screen(base_url: str, chunks: int, width: int = 120, height: int = 34) ->
     """
     import pexpect
 
-    folder = paths.user_presets()
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "stream.toml").write_text(
-        'title = "Stream"\nbackend = "openai"\nkeep_alive_s = 0.5\n[model]\nfamily = "words"\nquantization = "none"\n'
-        f'[backends.openai]\nsource = "server:{MODEL}"\nbase_url = "{base_url}"\ncontext = 1048576\n'
-    )
+    write_preset(base_url)
     command = ["-P", "-m", "tui", "-p", "stream"]
     screen = pexpect.spawn(sys.executable, command, dimensions=(height, width), encoding="utf-8", timeout=60)
     screen.expect("Stream · ")
@@ -168,7 +187,7 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
-def _serve(port: int, chunks: int, rate: float) -> None:
+def _serve(port: int, pieces: Sequence[str], rate: float, stamps: Path) -> None:
     import http.server
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -196,13 +215,16 @@ def _serve(port: int, chunks: int, rate: float) -> None:
             self.send_header("Content-Type", "text/event-stream")
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
-            started = time.perf_counter()
-            for number in range(chunks):
+            started, times = time.perf_counter(), list[float]()
+            for number, piece in enumerate(pieces):
                 wait_s = started + number / rate - time.perf_counter()
                 if wait_s > 0:
                     time.sleep(wait_s)
-                self._event({"content": word(number)})
-            self._event({}, "stop", {"prompt_tokens": 3, "completion_tokens": chunks + 1})
+                self._event({"content": piece})
+                times.append(time.monotonic())
+            with stamps.open("a") as file:
+                file.write(f"{times[0]} {times[-1]}\n")
+            self._event({}, "stop", {"prompt_tokens": 3, "completion_tokens": len(pieces) + 1})
             self._chunk(b"data: [DONE]\n\n")
             self.wfile.write(b"0\r\n\r\n")
 
@@ -228,4 +250,4 @@ def _serve(port: int, chunks: int, rate: float) -> None:
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
+    _serve(int(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text()), float(sys.argv[3]), Path(sys.argv[4]))

@@ -137,8 +137,8 @@ def test_emphasis_code_and_links_are_styled_and_their_marks_gone() -> None:
 
 
 def test_html_entities_definitions_and_latex_show_as_they_are_or_as_harmless_text() -> None:
-    text = "<b>x</b> &lt; &#x202e; &#27; \\[ a \\] \\*\n\n[ref]: http://e.x"
-    assert texts(lay(text, 60)) == ["<b>x</b> < ⟨U+202E⟩ \ufffd \\[ a \\] *", "", "[ref]: http://e.x"]
+    text = "<b>x</b> &lt; &#x202e; &#27; \\[ \\a \\] \\*\n\n[ref]: http://e.x"
+    assert texts(lay(text, 60)) == ["<b>x</b> < ⟨U+202E⟩ \ufffd \\[ \\a \\] *", "", "[ref]: http://e.x"]
 
 
 def test_an_image_is_text() -> None:

@@ -11,7 +11,9 @@ from typing import Final, Literal
 
 import msgspec
 
-Kind = Literal["text", "heading", "rule", "quote", "item", "fence", "code", "table"]
+from tui.widgets.transcript import formulas
+
+Kind = Literal["text", "heading", "rule", "quote", "item", "fence", "code", "table", "formula"]
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -30,6 +32,7 @@ SETEXT: Final = re.compile(r" {0,3}(?:=+|-+) *$")
 _RULE: Final = re.compile(r" {0,3}([-*_])(?: *\1){2,} *$")
 _QUOTE: Final = re.compile(r" {0,3}>")
 _DELIMITER_ROW: Final = re.compile(r" {0,3}(?=.*\|)\|? *:?-+:? *(?:\| *:?-+:? *)*\|? *$")
+_HIGHEST: Final = 60  # lines of a formula; one without an end is not waited for any longer
 _NESTED_FENCE: Final = re.compile(r" *(?:(?:[-+*]|\d{1,9}[.)]) +)*(?P<marks>`{3,}(?=[^`]*$)|~{3,})")
 
 
@@ -46,11 +49,15 @@ class Splitter:
         self._marks = ""
         self._blanks = 0
         self._before: Kind | None = None
+        self._end = ""
+        self._no_formula = False
 
     def feed(self, line: str) -> list[Block]:
         """Take one whole line, without its newline and with its tabs expanded."""
         if self._marks:
             return self._inside_fence(line)
+        if self._end:
+            return self._inside_formula(line)
         if not line.strip():
             return self._blank()
         match self.kind:
@@ -63,7 +70,8 @@ class Splitter:
 
     def finish(self) -> list[Block]:
         """End the text: whatever is open ends with it."""
-        return self._close()
+        given_up = self._give_up() if self._end else []
+        return [*given_up, *self._close()]
 
     def copy(self) -> Splitter:
         """Return a splitter in the same state, to try out what an unfinished line would mean."""
@@ -79,8 +87,24 @@ class Splitter:
         self._marks = ""
         return self._close() if self.kind == "fence" else []
 
+    def _inside_formula(self, line: str) -> list[Block]:
+        if not line.strip() or len(self.lines) >= _HIGHEST:
+            return [*self._give_up(), *self.feed(line)]
+        self.lines.append(line)
+        if not formulas.closes(line, self._end, first=False):
+            return []
+        self._end = ""
+        return self._close()
+
+    def _give_up(self) -> list[Block]:
+        """Take the lines of a formula without an end as what they are else."""
+        lines, self.kind, self.lines, self._end, self._no_formula = self.lines, None, [], "", True
+        self._blanks = int(self.gap)
+        return [block for line in lines for block in self.feed(line)]
+
     def _blank(self) -> list[Block]:
         self._blanks += 1
+        self._no_formula = False
         return [] if self.kind == "item" else self._close()
 
     def _after_item(self, line: str) -> list[Block]:
@@ -106,7 +130,8 @@ class Splitter:
         stays = _QUOTE.match(line) if self.kind == "quote" else self.kind == "code" and line.startswith("    ")
         item = ITEM.match(line)
         listing = item and item["space"] and item["number"] in {None, "1"}
-        if not stays and (_begins(line) or listing or self.kind == "code"):
+        begun = self.kind == "text" and self._formula_end(line)
+        if not stays and (_begins(line) or listing or begun or self.kind == "code"):
             return [*self._close(), *self._open(line)]
         self.lines.append(line)
         return []
@@ -122,12 +147,18 @@ class Splitter:
         self.kind, self.lines, self._number = _kind_of(line), [line], None
         if self.kind == "item":
             self._open_item(line)
+        elif self.kind == "text" and (end := self._formula_end(line)):
+            self.kind, self._end = "formula", "" if formulas.closes(line, end, first=True) else end
         elif self.kind == "fence" and (fence := FENCE.match(line)):
             self._marks = fence["marks"]
         self.gap = self._before is not None and (
             blanks > 0 or self.kind == "heading" or self._before in {"table", "rule"} or self.kind == "rule"
         )
-        return self._close() if self.kind in {"heading", "rule"} else []
+        closed = self.kind in {"heading", "rule"} or (self.kind == "formula" and not self._end)
+        return self._close() if closed else []
+
+    def _formula_end(self, line: str) -> str | None:
+        return None if self._no_formula else formulas.opened(line)
 
     def _open_item(self, line: str) -> None:
         found = ITEM.match(line)

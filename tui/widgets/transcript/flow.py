@@ -56,6 +56,7 @@ class AnswerFlow:
 
     def __init__(self, formatter: Formatter) -> None:
         self._formatter = formatter
+        self._open = Formatter(formatter.palette, formatter.width, math=False)
         self._splitter = Splitter()
         self._closed: list[Row] = []
         self._line = ""
@@ -89,11 +90,11 @@ class AnswerFlow:
 
     def _open_rows(self) -> list[Row]:
         splitter = self._splitter
-        if splitter.kind in {"fence", "table"} or sum(map(len, splitter.lines)) + len(self._line) > _LONG:
+        if splitter.kind in {"fence", "table", "formula"} or sum(map(len, splitter.lines)) + len(self._line) > _LONG:
             return self._plain_rows()
         trial = splitter.copy()
         blocks = [] if _UNDECIDED.match(self._line) else trial.feed(self._line)
-        return [laid for block in [*blocks, *trial.finish()] for laid in self._formatter.block(block)]
+        return [laid for block in [*blocks, *trial.finish()] for laid in self._open.block(block)]
 
     def _plain_rows(self) -> list[Row]:
         """Return the open block as plain rows, which need no more than what was added."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from rich.style import Style
 
 from tui.chat.clean import clean
+from tui.widgets.transcript import formulas
 from tui.widgets.transcript.palette import Palette
 from tui.widgets.transcript.wrap import TAB
 
@@ -23,15 +24,15 @@ Line = list[tuple[str, Style | None]]
 """One line of styled text."""
 
 _ESCAPABLE: Final = frozenset("*_`~#+-.>|<&\"'\n")
-_ACTIVE: Final = frozenset("*_`~[]<>&!\\")
+_ACTIVE: Final = frozenset("*_`~[]<>&!\\$")
 _EMPHASIS: Final = {"strong": Style(bold=True), "em": Style(italic=True), "s": Style(strike=True)}
 
 
-def inline(source: str, palette: Palette, base: Style | None = None) -> list[Line]:
-    """Return the styled lines of a paragraph's text, on top of the `base` style."""
+def inline(source: str, palette: Palette, base: Style | None = None, *, math: bool = True) -> list[Line]:
+    """Return the styled lines of a paragraph's text, on top of the `base` style; with `math` formulas are shown."""
     if _ACTIVE.isdisjoint(source):
         return [[(line, base)] for line in source.split("\n")]
-    tokens = parser().parseInline(source)
+    tokens = parser(math=math).parseInline(source)
     return styled(tokens[0].children or [], palette, base)
 
 
@@ -54,6 +55,9 @@ def styled(tokens: list[Token], palette: Palette, base: Style | None = None) -> 
                 lines.append([])
             case "code_inline":
                 add(token.content, stack[-1] + palette.code)
+            case formulas.KIND if (shown := formulas.of(token)) is not None:
+                for text, boxed in shown.flat:
+                    add(text, stack[-1] + palette.boxed if boxed else stack[-1])
             case "image":
                 add(f"[image: {token.content}]", stack[-1])
                 add(f"({token.attrGet('src')})", stack[-1] + palette.mark)
@@ -75,8 +79,8 @@ def styled(tokens: list[Token], palette: Palette, base: Style | None = None) -> 
 
 
 @cache
-def parser() -> MarkdownIt:
-    """Return the parser: CommonMark with tables and strikethrough, without HTML and link definitions."""
+def parser(*, math: bool) -> MarkdownIt:
+    """Return the parser: CommonMark with tables, strikethrough and `math`, without HTML and link definitions."""
     from markdown_it import MarkdownIt
     from markdown_it.rules_inline.escape import escape
 
@@ -87,6 +91,8 @@ def parser() -> MarkdownIt:
     markdown = MarkdownIt("commonmark", {"html": False, "maxNesting": 20}).enable(["strikethrough", "table"])
     markdown.disable("reference")
     markdown.inline.ruler.at("escape", escape_markup)
+    if math:
+        markdown.inline.ruler.before("escape", formulas.KIND, formulas.rule)
     return markdown
 
 

@@ -11,6 +11,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from tui.chat.clean import clean_line
+from tui.widgets.transcript import formulas
 from tui.widgets.transcript.blocks import FENCE, HEADING, ITEM, SETEXT, Block, split
 from tui.widgets.transcript.inline import Line, inline, parser, styled
 from tui.widgets.transcript.palette import Palette
@@ -24,15 +25,20 @@ if TYPE_CHECKING:
 _DEEPEST: Final = 6  # nesting of lists and quotes that is still drawn; a hostile text nests without end
 _NARROWEST: Final = 16  # cells that lists and quotes need for their margins
 _HIGHLIGHTED: Final = 40_000  # characters of code that are coloured at most (about 0.1 s)
+_INDENT: Final = "  "  # before a displayed formula
 _COLUMN: Final = 6  # cells a table's column needs; narrower, the source reads better
 
 
 class Formatter:
-    """Lays out blocks at one width in one palette; keeps the highlighter and the console that it needs for that."""
+    """Lays out blocks at one width in one palette; keeps the highlighter and the console that it needs for that.
 
-    def __init__(self, palette: Palette, width: int) -> None:
+    Without `math`, formulas are shown as they are written.
+    """
+
+    def __init__(self, palette: Palette, width: int, *, math: bool = True) -> None:
         self.palette = palette
         self.width = max(width, 2)
+        self._math = math
 
     def block(self, block: Block, width: int | None = None, depth: int = 0) -> list[Row]:
         """Return the rows of one block whose lines are clean, with a blank row before it if it asks for one."""
@@ -54,6 +60,8 @@ class Formatter:
                 rows = self._quote(block, width, depth)
             case "table":
                 rows = self._table(block, width)
+            case "formula":
+                rows = self._formula(block, width)
             case _:
                 rows = self._text(block, width)
         return [BLANK, *rows] if block.gap else rows
@@ -63,7 +71,9 @@ class Formatter:
         return [laid for block in split("\n".join(lines)) for laid in self.block(block, width, depth + 1)]
 
     def _paragraph(self, source: str, width: int, base: Style | None = None) -> list[Row]:
-        return [laid for line in inline(source, self.palette, base) for laid in styled_rows(line, width)]
+        return [
+            laid for line in inline(source, self.palette, base, math=self._math) for laid in styled_rows(line, width)
+        ]
 
     def _text(self, block: Block, width: int) -> list[Row]:
         lines = [line.strip(" ") for line in block.lines]
@@ -74,6 +84,23 @@ class Formatter:
     def _heading(self, block: Block, width: int) -> list[Row]:
         found = HEADING.match(block.lines[0])
         return self._paragraph((found and found["title"]) or "", width, self.palette.heading)
+
+    def _formula(self, block: Block, width: int) -> list[Row]:
+        """Lay out a displayed formula: over several lines where it has them and they fit, boxed where it is a box."""
+        shown = formulas.displayed(block.lines) if self._math else None
+        if shown is None:
+            return [laid for line in block.lines for laid in styled_rows([(line.strip(" "), None)], width)]
+        spans = [[(text, self.palette.boxed if boxed else None) for text, boxed in line] for line in shown.lines]
+        flat: Line = [(text, self.palette.boxed if boxed else None) for text, boxed in shown.flat]
+        size = cell_len("".join(text for text, _ in flat))
+        if len(flat) == 1 and shown.flat[0][1] and size + len(_INDENT) + 4 <= width:
+            mark = self.palette.mark
+            bar = "─" * (size + 2)
+            spans = [[(f"┌{bar}┐", mark)], [("│ ", mark), *flat, (" │", mark)], [(f"└{bar}┘", mark)]]
+        elif not spans or shown.width + len(_INDENT) > width:
+            spans = [flat]
+        laid = [one for line in spans for one in styled_rows(line, max(width - len(_INDENT), 2))]
+        return [prefixed(_INDENT, None, one) for one in laid]
 
     def _item(self, block: Block, width: int, depth: int) -> list[Row]:
         found = ITEM.match(block.lines[0])
@@ -139,7 +166,7 @@ class Formatter:
         from rich.table import Table
         from rich.text import Text
 
-        tokens = parser().parse("\n".join(block.lines))
+        tokens = parser(math=self._math).parse("\n".join(block.lines))
         if tokens[0].type != "table_open" or tokens[-1].type != "table_close":
             return self._source(block, width)
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, border_style=self.palette.mark)

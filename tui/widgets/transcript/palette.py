@@ -29,6 +29,7 @@ class Palette(msgspec.Struct, frozen=True):
     number: Style
     stand: Style
     found: Style
+    boxed: Style
 
 
 NAMES = Palette.__struct_fields__

@@ -1,0 +1,265 @@
+"""The program in plain lines, as somebody with a screen reader uses it: in a real terminal, on the echo backend."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Terminal
+
+
+@pytest.fixture
+def plain(terminal: Callable[..., Terminal], echo: Callable[..., None]) -> Callable[..., Terminal]:
+    """Start a plain conversation with an echo preset of these options, and wait for its prompt."""
+
+    def start(*arguments: str, environment: dict[str, str] | None = None, **options: object) -> Terminal:
+        if options:
+            echo(**options)
+        one = terminal("--profile", "plain", "-p", "demo", *arguments, **(environment or {}))
+        prompted(one)
+        return one
+
+    return start
+
+
+def words(count: int) -> str:
+    """Return so many words, in sentences of ten."""
+    return " ".join(f"word{number}" + ("." if number % 10 == 9 else "") for number in range(count))
+
+
+def prompted(one: Terminal, seconds: float = 15.0) -> None:
+    """Wait for the prompt, with nothing typed behind it."""
+    deadline = time.monotonic() + seconds
+    while not re.search(r"You:$", one.text.rstrip()):
+        assert time.monotonic() < deadline, f"no prompt:\n{one.text}"
+        one.read()
+
+
+def said(one: Terminal, text: str, pattern: str = "Done|Stopped|Problem") -> str:
+    """Say something, wait for what is to come and for the next prompt, and return what was written between."""
+    begun = len(one.raw)
+    one.child.send(text + "\r")
+    deadline = time.monotonic() + 20.0
+    while not re.search(pattern, one.raw[begun:], re.DOTALL) or not one.text.rstrip().endswith("You:"):
+        assert time.monotonic() < deadline, f"{text}: {pattern!r} did not come:\n{one.text}"
+        one.read()
+    return one.raw[begun:]
+
+
+def answers(home: Path) -> list[tuple[str, str]]:
+    """What is in the store of all answers: the state and the text."""
+    with sqlite3.connect(home / "data" / "chats.sqlite3") as db:
+        return db.execute("SELECT state, text FROM message WHERE role = 'assistant' ORDER BY created_at").fetchall()
+
+
+def test_a_question_is_answered_in_whole_lines_and_nothing_is_written_over(plain: Callable[..., Terminal]) -> None:
+    text = "The first line.\n\nThe second one is here."
+    one = plain(reasoning="A moment. " * 5, text=text, tokens_per_second=20.0)
+    written = said(one, "Why?")
+    plain_text = re.sub(r"\x1b\[\?2004[hl]\r?", "", written)
+    assert "\x1b" not in plain_text, plain_text
+    answer = plain_text.partition("Why?")[2]
+    assert re.search(r"Thinking …\r\n.*Thought for [\d.]+ s, \d+ tokens\.\r\n.*The first line\.\r\n", answer, re.DOTALL)
+    assert re.search(r"here\.\r\nDone: [\d.]+ tokens a second.*\.\r\nYou: $", answer, re.DOTALL)
+    assert "\r" not in answer.replace("\r\n", ""), "a line was written over"
+
+
+def test_ctrl_c_stops_the_answer_and_at_an_empty_prompt_twice_leaves(plain: Callable[..., Terminal]) -> None:
+    one = plain(text=words(400), tokens_per_second=30.0)
+    one.child.send("Go on\r")
+    one.see("word1 word2")
+    one.press("^c")
+    one.see("Stopped")
+    prompted(one)
+    one.press("^c")
+    one.see("Ctrl.C again, or Ctrl.D, leaves")
+    one.press("^c")
+    assert one.ended() == 0
+
+
+def test_ctrl_d_leaves_and_the_answer_goes_on(plain: Callable[..., Terminal], home: Path) -> None:
+    one = plain(text=words(60), tokens_per_second=30.0)
+    one.child.send("Go on\r")
+    one.see("word1 word2")
+    one.press("^d")
+    assert one.ended() == 0
+    assert "The answer goes on" in one.raw
+    again = plain()  # which follows it to its end
+    assert "word59" in again.text
+    assert answers(home) == [("done", words(60))]
+
+
+def test_a_line_that_is_cut_loses_nothing(plain: Callable[..., Terminal], home: Path) -> None:
+    one = plain(text=words(60), tokens_per_second=40.0)
+    one.child.send("Go on\r")
+    one.see("word1 word2")
+    one.cut()
+    assert one.gone(3.0) < 2.5
+    plain()
+    assert answers(home) == [("done", words(60))]
+
+
+def test_a_question_on_its_way_when_the_line_is_cut_is_kept(plain: Callable[..., Terminal], home: Path) -> None:
+    one = plain(text="Here it is.", load_s=1.0)
+    one.child.send("Still there?\r")
+    time.sleep(0.2)
+    one.cut()
+    one.gone(3.0)
+    again = plain()
+    again.see("Here it is[.]|Interrupted|/retry")
+    with sqlite3.connect(home / "data" / "chats.sqlite3") as db:
+        assert db.execute("SELECT text FROM message WHERE role = 'user'").fetchall() == [("Still there?",)]
+
+
+def test_a_pasted_newline_sends_nothing(plain: Callable[..., Terminal], home: Path) -> None:
+    one = plain(text="Two lines.")
+    one.child.send("\x1b[200~first\rsecond\r\x1b[201~")
+    one.read(0.5)
+    assert not (home / "data" / "chats.sqlite3").exists() or answers(home) == []
+    one.child.send("\r")
+    one.see("Done")
+    with sqlite3.connect(home / "data" / "chats.sqlite3") as db:
+        assert db.execute("SELECT text FROM message WHERE role = 'user'").fetchall() == [("first\nsecond",)]
+
+
+def test_a_paste_that_no_terminal_marks_is_sent_by_one_more_enter(plain: Callable[..., Terminal], home: Path) -> None:
+    one = plain(environment={"TERM": "dumb"}, text="Three lines.")
+    one.child.send("first\rsecond\rthird\r")
+    one.see("3 lines pasted. Enter sends them")
+    assert answers(home) == []
+    one.child.send("\r")
+    one.see("Done")
+    with sqlite3.connect(home / "data" / "chats.sqlite3") as db:
+        assert db.execute("SELECT text FROM message WHERE role = 'user'").fetchall() == [("first\nsecond\nthird",)]
+
+
+def test_lines_go_on_after_a_backslash_and_in_a_block(plain: Callable[..., Terminal], home: Path) -> None:
+    one = plain(text="Well.")
+    for line in ("one \\", "two"):
+        one.child.send(line + "\r")
+        one.read(0.2)
+    one.see("Done")
+    prompted(one)
+    for line in ('"""', "three", "", "four", '"""'):
+        one.child.send(line + "\r")
+        one.read(0.2)
+    one.see("Done(.|\n)*Done")
+    with sqlite3.connect(home / "data" / "chats.sqlite3") as db:
+        asked = [text for (text,) in db.execute("SELECT text FROM message WHERE role = 'user' ORDER BY created_at")]
+    assert asked == ["one \ntwo", "three\n\nfour"]
+
+
+def test_what_is_typed_meanwhile_stands_at_the_next_prompt(plain: Callable[..., Terminal]) -> None:
+    one = plain(text=words(30), tokens_per_second=30.0)
+    one.child.send("Go on\r")
+    one.see("word")
+    one.child.send("and then?")
+    one.see(r"Done(.|\n)*You: and then\?")
+    assert "and then?" not in one.text.partition("Done")[0], "it was shown between the lines"
+
+
+def test_an_escape_sequence_of_the_model_is_only_a_sign(plain: Callable[..., Terminal]) -> None:
+    one = plain(text="a\x1b[2Jb\x07 and more.")
+    assert "␛[2Jb␇" in said(one, "Why?")
+
+
+def test_each_command_says_something_and_an_unknown_one_is_told(plain: Callable[..., Terminal]) -> None:
+    one = plain(reasoning="Well.", text="Blue light.")
+    said(one, "Why is the sky blue?")
+    for command, told in (
+        ("/help", "/new: begin a new chat"),
+        ("/presets", "demo: Demo, .*It answers now"),
+        ("/thought", "Well"),
+        ("/retry", "Blue light(.|\n)*Done"),
+        ("/before", "Version 1 of 2"),
+        ("/after", "Version 2 of 2"),
+        ("/resume", "Done|Problem"),
+        ("/chats", "1. Why is the sky blue"),
+        ("/find blue", "1. Why is"),
+        ("/open 1", "2 messages"),
+        ("/read", "You, "),
+        ("/backend", "Demo has only echo"),
+        ("/plan", "LAYERS"),
+        ("/usage", "ANSWERS"),
+        ("/preset demo", "Demo answers from now on"),
+        ("/free", "The memory is free"),
+        ("/new", "A new chat"),
+        ("/nwe", "There is no command /nwe, and nothing was sent. Did you mean /new"),
+        ("/open nothing", "Problem: "),
+    ):
+        said(one, command, told)
+    one.child.send("/quit\r")
+    assert one.ended() == 0
+
+
+def test_an_edited_question_is_asked_beside_the_old_one(plain: Callable[..., Terminal], home: Path) -> None:
+    one = plain(text="Well.")
+    said(one, "Why")
+    one.child.send("/edit\r")
+    one.see(r"You: Why\n")
+    one.child.send(" not?\r")
+    one.see("Done(.|\n)*Done")
+    with sqlite3.connect(home / "data" / "chats.sqlite3") as db:
+        rows = db.execute("SELECT text, parent FROM message WHERE role = 'user' ORDER BY created_at").fetchall()
+    assert rows == [("Why", None), ("Why not?", None)]
+
+
+def test_a_conversation_that_is_too_long_is_asked_about(plain: Callable[..., Terminal]) -> None:
+    one = plain(context=300, text="said " * 60)
+    said(one, "first " + "word " * 100)
+    one.child.send("second " + "word " * 100 + "\r")
+    one.see("(?s)no longer fits.*1[.] Go on without the oldest 2.*2[.] Load.*What is to be done[?]")
+    one.child.send("1\r")
+    one.see("(?s)What is to be done[?] 1.*said said.*Done")
+    prompted(one)
+    one.child.send("/quit\r")
+    assert one.ended() == 0
+
+
+def test_a_model_that_fails_says_what_to_do_and_the_prompt_is_back(plain: Callable[..., Terminal]) -> None:
+    one = plain(text=words(20), fail="decode")
+    one.child.send("Why?\r")
+    one.see("(?s)word.*Problem: The engine failed.*Try again.*/resume goes on from here, /retry begins anew")
+    prompted(one)
+
+
+def test_a_dead_engine_is_told_and_another_one_answers(
+    plain: Callable[..., Terminal], hosts: Callable[[], list[int]], echo: Callable[..., None]
+) -> None:
+    one = plain(text="Still here.")
+    said(one, "Why?")
+    for pid in hosts():
+        os.kill(pid, signal.SIGKILL)
+    one.read(0.3)
+    assert "Still here." in said(one, "And now?")
+
+
+def test_without_somebody_at_a_terminal_it_points_to_ask(home: Path) -> None:
+    program = [sys.executable, "-P", "-m", "tui", "--profile", "plain"]
+    ended = subprocess.run(program, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert 'deepseek-tui ask "Why is the sky blue?"' in ended.stderr
+
+
+def test_a_terminal_that_can_do_nothing_is_told_of_plain_lines(terminal: Callable[..., Terminal]) -> None:
+    one = terminal(TERM="dumb")
+    assert one.ended() == 2
+    assert "deepseek-tui --profile plain" in one.text
+
+
+def test_a_signal_to_end_leaves_the_terminal_as_it_was(plain: Callable[..., Terminal]) -> None:
+    one = plain(text=words(100), tokens_per_second=20.0)
+    one.child.send("Go on\r")
+    one.see("word")
+    os.kill(one.child.pid, signal.SIGTERM)
+    one.ended()
+    assert one.child.exitstatus == 128 + signal.SIGTERM

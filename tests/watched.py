@@ -1,0 +1,115 @@
+"""The program in a pseudo-terminal, watched with a clock: what it writes and when, and what CPU time it takes.
+
+The terminal answers what today's terminals answer: whether it can show a frame at once, and where its cursor is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pexpect
+
+_ROOT = Path(__file__).resolve().parent.parent
+_QUESTIONS = re.compile(rb"\x1b\[\?2026\$p|\x1b\[6n")
+_ANSWERS = {b"\x1b[?2026$p": b"\x1b[?2026;2$y", b"\x1b[6n": b"\x1b[1;1R"}
+
+
+class Watched:
+    """One program in one terminal. All times are of the monotonic clock."""
+
+    def __init__(self, child: Any) -> None:
+        self._child = child
+        self._master: int = child.child_fd
+        self._pieces: list[tuple[float, bytes]] = []
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    @property
+    def pid(self) -> int:
+        pid: int = self._child.pid
+        return pid
+
+    def cpu_s(self) -> float:
+        """Return the CPU seconds of all its threads, to the nanosecond.
+
+        https://man7.org/linux/man-pages/man3/clock_getcpuclockid.3.html
+        """
+        return time.clock_gettime((~self.pid << 3) | 2)
+
+    def type(self, text: str) -> float:
+        """Send keys; return when."""
+        now = time.monotonic()
+        os.write(self._master, text.encode())
+        return now
+
+    def sent(self, since: float = 0.0, until: float = float("inf")) -> bytes:
+        """Return what was written after one time and up to another."""
+        with self._changed:
+            return b"".join(data for at, data in self._pieces if since < at <= until)
+
+    def see(self, text: str, since: float = 0.0, seconds: float = 30.0) -> float:
+        """Wait for bytes that were written after `since`, in one piece with what came before; return when they came."""
+        wanted, found, deadline = text.encode(), b"", time.monotonic() + seconds
+        with self._changed:
+            at = 0
+            while True:
+                while at < len(self._pieces):
+                    came, data = self._pieces[at]
+                    at += 1
+                    if came > since:
+                        found = found[-4096:] + data
+                        if wanted in found:
+                            return came
+                left = deadline - time.monotonic()
+                assert left > 0, f"{text!r} did not come in {seconds} s: {found[-2000:]!r}"
+                self._changed.wait(left)
+
+    def leave(self) -> None:
+        """End it as its user would, or else by force."""
+        with contextlib.suppress(OSError):
+            os.write(self._master, b"\x11")
+        deadline = time.monotonic() + 5
+        while self._child.isalive() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self._child.close(force=True)
+        self._thread.join()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                if not select.select([self._master], [], [], 0.2)[0]:
+                    continue
+                data = os.read(self._master, 65536)
+            except (OSError, ValueError):
+                return
+            now = time.monotonic()
+            for question in _QUESTIONS.findall(data):
+                os.write(self._master, _ANSWERS[question])
+            with self._changed:
+                self._pieces.append((now, data))
+                self._changed.notify_all()
+
+
+@contextlib.contextmanager
+def watched(
+    *arguments: str, width: int, height: int, environment: Mapping[str, str] | None = None
+) -> Iterator[Watched]:
+    """Run the program in a terminal of this size and these variables, over SSH as it seems to it."""
+    over = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "SSH_CONNECTION": "192.0.2.1 1 192.0.2.2 22"}
+    variables = {**os.environ, "PYTHONPATH": str(_ROOT), **over, **(environment or {})}
+    command = ["-P", "-m", "tui", *arguments]
+    terminal = Watched(pexpect.spawn(sys.executable, command, env=variables, dimensions=(height, width)))
+    try:
+        yield terminal
+    finally:
+        terminal.leave()

@@ -1,0 +1,89 @@
+"""The `/` commands of the plain conversation, in one table: the help and the completion are made from it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from tui.plain import doing, doing_chats
+from tui.plain.speaking import say
+from tui.plain.talk import Talk
+from tui.words import N_, _
+
+Act = Callable[[Talk, str], None]
+
+
+class Command(msgspec.Struct, frozen=True):
+    """One command: what stands behind its name, what it does for a person, and what does it."""
+
+    name: str
+    takes: str
+    help: str
+    act: Act
+
+
+COMMANDS = (
+    Command("new", "", N_("begin a new chat"), doing_chats.new),
+    Command("chats", N_("[HOW MANY]"), N_("list the last chats, with numbers"), doing_chats.chats),
+    Command("open", N_("NUMBER"), N_("open a chat of the list, or the last one: /open last"), doing_chats.open_chat),
+    Command("read", "", N_("read this chat out"), doing_chats.read),
+    Command("find", N_("WORDS"), N_("find what was said or thought, in all chats"), doing_chats.find),
+    Command("export", "", N_("write this chat into a Markdown file"), doing_chats.export),
+    Command("retry", "", N_("answer the last question once more"), doing.retry),
+    Command("resume", "", N_("go on with an answer that was cut off"), doing.resume),
+    Command("edit", "", N_("ask the last question in other words"), doing.edit),
+    Command("thought", "", N_("read the last thought out"), doing.thought),
+    Command("before", "", N_("go to the version before of the last answer"), doing.before),
+    Command("after", "", N_("go to the version after it"), doing.after),
+    Command("presets", "", N_("list what can answer"), doing.presets),
+    Command("preset", N_("NAME or KEY"), N_("answer with another preset, say /preset 2"), doing.preset),
+    Command("backend", "", N_("use the preset's next backend"), doing.backend),
+    Command("free", "", N_("give the model's memory back"), doing.free),
+    Command("plan", N_("[PRESET]"), N_("tell what fits this machine, and why"), doing.plan),
+    Command("usage", "", N_("tell tokens, energy and money of this month"), doing.usage),
+    Command("quit", "", N_("leave; so does Ctrl+D, also while an answer runs, which goes on"), doing.leave),
+)
+
+_KEYS = (
+    N_('Enter sends. A line that ends with \\ goes on in the next one, and so does all between two lines of """.'),
+    N_("While an answer comes, Ctrl+C stops it, Ctrl+Y closes a thought, Ctrl+D leaves and lets it go on."),
+    N_("What else is typed meanwhile stands at the next prompt. A first / that is no command is written //."),
+)
+
+
+def do(talk: Talk, text: str) -> bool:
+    """Do what a line says if it is a command; say whether it is one. Raises Problem."""
+    if not text.startswith("/") or text.startswith("//"):
+        return False
+    name, _blank, rest = text[1:].partition(" ")
+    if name in {"help", "?", ""}:
+        _help()
+        return True
+    command = next((command for command in COMMANDS if command.name == name), None)
+    if command is None:
+        near = difflib.get_close_matches(name, [command.name for command in COMMANDS], 1)
+        hint = _("Did you mean /{name}?").format(name=near[0]) if near else _("/help tells the commands.")
+        say(_("There is no command /{name}, and nothing was sent. {hint}").format(name=name, hint=hint))
+    else:
+        command.act(talk, rest.strip())
+    return True
+
+
+def complete(talk: Talk, line: str) -> Sequence[str]:
+    """Return what a line that is begun can become."""
+    if not line.startswith("/"):
+        return ()
+    if line.startswith("/preset "):
+        return [f"/preset {entry.name}" for entry in talk.catalog.entries if entry.name.startswith(line[8:])]
+    names = [f"/{command.name}" + (" " if command.takes else "") for command in COMMANDS]
+    return [name for name in ("/help", *names) if name.startswith(line)]
+
+
+def _help() -> None:
+    for command in COMMANDS:
+        takes = f" {_(command.takes)}" if command.takes else ""
+        say(f"/{command.name}{takes}: {_(command.help)}")
+    for line in _KEYS:
+        say(_(line))

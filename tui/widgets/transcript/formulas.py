@@ -1,0 +1,113 @@
+"""Where formulas are in a text: between the delimiters of LaTeX, as models write them, and never in code.
+
+A dollar is money unless it is plainly more: `$5 and $6` are no formula.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from tui.widgets.transcript.latex import LONGEST, Formula, formula
+
+if TYPE_CHECKING:
+    from markdown_it.rules_inline import StateInline
+    from markdown_it.token import Token
+
+KIND: Final = "formula"
+_PAIRS: Final = {"$$": "$$", "\\(": "\\)", "\\[": "\\]"}
+_ENVIRONMENTS: Final = (
+    r"(?:equation|align|aligned|gather|gathered|multline|split|cases|[pbvBV]?matrix|array|eqnarray|alignat|flalign)\*?"
+)
+_DISPLAY: Final = re.compile(rf" {{0,3}}(?P<begin>\$\$|\\\[|\\begin{{(?P<name>{_ENVIRONMENTS})}})(?P<rest>.*)$")
+_BOXED: Final = "\\boxed{"
+_LONGEST_BARE: Final = 200
+# Words, or an amount before words, are no formula: "$20 per month and 3 cents$".
+_WORDS: Final = re.compile(r"[\d.,]+ [A-Za-z]{2,}|[A-Za-z]{4,}$|[^\\^_=<>+*/|{}()-]* [^\\^_=<>+*/|{}()-]*$")
+
+
+def opened(line: str) -> str | None:
+    """Return what ends the displayed formula that begins with this line; None where none does.
+
+    One that ends within the line does so at its end, or it is part of a sentence.
+    """
+    found = _DISPLAY.match(line)
+    if found is None:
+        return None
+    end = f"\\end{{{found['name']}}}" if found["name"] else _PAIRS[found["begin"]]
+    closing = found["rest"].find(end)
+    return end if closing < 0 or len(found["rest"][closing + len(end) :].strip(" ")) <= 1 else None
+
+
+def closes(line: str, end: str, *, first: bool) -> bool:
+    """Say whether a line ends the displayed formula; the `first` line begins with its delimiter."""
+    found = _DISPLAY.match(line) if first else None
+    return end in (found["rest"] if found is not None else line)
+
+
+def displayed(lines: tuple[str, ...]) -> Formula | None:
+    """Return the displayed formula of a block's lines; None where their source has to be shown."""
+    source = "\n".join(line.strip(" ") for line in lines)
+    found = _DISPLAY.match(lines[0])
+    if found is None or len(source) > LONGEST:
+        return None
+    begin, end = found["begin"], f"\\end{{{found['name']}}}" if found["name"] else _PAIRS[found["begin"]]
+    body, closing, after = source[len(begin) :].rpartition(end)
+    if not closing or len(after) > 1:
+        return None
+    shown = formula(begin + body + closing if found["name"] else body)
+    if shown is None or not after:
+        return shown
+    flat, lines_ = (*shown.flat, (after, False)), shown.lines
+    return Formula(flat, (*lines_[:-1], (*lines_[-1], (after, False))) if lines_ else ())
+
+
+def find(source: str, start: int, end: int) -> tuple[int, str] | None:
+    """Return where the formula ends that begins at `start`, and what is in it; None where none begins."""
+    two = source[start : start + 2]
+    if two in _PAIRS:
+        closing = source.find(_PAIRS[two], start + 2, min(end, start + 2 + LONGEST))
+        inside = source[start + 2 : max(closing, start + 2)]
+        return (closing + 2, inside) if inside and "`" not in inside else None
+    if two[:1] == "$":
+        return _between_dollars(source, start, end)
+    return _bare_box(source, start, end)
+
+
+def rule(state: StateInline, silent: bool) -> bool:
+    """Make a token of the formula at the parser's place, if there is one that can be shown."""
+    found = find(state.src, state.pos, state.posMax) if state.src[state.pos] in "$\\" else None
+    if found is None or formula(found[1]) is None:
+        return False
+    if not silent:
+        state.push(KIND, "", 0).content = found[1]
+    state.pos = found[0]
+    return True
+
+
+def of(token: Token) -> Formula | None:
+    """Return the formula of a token."""
+    return formula(token.content)
+
+
+def _between_dollars(source: str, start: int, end: int) -> tuple[int, str] | None:
+    closing = source.find("$", start + 1, min(end, start + 1 + LONGEST))
+    inside = source[start + 1 : closing]
+    if closing < 0 or not inside or inside[0].isspace() or inside[-1].isspace() or inside[-1] == "\\" or "`" in inside:
+        return None
+    after = source[closing + 1 : closing + 2]
+    if after.isalnum() or after == "$" or source[start - 1 : start].isalnum() or _WORDS.match(inside):
+        return None
+    return closing + 1, inside
+
+
+def _bare_box(source: str, start: int, end: int) -> tuple[int, str] | None:
+    """Return a box that stands in the text without delimiters."""
+    if not source.startswith(_BOXED, start):
+        return None
+    depth = 0
+    for at in range(start + len(_BOXED) - 1, min(end, start + _LONGEST_BARE)):
+        depth += (source[at] == "{") - (source[at] == "}")
+        if depth == 0:
+            return at + 1, source[start : at + 1]
+    return None
