@@ -64,6 +64,7 @@ def test_the_answer_goes_on_and_is_stored_memory_stays_and_what_is_read_later_is
     assert stored() == ("done", " ".join(WORDS))
     assert memory_bytes(screen.child.pid) - before <= GROWTH_BYTES
     screen.see(r"(?s)word599.*saved", 1.5)
+    screen.see(r"│   [\d.]+ tok/s")  # The list of presets tells it a moment later.
     shown = screen.text
     drawn_anew(screen)
     assert screen.text == shown
