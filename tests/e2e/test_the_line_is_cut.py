@@ -169,3 +169,18 @@ def test_an_ask_whose_terminal_goes_as_soon_as_it_is_committed_is_answered(termi
     again = terminal("-p", "demo")
     again.see("word99", 20)
     again.see("saved")
+
+
+def test_an_ask_that_sees_its_terminal_gone_before_the_signal_comes_is_answered(terminal, echo) -> None:
+    echo(text=WORDS, tokens_per_second=100)
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-P", "-m", "tui", "ask", "-p", "demo", "talk"]
+    # Not its controlling terminal: no signal comes at all.
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=theirs, start_new_session=True) as asking:
+        os.close(theirs)
+        assert os.read(ours, 1)
+        os.close(ours)
+        assert asking.wait(5) == 128 + signal.SIGHUP
+    again = terminal("-p", "demo")
+    again.see("word99", 20)
+    again.see("saved")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 from collections.abc import Coroutine
@@ -48,6 +49,7 @@ class Asking:
         self._generating: asyncio.Task[None] | None = None
         self._interrupted = False
         self._unwritten: OSError | None = None
+        self._hang_up: HangUp | None = None
         self._pending = b""
         self._stopping = False
         self._writing = asyncio.Lock()
@@ -57,7 +59,7 @@ class Asking:
         """Ask and print; return the exit status. Raises StoreError, and then nothing was sent or its end not saved."""
         self._evict = evict
         if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup(1) ignores it
-            HangUp(screen=False)
+            self._hang_up = HangUp(screen=False)
         conversation, descriptor = self._save(text)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -119,7 +121,10 @@ class Asking:
         self._soon(self._print(b""))
 
     async def _print(self, data: bytes) -> None:
-        """Write what waits, then `data`; when it cannot be written the answer is stopped, but still taken in whole."""
+        """Write what waits, then `data`; when it cannot be written the answer is stopped, but still taken in whole.
+
+        A terminal that is gone stops nothing: that may be seen here before its signal is.
+        """
         async with self._writing:
             data, self._pending = self._pending + data, b""
             if not data or self._unwritten is not None:
@@ -128,7 +133,10 @@ class Asking:
                 await self._output.write(data)
             except OSError as error:
                 self._unwritten = error
-                self._stop()
+                if self._hang_up is not None and self._output.terminal and error.errno == errno.EIO:
+                    self._hang_up.gone()
+                else:
+                    self._stop()
 
     # Stopping.
 

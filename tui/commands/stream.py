@@ -11,10 +11,14 @@ PIECE = 512
 
 
 class Output:
-    """A descriptor that is written as the reader takes it. Raises OSError; BrokenPipeError if the reader is gone."""
+    """A descriptor that is written as the reader takes it. Raises OSError; BrokenPipeError if the reader is gone.
+
+    `terminal` is whether it was one at the beginning: one that is gone does not say so any more.
+    """
 
     def __init__(self, descriptor: int = 1) -> None:
         self._descriptor = descriptor
+        self.terminal = os.isatty(descriptor)
 
     async def write(self, data: bytes) -> None:
         while data:
