@@ -21,8 +21,9 @@ from textual.events import Key, Paste, Resize
 from textual.geometry import Size
 from textual.message import Message
 
-from tui.line import profile
-from tui.line.incoming import Afresh, Incoming, Pasted, Piece, Typed
+from tui.line import pacing, profile
+from tui.line.incoming import Afresh, Answered, Incoming, Pasted, Piece, Typed
+from tui.line.pacing import QUESTION, Pacing
 from tui.line.resizing import Resizing, size_of
 from tui.line.writing import CANCEL, Writer, apart
 
@@ -79,6 +80,8 @@ class LineDriver(LinuxDriver):
         wait_s = _RESIZED_OVER_SSH_S if profile.current().over_line else _RESIZED_S
         self._resizing = Resizing(self._loop, wait_s, self._tell_size)
         self._pixels: Size | None = None
+        self._pacing = Pacing() if profile.current().over_line else None
+        pacing.use(self._pacing)
 
     @property
     def _writer_thread(self) -> Any:
@@ -90,7 +93,14 @@ class LineDriver(LinuxDriver):
         self._output = None if thread is None else _Output(self._make_writer)
 
     def _make_writer(self) -> Writer:
-        return Writer(_TERMINAL, lambda: self._soon(self._caught_up), lambda _error: self._soon(self._lost))
+        if self._pacing is not None:
+            self._pacing.forget()
+        return Writer(_TERMINAL, lambda: self._soon(self._all_anew), lambda _error: self._soon(self._lost))
+
+    def _all_anew(self) -> None:
+        if self._pacing is not None:
+            self._pacing.forget()
+        self._caught_up()
 
     def watch(self, caught_up: Callable[[], object], lost: Callable[[], object], cut: Callable[[], object]) -> None:
         """Have the event loop call the first when the terminal reads again after frames were dropped.
@@ -160,6 +170,8 @@ class LineDriver(LinuxDriver):
         finally:
             parts, self._frame = self._frame, None
             if parts and self._output is not None:
+                if self._pacing is not None and self._pacing.ask(sum(map(len, parts))):
+                    parts.append(QUESTION)
                 self._output.write("".join(parts), frame=True)
 
     def run_input_thread(self) -> None:
@@ -205,6 +217,8 @@ class LineDriver(LinuxDriver):
                 self.process_message(Paste(text))
                 if cut:
                     self._soon(self._cut)
+            case Answered() if self._pacing is not None:
+                self._pacing.answered()
             case Afresh():
                 return _another(parser, self._debug)
         return parser
