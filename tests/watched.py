@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pexpect
+import pyte
 
+_PRIVATE = re.compile(rb"\x1b\[[<>=?][0-9;$]*[a-zA-Z]|\x1b\[\?[0-9;]*\$p")
 _ROOT = Path(__file__).resolve().parent.parent
 _QUESTIONS = re.compile(rb"\x1b\[\?2026\$p|\x1b\[6n")
 _ANSWERS = {b"\x1b[?2026$p": b"\x1b[?2026;2$y", b"\x1b[6n": b"\x1b[1;1R"}
@@ -26,8 +28,11 @@ _ANSWERS = {b"\x1b[?2026$p": b"\x1b[?2026;2$y", b"\x1b[6n": b"\x1b[1;1R"}
 class Watched:
     """One program in one terminal. All times are of the monotonic clock."""
 
-    def __init__(self, child: Any) -> None:
+    def __init__(self, child: Any, width: int, height: int) -> None:
         self._child = child
+        self._picture = pyte.Screen(width, height)
+        self._stream = pyte.ByteStream(self._picture)
+        self._drawn = 0
         self._master: int = child.child_fd
         self._pieces: list[tuple[float, bytes]] = []
         self._changed = threading.Condition()
@@ -56,6 +61,22 @@ class Watched:
         """Return what was written after one time and up to another."""
         with self._changed:
             return b"".join(data for at, data in self._pieces if since < at <= until)
+
+    def text(self) -> str:
+        """Return what the terminal shows."""
+        with self._changed:
+            fresh, self._drawn = self._pieces[self._drawn :], len(self._pieces)
+        # The emulator does not know these private sequences of today's terminals.
+        self._stream.feed(_PRIVATE.sub(b"", b"".join(data for _, data in fresh)))
+        return "\n".join(line.rstrip() for line in self._picture.display)
+
+    def until(self, pattern: str, seconds: float = 30.0) -> str:
+        """Wait until the terminal shows this; return all that it shows."""
+        deadline = time.monotonic() + seconds
+        while not re.search(pattern, shown := self.text()):
+            assert time.monotonic() < deadline, f"{pattern!r} did not come in {seconds} s:\n{shown}"
+            time.sleep(0.05)
+        return shown
 
     def see(self, text: str, since: float = 0.0, seconds: float = 30.0) -> float:
         """Wait for bytes that were written after `since`, in one piece with what came before; return when they came."""
@@ -108,7 +129,7 @@ def watched(
     over = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "SSH_CONNECTION": "192.0.2.1 1 192.0.2.2 22"}
     variables = {**os.environ, "PYTHONPATH": str(_ROOT), **over, **(environment or {})}
     command = ["-P", "-m", "tui", *arguments]
-    terminal = Watched(pexpect.spawn(sys.executable, command, env=variables, dimensions=(height, width)))
+    terminal = Watched(pexpect.spawn(sys.executable, command, env=variables, dimensions=(height, width)), width, height)
     try:
         yield terminal
     finally:

@@ -232,6 +232,9 @@ def _from_file(path: Path) -> Settings:
 
 
 def _checked(place: str, table: dict[str, Any], text: str = "") -> Settings:
+    keys = table.get("keys")
+    if isinstance(keys, dict):
+        table = {**table, "keys": _flat(keys)}
     try:
         settings = checked("settings", table, Settings)
     except PresetError as error:
@@ -251,6 +254,22 @@ def _checked(place: str, table: dict[str, Any], text: str = "") -> Settings:
             what = "wrong value: expected seconds" if path == ("keep_alive_s",) else "wrong value: expected a number"
             raise SettingsError(place, what, key=".".join(path), line=line)
     return settings
+
+
+def _flat(keys: Mapping[str, Any], before: str = "") -> dict[str, str]:
+    """Return keys by ids as `answer.retry = …` writes them, which to TOML is a table in a table; values as text.
+
+    One that is no key is told with the keys, so that all other settings are used.
+    """
+    flat: dict[str, str] = {}
+    for name, value in keys.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{before}{name}.")
+        elif isinstance(value, list):
+            flat[f"{before}{name}"] = ",".join(map(str, value))
+        else:
+            flat[f"{before}{name}"] = str(value)
+    return flat
 
 
 def _check_origin(place: str, name: str, text: str) -> None:

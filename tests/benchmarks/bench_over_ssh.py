@@ -77,8 +77,7 @@ def asked(
         streaming.write_preset(url)
         opened = ["-c", chat()] if chat is not None else []
         screen = stack.enter_context(watched("-p", "stream", *opened, width=WIDTH, height=HEIGHT))
-        screen.see("Stream · ")
-        screen.see("/1024k")
+        screen.until("Stream · .*/1024k")
         time.sleep(1)
         screen.type("go\r")
         yield screen, stamps

@@ -165,7 +165,7 @@ def cannot_continue(title: str) -> CannotContinue:
     return CannotContinue(
         f"{title} cannot go on with an answer",
         "Its server takes no unfinished answers.",
-        "^r asks the question once more; ^o may find a backend that can.",
+        "Ask the question once more, or use a backend that can.",
     )
 
 

@@ -11,6 +11,8 @@ from tui.checks import (
     engines,
     fits,
     installation,
+    keys,
+    language,
     memory,
     models,
     money,
@@ -50,6 +52,8 @@ def of(ground: Ground) -> list[Check]:
         *guarded("plan", lambda: fits.fits(ground)),
         *guarded("loaded models", lambda: models.hosts(ground.hosts)),
         *guarded("terminal", screen.screen),
+        *guarded("language", language.language),
+        *guarded("keys", keys.keys),
     ]
 
 

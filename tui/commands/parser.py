@@ -19,6 +19,7 @@ COMMANDS = {
     "stop": "end loaded models and free their memory",
     "backends": "show which engines and servers can be used here, and their options",
     "origins": "list, confirm and forget servers, and keep their keys",
+    "keys": "list the keys of the screen, with the ids that settings call them by",
     "bench": "measure how fast a preset is on this machine",
     "doctor": "find out what is wrong with this machine, and how to mend it",
 }

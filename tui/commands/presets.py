@@ -16,8 +16,10 @@ from presets.plan import Outlook, outlook
 from presets.problems import PresetError
 from presets.schema import PresetEntry, Published, options_for, registered_options, source_for
 from presets.sources import Located, locate, parse
+from tui import keys
 from tui.commands import output, parser, presets_own, table
 from tui.commands.elsewhere import Elsewhere, elsewhere, offer
+from tui.keys import reading
 
 _MODEL, _PUBLISHED = 3, 5
 _EPILOG = """\
@@ -95,6 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     """List, show or check, or change one; return the exit status. Raises Problem."""
     if arguments.action in presets_own.ACTIONS:
         return presets_own.run(arguments)
+    reading.take_own()
     match arguments.action:
         case "show" if arguments.modelfile:
             return _modelfile(arguments.name)
@@ -220,7 +223,7 @@ def _row(entry: PresetEntry) -> PresetRow:
         entry.name,
         preset.title,
         preset.slot,
-        f"F{preset.slot + 1}" if preset.slot else None,
+        keys.slot(preset.slot) or None,
         preset.backend,
         tuple(preset.backends),
         preset.model.family,

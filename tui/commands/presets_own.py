@@ -50,7 +50,13 @@ def configure(actions: argparse._SubParsersAction[Any]) -> None:
     new.add_argument("--name", help="the preset's name, by default after the model's")
     new.add_argument("--title", help="what the screen calls it")
     new.add_argument("--context", type=int, metavar="N", help="tokens")
-    new.add_argument("--slot", type=int, choices=range(1, SLOTS + 1), metavar="N", help="1 is F2, 2 is F3 … 6 is F7")
+    new.add_argument(
+        "--slot",
+        type=int,
+        choices=range(1, SLOTS + 1),
+        metavar="N",
+        help="its key: 1 is F2, 2 is F3 … 6 is F7 by default",
+    )
     new.add_argument("--print", action="store_true", dest="only_print", help="print the file instead of writing it")
     new.add_argument("--no-fetch", action="store_true", help="do not read the header of a model that is not here")
     confirm.add_yes(new, "ask nothing")

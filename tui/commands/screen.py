@@ -48,6 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
         from tui.commands import plain
 
         return plain.run(arguments, settings, wrong)
+    from tui.keys import reading
+
+    reading.take(settings.keys)
     from tui.app import run_app
 
     return run_app(arguments.preset, arguments.backend, arguments.chat, settings)

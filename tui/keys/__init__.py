@@ -1,11 +1,10 @@
-"""The keys of the screen: what each does, how it is bound, and how it is written where people read it."""
+"""The keys: what each does, how it is bound and may be bound otherwise, and how it is written where people read it.
 
-from tui.keys.table import AREAS as AREAS
-from tui.keys.table import KEYS as KEYS
-from tui.keys.table import MESSAGE_KEYS as MESSAGE_KEYS
-from tui.keys.table import SLOT_KEYS as SLOT_KEYS
-from tui.keys.table import Place as Place
-from tui.keys.table import bindings as bindings
-from tui.keys.table import key_line as key_line
-from tui.keys.table import shown_keys as shown_keys
-from tui.keys.table import slot_key as slot_key
+`bindings` alone knows of Textual; all else may be used by what has no screen.
+"""
+
+from tui.keys.now import pressed as pressed
+from tui.keys.words import filled as filled
+from tui.keys.words import key_line as key_line
+from tui.keys.words import shown as shown
+from tui.keys.words import slot as slot

@@ -25,6 +25,7 @@ from tui.line import pacing, profile
 from tui.line.incoming import Afresh, Answered, Incoming, Pasted, Piece, Typed
 from tui.line.pacing import QUESTION, Pacing
 from tui.line.resizing import Resizing, size_of
+from tui.line.thinning import Thinner
 from tui.line.writing import CANCEL, Writer, apart
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class _Output:
         self._writer = self._make()
 
     def write(self, text: str, *, frame: bool = False) -> None:
-        if self._writer is not None:
+        if self._writer is not None and text:
             self._writer.write(text, frame=frame)
 
     def stop(self) -> None:
@@ -73,6 +74,10 @@ class LineDriver(LinuxDriver):
     _output: _Output | None = None
     _frame: list[str] | None = None
     _lent = False
+    _thinner: Thinner | None = None
+    _changed = True
+    """Whether the terminal may show anything since the last frame."""
+    _drawn_size = Size()
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -91,13 +96,17 @@ class LineDriver(LinuxDriver):
     def _writer_thread(self, thread: object) -> None:
         """Take our own in the place of the one that Textual has made and not started yet."""
         self._output = None if thread is None else _Output(self._make_writer)
+        line = profile.current()
+        self._thinner = Thinner(erases=line.through != "screen") if line.over_line else None
 
     def _make_writer(self) -> Writer:
         if self._pacing is not None:
             self._pacing.forget()
-        return Writer(_TERMINAL, lambda: self._soon(self._all_anew), lambda _error: self._soon(self._lost))
+        return Writer(_TERMINAL, lambda: self._soon(self._draw_anew), lambda _error: self._soon(self._lost))
 
-    def _all_anew(self) -> None:
+    def _draw_anew(self) -> None:
+        """Have all drawn: frames were dropped, so nothing is known of what the terminal shows."""
+        self._changed = True
         if self._pacing is not None:
             self._pacing.forget()
         self._caught_up()
@@ -124,6 +133,7 @@ class LineDriver(LinuxDriver):
             super().suspend_application_mode()
         self._lent = False
         super().resume_application_mode()
+        self._changed = True
         self._soon(partial(self._app.refresh, layout=True))
 
     def start_application_mode(self) -> None:
@@ -140,6 +150,8 @@ class LineDriver(LinuxDriver):
             super().process_message(message)
 
     def _get_terminal_size(self) -> tuple[int, int]:
+        """Return the terminal's size; it is asked for when that has changed, be it to what it was before."""
+        self._changed = True
         return size_of(self.fileno, os.environ)
 
     def _tell_size(self) -> None:
@@ -168,11 +180,20 @@ class LineDriver(LinuxDriver):
         try:
             yield
         finally:
-            parts, self._frame = self._frame, None
-            if parts and self._output is not None:
-                if self._pacing is not None and self._pacing.ask(sum(map(len, parts))):
-                    parts.append(QUESTION)
-                self._output.write("".join(parts), frame=True)
+            drawn, self._frame = "".join(self._frame), None
+            if drawn and self._output is not None:
+                drawn = self._thinned(drawn)
+                asking = bool(drawn) and self._pacing is not None and self._pacing.ask(len(drawn))
+                self._output.write(drawn + QUESTION if asking else drawn, frame=True)
+
+    def _thinned(self, drawn: str) -> str:
+        """Return what has to be written for a frame; of a terminal of another size nothing is known."""
+        if self._thinner is None:
+            return drawn
+        if self._changed or self._app.size != self._drawn_size:
+            self._thinner.forget()
+            self._changed, self._drawn_size = False, self._app.size
+        return self._thinner.thinned(drawn)
 
     def run_input_thread(self) -> None:
         """Read and hand on what comes, until the end. What is no UTF-8 or no sequence of a terminal is passed over."""

@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.binding import BindingType
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from backends.fitting import reserve
+from tui import keys
 from tui.chat.clean import clean_line
 from tui.chat.overflow import Overflow
 from tui.chat.storing.stored import StoredMessage
+from tui.keys.bindings import bindings
+from tui.widgets.keyed import Options, Scroll
+from tui.words import _
 
 Choice = Literal["without", "larger", "summary", "not now"]
 BEGINNING = 52
@@ -27,10 +30,7 @@ class OverflowScreen(ModalScreen[Choice | None]):
     """The choices, on keys 1 to 3; Esc leaves it for now. It ends with None if they are no longer to be made."""
 
     CSS_PATH = "overflow.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *(Binding(str(number), f"choose({number})", show=False, id=f"overflow.{number}") for number in (1, 2, 3)),
-        Binding("escape,ctrl+c,q", "not_now", "Not now", show=False, id="overflow.not_now"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("overflow")
 
     def __init__(self, overflow: Overflow, branch: Sequence[StoredMessage]) -> None:
         super().__init__()
@@ -38,11 +38,13 @@ class OverflowScreen(ModalScreen[Choice | None]):
         self._branch = branch
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll() as box:
+        with Scroll() as box:
             box.border_title = "The conversation no longer fits"
-            box.border_subtitle = "1 2 3 or Enter chooses · Esc: not now"
+            box.border_subtitle = keys.filled(
+                _("{overflow.1} {overflow.2} {overflow.3} or {overflow.choose} chooses · {overflow.not_now}: not now")
+            )
             yield Static(explained(self.overflow, self._branch))
-            yield OptionList(*options(self.overflow))
+            yield Options(*options(self.overflow))
 
     def on_mount(self) -> None:
         self.query_one(OptionList).focus()
@@ -55,6 +57,9 @@ class OverflowScreen(ModalScreen[Choice | None]):
             self.app.bell()
         else:
             self.dismiss(_CHOICES[number - 1])
+
+    def action_take(self) -> None:
+        self.query_one(OptionList).action_select()
 
     def action_not_now(self) -> None:
         self.dismiss("not now")

@@ -5,23 +5,23 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.binding import BindingType
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from tui import keys
 from tui.chat.clean import clean_line
+from tui.keys.bindings import bindings
+from tui.widgets.keyed import Scroll
+from tui.words import _
 
 
 class QuestionScreen(ModalScreen[bool]):
     """Asks `title`, explained by `lines`. Ends with True for Enter or y; Esc and n change nothing."""
 
     CSS_PATH = "question.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter,y", "answer(True)", "Yes", show=False, id="question.yes", priority=True),
-        Binding("escape,ctrl+c,n,q", "answer(False)", "No", show=False, id="question.no", priority=True),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("question")
 
     def __init__(self, title: str, lines: tuple[str, ...], yes: str) -> None:
         super().__init__()
@@ -30,9 +30,9 @@ class QuestionScreen(ModalScreen[bool]):
         self._yes = yes
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll() as box:
+        with Scroll() as box:
             box.border_title = Content(self._title).markup
-            box.border_subtitle = f"Enter: {self._yes} · Esc: no"
+            box.border_subtitle = keys.filled(_("{question.yes}: {what} · {question.no}: no"), what=self._yes)
             yield Static(Content("\n\n").join([Content(line) for line in self._lines]))
 
     def action_answer(self, yes: bool) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from tui import keys
 from tui.chat.clean import clean_line
+from tui.keys.bindings import bindings
+from tui.widgets.keyed import TextLine
+from tui.words import _
 
 
 class TitleScreen(ModalScreen[str | None]):
@@ -24,9 +28,7 @@ class TitleScreen(ModalScreen[str | None]):
     }
     TitleScreen Static { color: $text-muted; margin-top: 1; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,ctrl+c", "leave", "Leave", show=False, id="title.leave", priority=True),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("title")
 
     def __init__(self, title: str) -> None:
         super().__init__()
@@ -35,8 +37,8 @@ class TitleScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = "Rename chat"
-            box.border_subtitle = "Enter names it · Esc leaves"
-            yield Input(self._title_now, compact=True)
+            box.border_subtitle = keys.filled(_("{line.submit} names it · {title.leave} leaves"))
+            yield TextLine(self._title_now, compact=True)
             yield Static(Content("Without a title it has the first line of its first question."))
 
     def on_mount(self) -> None:

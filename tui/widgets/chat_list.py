@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import msgspec
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tui.chat.clean import clean_line
+from tui.keys.bindings import bindings
 
 ARCHIVED = "archived"
 """The id of the line that shows or hides the archived chats."""
@@ -28,17 +29,11 @@ class ChatLine(msgspec.Struct, frozen=True):
     pinned: bool = False
 
 
-class ChatList(OptionList):
+class ChatList(OptionList, inherit_bindings=False):
     """The chats by day. Enter opens one, and keys change them."""
 
     Work = Literal["rename", "pin", "archive", "delete", "undo"]
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("e", "work('rename')", "Rename", show=False, id="chats.rename"),
-        Binding("p", "work('pin')", "Pin", show=False, id="chats.pin"),
-        Binding("a", "work('archive')", "Archive", show=False, id="chats.archive"),
-        Binding("d", "work('delete')", "Delete", show=False, id="chats.delete"),
-        Binding("u", "work('undo')", "Take back what was deleted", show=False, id="chats.undo"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("lists", "chats")
 
     class Opened(Message):
         def __init__(self, conversation: str) -> None:

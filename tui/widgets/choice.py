@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.events import Click
 from textual.message import Message
 from textual.widget import Widget
 
 from tui.chat.clean import clean_line
+from tui.keys.bindings import bindings
 
 
 class Choice(Widget, can_focus=True):
@@ -22,10 +23,7 @@ class Choice(Widget, can_focus=True):
     Choice:focus { background: $boost; text-style: bold; }
     App:nocolor Choice:focus { text-style: underline; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "turn(-1)", show=False, id="choice.left"),
-        Binding("right,space", "turn(1)", show=False, id="choice.right"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("choice")
 
     class Changed(Message):
         """Another value was chosen."""

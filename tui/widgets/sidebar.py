@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import msgspec
-from textual.binding import Binding, BindingType
+from rich.cells import cell_len, set_cell_size
+from textual.binding import BindingType
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from tui import keys
 from tui.chat.clean import clean_line
+from tui.keys.bindings import bindings
 
 _MARKS = {"loaded": "●", "chosen": "▌", "problem": "!", "fetching": "▼", "": " "}
 
@@ -27,15 +30,11 @@ class PresetLine(msgspec.Struct, frozen=True):
     mark: str = ""
 
 
-class PresetList(OptionList):
+class PresetList(OptionList, inherit_bindings=False):
     """The presets. Enter chooses one, and three keys change them."""
 
     Work = Literal["edit", "copy", "delete"]
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("e", "work('edit')", "Edit", show=False, id="presets.edit"),
-        Binding("d", "work('copy')", "Duplicate", show=False, id="presets.copy"),
-        Binding("x", "work('delete')", "Delete", show=False, id="presets.delete"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("lists", "presets")
 
     class Worked(Message):
         """Something is to be done with a preset."""
@@ -98,11 +97,11 @@ def _form(line: PresetLine) -> tuple[str, str, bool, bool]:
 
 
 def _preset(line: PresetLine, width: int) -> Content:
-    key = f"F{line.slot + 1}" if line.slot else "  "
+    key = keys.slot(line.slot) or "  "
     title = clean_line(line.title)
-    room = max(4, width - 5)
-    title = title if len(title) <= room else title[: room - 1] + "…"
-    first = f"{key} {title}".ljust(width - 2)
+    room = max(4, width - 3 - cell_len(key))
+    title = title if cell_len(title) <= room else set_cell_size(title, room - 1).rstrip() + "…"
+    first = set_cell_size(f"{key} {title}", width - 2)
     mark = (_MARKS[line.mark], "$text-warning" if line.mark == "problem" else "$text-accent")
     parts = [Content.assemble((first, "bold $text-accent" if line.mark in {"loaded", "chosen"} else "bold"), mark)]
     parts += [Content.styled(f"   {clean_line(text)}", "dim") for text in (line.detail, line.speed) if text]

@@ -11,7 +11,8 @@ from tui import keys
 from tui.chat.clean import clean_line
 from tui.chat.seen import Seen
 from tui.chat.session import Session
-from tui.line import profile
+from tui.keys.key import Place
+from tui.line import profile, signals
 from tui.screens.chat import footer, progress
 from tui.widgets.chat_list import ChatList
 from tui.widgets.lines import Line, edges
@@ -20,8 +21,8 @@ from tui.widgets.transcript import Transcript
 from tui.words import N_, _
 
 SAID_S = 4.0
-LEAVING = "Leaving: the answer goes on. ^q again ends it too"
-MORE = N_("↓ more below · End goes there")
+LEAVING = N_("Leaving: the answer goes on. {program.quit} again ends it too")
+MORE = N_("↓ more below · {composer.end} goes there")
 
 
 class Around:
@@ -51,25 +52,26 @@ class Around:
         `deleted` is what can be taken back.
         """
         title = session.conversation.title if session and session.conversation else "New chat"
+        signals.show_title(f"{title} · deepseek-tui")
         width = self._screen.size.width - 2
         self._line("title").say(
             edges("deepseek-tui", clean_line(title), "SSH" if profile.current().over_line else "", width),
         )
         self._line("keys").say(keys.key_line(width, _place(self._screen)))
-        doing = LEAVING if leaving else self._said
+        doing = keys.filled(_(LEAVING)) if leaving else self._said
         if session is not None:
             # What can be taken back is said before what would be done next, but not before what is being done.
             resting = deleted if not session.busy and not session.loading else ""
             doing = doing or resting or progress.doing(session)
             self._line("status").say(footer.footer_line(seen, width))
         if not doing and self._below and self._screen.has_class("-short"):  # There is no border then.
-            doing = _(MORE)
+            doing = keys.filled(_(MORE))
         self._line("progress").say(clean_line(doing), fetches)
 
     def more(self, *, below: bool) -> None:
         """Mark that the conversation goes on under its view, or does not."""
         self._below = below
-        self._screen.query_one("#main").border_subtitle = _(MORE) if below else ""
+        self._screen.query_one("#main").border_subtitle = keys.filled(_(MORE)) if below else ""
         self._changed()
 
     def say(self, text: str) -> None:
@@ -88,7 +90,7 @@ class Around:
         return self._screen.query_one(f"#{name}", Line)
 
 
-def _place(screen: Screen[None]) -> keys.Place | None:
+def _place(screen: Screen[None]) -> Place | None:
     """Return the place with keys of its own that one is in."""
     match screen.focused:
         case Transcript():

@@ -16,10 +16,10 @@ from backends.errors import Problem
 from presets.catalog import BUILTIN, Catalog, load_catalog, own_file
 from presets.schema import PresetEntry
 from presets.toml_lines import Key
+from tui import keys
 from tui.chat.clean import clean_line
 from tui.chat.session import Session
 from tui.chat.target import Target
-from tui.keys import slot_key
 from tui.plans.live import apart
 from tui.screens.chat.choosing import Presets
 from tui.screens.chat.offering import Asked
@@ -137,7 +137,7 @@ class Editing:
         after = self._presets().entry(name)
         if after is None:
             return
-        key = f"{slot_key(after.preset.slot) or 'choosing it'} loads"
+        key = f"{keys.slot(after.preset.slot) or 'choosing it'} loads"
         told = f"{after.preset.title} is saved"
         target = session.target if session is not None else None
         if session is not None and target is not None and target.preset == name:

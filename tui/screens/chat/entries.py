@@ -9,8 +9,10 @@ from tui.chat.answer import Answer
 from tui.chat.history import History, history
 from tui.chat.session import Session
 from tui.chat.storing.stored import StoredMessage
+from tui.keys import filled
 from tui.units import clock, duration
 from tui.widgets.transcript.model import Entry, FootnoteKind
+from tui.words import _
 
 NOT_SENT = "── not sent to the model from here up ──"
 LEFT_OUT = "not sent"
@@ -78,11 +80,11 @@ def thought_key(session: Session) -> str:
     """Return what can be done about a thought on its way: a key, "" where the model's server takes no such wish."""
     if session.running.hurried:
         return "closing the thought …"
-    return "^y answers now" if session.can("answer_now") else ""
+    return filled(_("{answer.now} answers now")) if session.can("answer_now") else ""
 
 
 def live_entry(
-    message: StoredMessage, answer: Answer, titles: dict[str, str], key: str = "^y answers now", number: str = ""
+    message: StoredMessage, answer: Answer, titles: dict[str, str], key: str = "", number: str = ""
 ) -> Entry:
     """Return the answer as it stands while it grows; `key` says what can be done about its thought."""
     thinking = answer.thinking and not answer.text
@@ -124,7 +126,7 @@ def thought_line(seconds: float | None, tokens: int | None) -> str:
 
 def ending(message: StoredMessage, full: str, *, last: bool = True) -> tuple[str, FootnoteKind]:
     """Return how an answer ended, where that needs saying. The transcript puts a sign of its kind before it."""
-    text, kind = _ending(message, full, f"^r tries again{_resume(message)}." if last else "")
+    text, kind = _ending(message, full, _again(message) if last else "")
     return text.rstrip(), kind
 
 
@@ -132,11 +134,16 @@ def _ending(message: StoredMessage, full: str, again: str) -> tuple[str, Footnot
     if message.error is not None:
         kept = "What was said before is kept." if message.text or message.reasoning else ""
         error = message.error
-        hint = "" if error.kind in {EngineDied.kind, ContextOverflow.kind} else error.hint
+        hint = "" if error.kind in {EngineDied.kind, ContextOverflow.kind, CannotContinue.kind} else error.hint
         if again and error.kind == ContextOverflow.kind:
-            again = "^e shows what can be done, ^r asks anew." if kept else "^r shows what can be done."
+            more, anew = (
+                _("{answer.resume} shows what can be done, {answer.retry} asks anew."),
+                _("{answer.retry} shows what can be done."),
+            )
+            again = filled(more if kept else anew)
         if error.kind == CannotContinue.kind:
-            kept, again = "", "^r begins it anew." if again else ""
+            anew = _("{answer.retry} asks the question once more; {preset.backend} may find a backend that can.")
+            kept, again = "", filled(anew) if again else ""
         parts = (f"{error.title}.", error.detail, hint, kept, again)
         return " ".join(part for part in parts if part), "error"
     match message.state:
@@ -150,7 +157,8 @@ def _ending(message: StoredMessage, full: str, again: str) -> tuple[str, Footnot
         case "context":
             return full or "The context was full: the answer ends here.", "warning"
         case "length":
-            return f"The token limit of this preset was reached. {'^e goes on.' if again else ''}", "info"
+            goes_on = filled(_("{answer.resume} goes on.")) if again else ""
+            return f"The token limit of this preset was reached. {goes_on}", "info"
     if not message.text and message.state == "done":
         return f"The model said nothing. {again}", "info"
     return "", ""
@@ -162,16 +170,18 @@ def _filled(session: Session, message: StoredMessage) -> str:
         return ""
     room = session.room
     if room is None:
-        return "The context is full. ^e goes on with a larger one."
+        return filled(_("The context is full. {answer.resume} goes on with a larger one."))
     tokens = message.usage.context_tokens if message.usage is not None else None
     if fits(tokens or 0, room.context):
-        return f"The context was full. ^e goes on: {room.context:,} tokens are loaded now."
+        said = _("The context was full. {answer.resume} goes on: {tokens:,} tokens are loaded now.")
+        return filled(said, tokens=room.context)
     is_full = f"The context of {room.context:,} tokens is full"
     if room.larger is not None:
-        return f"{is_full}. ^e goes on with {room.larger:,}."
+        return filled(_("{is_full}. {answer.resume} goes on with {larger:,}."), is_full=is_full, larger=room.larger)
     unsent = history(session.branch).unsent
     if sum(other.role == "user" and other.id not in unsent for other in session.branch) > 1:
-        return f"{is_full}, and the model was made for no more. ^e shows what can be left out."
+        said = _("{is_full}, and the model was made for no more. {answer.resume} shows what can be left out.")
+        return filled(said, is_full=is_full)
     return f"{is_full}, and the model was made for no more. Ask for a shorter answer, or use another preset."
 
 
@@ -181,5 +191,8 @@ def _mark(sent: History) -> Entry:
     return Entry(f"start-{sent.start}", "notice", NOT_SENT, "", text)
 
 
-def _resume(message: StoredMessage) -> str:
-    return ", ^e goes on from here" if message.text or message.reasoning else ""
+def _again(message: StoredMessage) -> str:
+    """Return which keys try again, or go on with what there is of an answer."""
+    if message.text or message.reasoning:
+        return filled(_("{answer.retry} tries again, {answer.resume} goes on from here."))
+    return filled(_("{answer.retry} tries again."))

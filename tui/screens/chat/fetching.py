@@ -19,9 +19,9 @@ from textual.timer import Timer
 
 from backends.errors import Problem
 from presets.schema import PresetEntry
+from tui import keys
 from tui.chat.clean import clean_line
 from tui.chat.session import Session
-from tui.keys import slot_key
 from tui.screens.chat import notices
 from tui.screens.chat.choosing import Presets, wanted_of
 from tui.screens.chat.lists import Coming
@@ -214,7 +214,7 @@ class Fetching:
             return
         names = self._names(view.key)
         entry = next((found for name in names if (found := self._presets().entry(name))), None)
-        key = slot_key(entry.preset.slot) if entry is not None else ""
+        key = keys.slot(entry.preset.slot) if entry is not None else ""
         wish = self._wishes.get(view.key)
         loads = ""
         if wish is not None and (wish.explicit or wish.said == self._said()):

@@ -12,7 +12,7 @@ from textual.screen import Screen
 from backends.errors import Problem
 from presets.schema import PresetEntry, source_for
 from presets.sources import locate, parse
-from tui.keys import slot_key
+from tui import keys
 from tui.plans.live import apart
 from tui.screens.chat import notices
 from tui.screens.chat.choosing import Presets, source_of
@@ -122,7 +122,7 @@ class FirstStart:
             self._screen.run_worker(self._look_elsewhere(name), group="first-look", exclusive=True)
         same = self._others.same if self._others is not None else None
         entry = self._presets().entry(name)
-        key = slot_key(entry.preset.slot) if entry is not None else ""
+        key = keys.slot(entry.preset.slot) if entry is not None else ""
         told = lines(
             planned.machine,
             self._advice,

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from backends.errors import Problem
 from backends.shown import printable
 from tui.chat.switching import Refusal
+from tui.keys.words import filled, slots
 from tui.units import clock, memory
 from tui.widgets.transcript.model import Entry
+from tui.words import _
 
 if TYPE_CHECKING:
     from backends.jobs.job import JobView
@@ -27,9 +29,12 @@ def problem_entry(number: int, problem: Problem) -> Entry:
 
 def welcome_entry(*, starter: bool) -> Entry:
     """Return what somebody reads who has never asked anything here; `starter` is the model that answers first."""
-    text = (
-        "Type a question and press Enter. F2 to F7 choose a preset; ^l shows or hides the list, Tab goes to it.\n"
-        "F1 shows every key."
+    text = filled(
+        _(
+            "Type a question and press {composer.send}. {slots} choose a preset; {chat.lists} shows or hides the list, "
+            "{move.next} goes to it.\n{program.help} shows every key."
+        ),
+        slots=slots(),
     )
     if starter:
         text += "\nThe starter is a tiny model that came with the program: good for trying things out, and often wrong."

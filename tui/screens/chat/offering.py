@@ -12,10 +12,12 @@ from textual.screen import Screen
 from backends.errors import Problem
 from presets.schema import PresetEntry
 from presets.sources import HuggingFace, locate
+from tui.keys import filled
 from tui.plans.live import apart
 from tui.screens.chat.choosing import Presets, wanted_of
 from tui.screens.chat.fetching import Fetching, last_rate
 from tui.screens.chat.planning import Planning
+from tui.words import _
 
 if TYPE_CHECKING:
     from backends.jobs.job import JobView
@@ -64,7 +66,8 @@ class Offering:
         view = self._fetching.of(entry, chosen)
         if view is not None and view.running:
             self._fetching.wish(view.key, name, chosen)
-            self._asked.say(f"{entry.preset.title} loads when it is here. ^p, then Stop, ends it")
+            said = _("{title} loads when it is here. {program.palette}, then Stop, ends it")
+            self._asked.say(filled(said, title=entry.preset.title))
         elif (name, chosen) not in self._open:
             self._open.add((name, chosen))
             self._screen.run_worker(self._in_turn(entry, chosen, source, view), group="offer")
@@ -81,7 +84,7 @@ class Offering:
         except Problem as problem:
             self._asked.failed(problem)
         else:
-            self._asked.say("It comes in the background. ^p, then Stop, ends it")
+            self._asked.say(filled(_("It comes in the background. {program.palette}, then Stop, ends it")))
 
     async def use(self, entry: PresetEntry, backend: str, found: Found) -> None:
         """Let a preset use a model where another program keeps it, and load it."""

@@ -9,9 +9,14 @@ from typing import Protocol
 from textual.app import SystemCommand
 from textual.markup import escape
 
-from tui import keys
 from tui.chat.clean import clean_line
+from tui.keys.everywhere import PRESETS
+from tui.keys.table import AREAS
+from tui.keys.words import every
 from tui.screens.chat.choosing import Presets
+from tui.words import _
+
+_NOT_HERE = {"program.palette", "copy.selection"}
 
 
 class Commanding(Protocol):
@@ -36,9 +41,9 @@ def commands(
     for entry in presets.entries:
         title, name = escape(clean_line(entry.preset.title)), entry.name
         yield SystemCommand(f"Preset: {title}", escape(clean_line(name)), partial(choose, name))
-    for key in keys.KEYS:
-        if key.group != "Presets" and key.action != "app.command_palette":
-            yield SystemCommand(key.help, keys.shown_keys(key.keys), partial(run, key.action))
+    for key in AREAS["everywhere"].keys:
+        if key.group != PRESETS and not key.id.startswith("move.") and key.id not in _NOT_HERE:
+            yield SystemCommand(_(key.help), every(key.id), partial(run, key.action))
     yield SystemCommand("Usage: tokens, energy, money", "By day, preset, backend or chat", partial(run, "usage"))
     for one in last:
         yield from one.commands()

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from textual.screen import Screen
 
 from backends.host import launch
+from tui import keys
 from tui.chat.seen import Figure
 from tui.chat.session import Session
 from tui.chat.target import Target
-from tui.keys import slot_key
 from tui.plans.live import LivePlans, Planned, Situation, apart
 from tui.screens.chat import notices
 from tui.screens.chat.choosing import Presets
@@ -22,6 +22,7 @@ from tui.screens.chat.explaining import Explaining
 from tui.screens.chat.lists import Coming
 from tui.screens.chat.shown import Shown
 from tui.widgets.sidebar import PresetList
+from tui.words import _
 
 if TYPE_CHECKING:  # What plans is imported when there is something to plan: after the first frame.
     from presets.plan import PresetPlan
@@ -117,9 +118,13 @@ class Planning:
             if plan is None or plan.fit is None:
                 continue
             found = plan.fit
-            layers = f"with {found.gpu_layers}/{found.layers} layers on the card: F8 says why."
+            layers = keys.filled(
+                _("with {ours}/{all} layers on the card: {program.plan} says why."),
+                ours=found.gpu_layers,
+                all=found.layers,
+            )
             if figure == "ours" and not found.output_on_card:
-                figures["ours"] = "The plan puts nothing on a card: F8 says why."
+                figures["ours"] = keys.filled(_("The plan puts nothing on a card: {program.plan} says why."))
             elif figure == "ours":
                 figures["ours"] = f"The plan predicts {memory(found.bytes.vram.total)} {layers}"
             elif found.tokens_per_second is not None:
@@ -230,7 +235,7 @@ class Planning:
             return
         context = target.spec.options.get("context")
         tokens = context if isinstance(context, int) else None
-        key = slot_key(entry.preset.slot)
+        key = keys.slot(entry.preset.slot)
         found: Preflight | None = None
         with contextlib.suppress(Exception):  # What cannot be told in advance must not end the screen.
             found = await apart(lambda: _preflight(planned, entry, target.spec.backend, tokens, key))
@@ -239,7 +244,7 @@ class Planning:
             self._say(f"{target.title}: {found.short}")
 
     async def _first_plan(self) -> Planned | None:
-        for _ in range(round(PATIENCE_S / _POLL_S)):
+        for _try in range(round(PATIENCE_S / _POLL_S)):
             if self._planned is not None:
                 break
             await asyncio.sleep(_POLL_S)

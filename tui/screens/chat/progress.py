@@ -8,7 +8,9 @@ from tui.chat.answer import Answer
 from tui.chat.remedies import Counting
 from tui.chat.session import Session
 from tui.chat.summary import Summarising
+from tui.keys import filled
 from tui.units import bar
+from tui.words import _
 
 
 def doing(session: Session) -> str:
@@ -17,12 +19,12 @@ def doing(session: Session) -> str:
     model = target.title if target else "No preset"
     text = progress(model, session.step, session.status, session.answer)
     if not text and session.watching and session.answer is not None and not session.answer.tokens:
-        text = "The answer is on its way and shows here as it comes · Esc stops it"
+        text = filled(_("The answer is on its way and shows here as it comes · {answer.stop} stops it"))
     text = text or preparing(session) or looping(session)
     if text or target is None:
         return text
     if session.busy and session.answer is not None and loaded is not None and target != loaded:
-        return f"{model} comes when this answer is done · Esc stops the answer"
+        return filled(_("{model} comes when this answer is done · {answer.stop} stops the answer"), model=model)
     if not session.busy and loaded is None and not session.loading:
         return f"{model} is not in memory: your next question loads it, or its key"
     return ""
@@ -32,9 +34,10 @@ def preparing(session: Session) -> str:
     """Return what is done for an answer before it can be begun again, "" if nothing is."""
     match session.remedies.preparing:
         case Counting():
-            return "Counting what fits into the context · Esc stops"
+            return filled(_("Counting what fits into the context · {answer.stop} stops"))
         case Summarising(messages=messages, tokens=tokens):
-            return f"Summarising {messages} messages · {tokens:,} tokens · Esc stops"
+            said = _("Summarising {messages} messages · {tokens:,} tokens · {answer.stop} stops")
+            return filled(said, messages=messages, tokens=tokens)
     return ""
 
 
@@ -44,21 +47,25 @@ def looping(session: Session) -> str:
     if answer is None or not answer.looping:
         return ""
     closable = answer.thinking and not session.running.hurried and session.can("answer_now")
-    keys = "^y answers now, Esc stops" if closable else "Esc stops"
-    return f"It repeats itself: {keys}"
+    if closable:
+        return filled(_("It repeats itself: {answer.now} answers now, {answer.stop} stops"))
+    return filled(_("It repeats itself: {answer.stop} stops"))
 
 
 def no_thought(session: Session) -> str:
     """Return why no thought can be closed now."""
     if session.answer is not None and session.answer.thinking and not session.can("answer_now"):
-        return "The server of this model cannot close a thought. Esc stops it"
+        return filled(_("The server of this model cannot close a thought. {answer.stop} stops it"))
     return "There is no thought to close"
 
 
 def not_yet(session: Session) -> str:
     """Return why a question cannot be sent while the session is busy."""
-    doing = "An answer is being prepared" if session.remedies.busy else "An answer is running"
-    return f"{unsaved(session) or f'{doing}: Esc stops it'}. Your text stays here"
+    if session.remedies.busy:
+        doing = filled(_("An answer is being prepared: {answer.stop} stops it"))
+    else:
+        doing = filled(_("An answer is running: {answer.stop} stops it"))
+    return _("{why}. Your text stays here").format(why=unsaved(session) or doing)
 
 
 def unsaved(session: Session) -> str:
@@ -72,7 +79,8 @@ def progress(title: str, step: LaunchStep | None, status: Status | None, answer:
     match step:
         case Waiting(title=other, phase=phase):
             doing = {"loading": "is loading", "prefill": "is answering", "decode": "is answering"}.get(phase, phase)
-            return f"In line: {other} {doing}. It is not ended unasked. Esc gives up"
+            said = _("In line: {model} {doing}. It is not ended unasked. {answer.stop} gives up")
+            return filled(said, model=other, doing=doing)
         case Ending(title=other):
             return f"{title}: ending {other}, to free its memory"
         case Starting():
@@ -83,13 +91,16 @@ def progress(title: str, step: LaunchStep | None, status: Status | None, answer:
             return f"{title}: warming up"
         doing = {"reading": "reading the model", "offloading": "onto the GPU"}[load.stage]
         note = f" · {load.note}" if load.note else ""
-        return f"{title}: {doing}{_fraction(load.fraction)}{note} · Esc stops"
+        stage = f"{title}: {doing}{_fraction(load.fraction)}{note}"
+        return filled(_("{stage} · {answer.stop} stops"), stage=stage)
     if answer is not None and not answer.tokens and not answer.finished:
         if answer.prompt is None:
-            return "In line behind another answer of this model · Esc gives up" if status and status.waiting else ""
+            line = filled(_("In line behind another answer of this model · {answer.stop} gives up"))
+            return line if status and status.waiting else ""
         done, total = answer.prompt.done, answer.prompt.total
         if done < total:
-            return f"Reading the prompt{_fraction(done / total)} · {done:,}/{total:,} tokens · Esc stops"
+            said = _("Reading the prompt{share} · {done:,}/{total:,} tokens · {answer.stop} stops")
+            return filled(said, share=_fraction(done / total), done=done, total=total)
     return ""
 
 

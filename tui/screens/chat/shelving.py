@@ -13,11 +13,13 @@ from tui.chat.session import Session
 from tui.chat.storing import paging, shelf
 from tui.chat.storing.paging import Page
 from tui.chat.storing.stored import Conversation, StoreError
+from tui.keys import filled
 from tui.screens.chat import lists
 from tui.screens.chat.offering import Asked
 from tui.screens.chat.undoing import Deleted, Undoing
 from tui.screens.title import TitleScreen
 from tui.widgets.chat_list import ChatList
+from tui.words import _
 
 WINDOW, STEP = 150, 50
 
@@ -39,15 +41,18 @@ class Shelving:
         session = self._session()
         chat = session.conversation if session is not None else None
         if chat is not None:
-            yield self._command("Rename this chat …", "e in the chats", "rename", chat)
+            yield self._command("Rename this chat …", filled(_("{chats.rename} in the chats")), "rename", chat)
             pin = "Unpin this chat" if chat.pinned_at is not None else "Pin this chat"
-            yield self._command(pin, "p in the chats: it stays at the top", "pin", chat)
+            yield self._command(pin, filled(_("{chats.pin} in the chats: it stays at the top")), "pin", chat)
             aside = "Take this chat out of the archive" if chat.archived_at is not None else "Archive this chat"
-            yield self._command(aside, "a in the chats: it is found at their end", "archive", chat)
-            yield self._command("Delete this chat", "d in the chats; u takes it back", "delete", chat)
+            told = filled(_("{chats.archive} in the chats: it is found at their end"))
+            yield self._command(aside, told, "archive", chat)
+            told = filled(_("{chats.delete} in the chats; {chats.undo} takes it back"))
+            yield self._command("Delete this chat", told, "delete", chat)
         what = "Hide the archived chats" if self._page.shows_archived else "Show the archived chats"
         yield SystemCommand(what, "At the end of the list", self.fold)
-        yield SystemCommand("Take back what was deleted", "u in the chats or messages", lambda: self.do("undo", ""))
+        told = filled(_("{chats.undo} in the chats, {messages.undo} in the messages"))
+        yield SystemCommand("Take back what was deleted", told, lambda: self.do("undo", ""))
 
     def _command(self, title: str, told: str, what: ChatList.Work, chat: Conversation) -> SystemCommand:
         return SystemCommand(title, told, lambda: self.do(what, chat.id))

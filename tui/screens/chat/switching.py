@@ -9,6 +9,7 @@ from backends.base import Availability
 from backends.errors import ModelNotFound, Problem
 from backends.titles import backend_title
 from presets.schema import PresetEntry
+from tui import keys
 from tui.chat.session import Session
 from tui.chat.switching import Switch, next_backend
 from tui.screens.chat import notices
@@ -17,6 +18,7 @@ from tui.screens.chat.fetching import Fetching
 from tui.screens.chat.mending import Mending
 from tui.screens.chat.offering import Offering
 from tui.screens.chat.shown import Shown
+from tui.words import _
 
 
 class Switching:
@@ -59,7 +61,7 @@ class Switching:
         if name := self._presets().in_slot(slot):
             self.choose(name)
         else:
-            self._say(f"No preset has the key F{slot + 1}")
+            self._say(_("No preset has the key {key}").format(key=keys.slot(slot)))
 
     async def next_backend(self, mending: Mending, shown: Shown) -> None:
         """Answer with the preset's next backend."""

@@ -10,6 +10,8 @@ from tui.chat.clean import clean_line
 from tui.chat.session import Session
 from tui.chat.storing import shelf
 from tui.chat.storing.stored import title_from
+from tui.keys import shown
+from tui.words import _
 
 
 class Deleted(msgspec.Struct, frozen=True):
@@ -43,9 +45,10 @@ class Undoing:
         if not self._deleted:
             return ""
         last, many = self._deleted[-1], len(self._deleted)
-        key = "u in the messages takes it back" if typing else "u takes it back"
+        key = shown("messages.undo" if last.message is not None or typing else "chats.undo")
+        back = _("{key} in the messages takes it back") if typing else _("{key} takes it back")
         more = f", then {many - 1} more" if many > 1 else ""
-        return f"Deleted · {key}{more}: {clean_line(title_from(last.title))}"
+        return f"Deleted · {back.format(key=key)}{more}: {clean_line(title_from(last.title))}"
 
     async def take_back(self, session: Session) -> Deleted | None:
         """Undo the last deletion and show what it was; return it, None if there is none. Raises StoreError."""

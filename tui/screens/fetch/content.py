@@ -11,9 +11,11 @@ from backends.errors import ErrorInfo
 from backends.hub.wanted import STAYS_FREE_BYTES
 from backends.shown import shown_path
 from tui.chat.clean import clean_line
+from tui.keys import filled
 from tui.screens.fetch.offer import Offer
 from tui.units import duration, memory, rate_text
 from tui.widgets.lines import wrapped
+from tui.words import _
 
 _LABEL = 10
 _SIZES = {"rules": "by llama.cpp's rules for it", "header": "", "": ""}
@@ -36,11 +38,13 @@ def title(offer: Offer) -> str:
 def keys(offer: Offer) -> str:
     """Return which keys answer."""
     if offer.elsewhere is not None:
-        again = "it all the same" if offer.missing_bytes else "a second copy"
-        return f"Enter uses it · f fetches {again} · Esc leaves it"
+        again = _("it all the same") if offer.missing_bytes else _("a second copy")
+        return filled(_("{fetch.yes} uses it · {fetch.fetch} fetches {again} · {fetch.no} leaves it"), again=again)
     if offer.missing_bytes:
-        return "f fetches it all the same · Esc leaves it"
-    return f"Enter {'goes on with it' if offer.here_bytes else 'fetches it'} · Esc leaves it"
+        return filled(_("{fetch.fetch} fetches it all the same · {fetch.no} leaves it"))
+    if offer.here_bytes:
+        return filled(_("{fetch.yes} goes on with it · {fetch.no} leaves it"))
+    return filled(_("{fetch.yes} fetches it · {fetch.no} leaves it"))
 
 
 def _facts(offer: Offer, width: int) -> Iterator[Content]:
@@ -93,7 +97,8 @@ def _expected(offer: Offer) -> str:
     if not offer.expected:
         return "– (nothing is known yet of its layers)" if offer.asking else "–"
     line = offer.expected if offer.expected_fits else f"it does not fit here: {offer.expected}"
-    unknown = "how fast is unknown (F8, then m, measures this machine)" if offer.expected_fits else ""
+    measured = filled(_("how fast is unknown ({program.plan}, then {plan.measure}, measures this machine)"))
+    unknown = measured if offer.expected_fits else ""
     return ", ".join(part for part in (line, offer.speed or unknown) if part)
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 
+from tui.keys.bindings import bindings
 from tui.screens.fetch.content import content, keys, title
 from tui.screens.fetch.offer import Offer
+from tui.widgets.keyed import Scroll
 from tui.widgets.lines import Lines
 
 WIDTH = 78
@@ -25,18 +27,14 @@ class FetchScreen(ModalScreen[Answer]):
     """Asks about one offer, which may be replaced by a better one while the question stands."""
 
     CSS_PATH = "fetch.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter,y", "choose", "Yes", show=False, id="fetch.yes", priority=True),
-        Binding("f", "fetch", "Fetch in any case", show=False, id="fetch.fetch"),
-        Binding("escape,ctrl+c,n,q", "leave", "No", show=False, id="fetch.no", priority=True),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("fetch")
 
     def __init__(self, offer: Offer) -> None:
         super().__init__()
         self.offer = offer
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll():
+        with Scroll():
             yield Lines()
 
     def on_mount(self) -> None:

@@ -6,12 +6,16 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 
+from tui import keys
+from tui.keys.bindings import bindings
 from tui.screens.figures.content import View, content
+from tui.widgets.keyed import Scroll
 from tui.widgets.lines import Lines
+from tui.words import _
 
 REFRESH_S = 1.0
 RESTING_EVERY = 5
@@ -26,10 +30,7 @@ class FiguresScreen(ModalScreen[None]):
     """Every figure. `look` returns what there is to see now; `usage` opens the usage over time."""
 
     CSS_PATH = "figures.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,f9,q,ctrl+c", "dismiss", "Close", show=False, id="figures.close"),
-        Binding("u", "usage", "Usage", show=False, id="figures.usage"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("figures")
 
     def __init__(self, look: Callable[[], View], usage: Callable[[], None]) -> None:
         super().__init__()
@@ -38,9 +39,11 @@ class FiguresScreen(ModalScreen[None]):
         self._at_rest = 0
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll() as box:
+        with Scroll() as box:
             box.border_title = "Every figure explained"
-            box.border_subtitle = "Esc closes · ↑ ↓ scroll · u: usage over time"
+            box.border_subtitle = keys.filled(
+                _("{figures.close} closes · {scroll.up} {scroll.down} scroll · {figures.usage}: usage over time")
+            )
             yield Lines()
 
     def on_mount(self) -> None:

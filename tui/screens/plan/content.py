@@ -16,17 +16,20 @@ from presets.plan import PLANNED, PresetPlan
 from tui.chat.bill import Rates
 from tui.chat.clean import clean_line
 from tui.commands import table
+from tui.keys import filled
 from tui.plans import told
 from tui.screens.plan.bars import LOOKS, Bar, bars, cells
 from tui.units import DASH, count, memory
 from tui.widgets.lines import wrapped
+from tui.words import N_, _
 
 _INDENT = "  "
 _HEAD = ("", "predicted", "published", "measured")
 _NAME = 5
 _LABEL = 8
-MEASURE = (
-    "m measures this machine once, 5 s: memory, and the disk if a model lies on it. Without it no speed is predicted."
+MEASURE = N_(
+    "{plan.measure} measures this machine once, 5 s: memory, and the disk if a model lies on it. "
+    "Without it no speed is predicted."
 )
 
 
@@ -90,7 +93,7 @@ def _machine(view: View, width: int) -> Iterator[Content]:
     if view.said:
         yield from _plain(view.said, width, "$text-warning")
     elif unmeasured(machine):
-        yield from _plain(MEASURE, width, "$text-warning")
+        yield from _plain(filled(_(MEASURE)), width, "$text-warning")
 
 
 def _head(view: View, width: int) -> Iterator[Content]:
@@ -116,7 +119,7 @@ def _head(view: View, width: int) -> Iterator[Content]:
         now = f"In memory now: {loaded.gpu_layers}/{loaded.layers} layers on the card, context {count(loaded.context)}."
         yield from _plain(f"{now} The plan is for loading it anew.", width, "")
     if view.own_context is not None and plan.fit is not None:
-        own = f"the preset has {count(view.own_context)}, and Enter loads it with that"
+        own = filled(_("the preset has {context}, and {plan.load} loads it with that"), context=count(view.own_context))
         yield from _plain(f"Tried with a context of {count(plan.fit.context)}: {own}.", width, "$text-warning")
 
 
@@ -216,11 +219,11 @@ def _legend(bar: Bar, width: int, *, ascii_only: bool) -> Iterator[Content]:
             continue
         look = LOOKS[kind]
         sign = (look.ascii if ascii_only else look.block).strip()
-        items.append([(f"{sign} " if sign else "", look.style), (f"{look.name} {memory(size)}", "dim")])
+        items.append([(f"{sign} " if sign else "", look.style), (f"{_(look.name)} {memory(size)}", "dim")])
     indent = " " * (len(_INDENT) + _NAME + 1)
     line: list[tuple[str, str]] = []
     for item in items:
-        if line and sum(cell_len(text) for text, _ in [*line, *item]) + 3 > width - len(indent):
+        if line and sum(cell_len(text) for text, _style in [*line, *item]) + 3 > width - len(indent):
             yield Content.assemble(indent, *line)
             line = []
         line += [("   ", ""), *item] if line else item

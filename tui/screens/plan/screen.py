@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 
 import msgspec
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 
@@ -16,12 +16,14 @@ from backends.base import Loaded
 from backends.planning.fit import FEWEST
 from presets.plan import PresetPlan
 from presets.schema import PresetEntry
-from tui import terminal
+from tui import keys, terminal
 from tui.chat.bill import Rates
-from tui.keys import SLOT_KEYS, slot_key
+from tui.keys.bindings import bindings
 from tui.plans.live import Planned
 from tui.screens.plan.content import View, content
+from tui.widgets.keyed import Scroll
 from tui.widgets.lines import Lines
+from tui.words import _
 
 WIDTH = 112
 REFRESH_S = 1.0
@@ -59,16 +61,7 @@ class PlanScreen(ModalScreen[str | None]):
     """The plans of `entries`, beginning with the one called `first`. Ends with the name of the one to load."""
 
     CSS_PATH = "plan.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,f8,q,ctrl+c", "dismiss", "Close", show=False, id="plan.close"),
-        Binding("left,shift+tab", "turn(-1)", show=False, priority=True, id="plan.left"),
-        Binding("right,tab", "turn(1)", show=False, priority=True, id="plan.right"),
-        *(Binding(key, f"slot({slot})", show=False, id=f"plan.{slot}") for slot, key in enumerate(SLOT_KEYS, 1)),
-        Binding("plus,equals_sign", "context(1)", show=False, id="plan.more"),
-        Binding("minus", "context(-1)", show=False, id="plan.less"),
-        Binding("m", "measure", show=False, id="plan.measure"),
-        Binding("enter", "load", show=False, priority=True, id="plan.load"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("plan")
 
     def __init__(self, entries: Sequence[PresetEntry], first: str, planner: Planner) -> None:
         super().__init__()
@@ -83,9 +76,14 @@ class PlanScreen(ModalScreen[str | None]):
         self._shown: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll() as box:
+        with Scroll() as box:
             box.border_title = "The plan: what this machine can run"
-            box.border_subtitle = "Esc closes · ← → preset · + - context · Enter loads · m measures"
+            box.border_subtitle = keys.filled(
+                _(
+                    "{plan.close} closes · {plan.left} {plan.right} preset · {plan.more} {plan.less} context · "
+                    "{plan.load} loads · {plan.measure} measures"
+                )
+            )
             yield Lines()
 
     def on_mount(self) -> None:
@@ -155,7 +153,7 @@ class PlanScreen(ModalScreen[str | None]):
             entry.preset.title,
             now.planned.machine if now.planned is not None else None,
             plan,
-            slot_key(entry.preset.slot),
+            keys.slot(entry.preset.slot),
             self._at + 1,
             len(self._entries),
             now.loaded if now.loaded_preset == entry.name else None,

@@ -17,13 +17,12 @@ from presets.catalog import Catalog, own_file, read_text
 from presets.problems import PresetError
 from presets.schema import SLOTS, PresetEntry, registered_options
 from presets.toml_lines import Key
+from tui import keys
 from tui.chat.clean import clean_line
-from tui.keys import slot_key
 
 SLOT: Key = ("slot",)
 BACKEND: Key = ("backend",)
 _OPTIONS = ("context", "kv_cache", "gpu_layers")
-_SLOTS = (("", "none"), *((str(slot), slot_key(slot)) for slot in range(1, SLOTS + 1)))
 _UNITS = {"context": "tokens", "gpu_layers": "auto or a number", "keep_alive_s": "seconds after the last use"}
 
 
@@ -73,7 +72,7 @@ def fields(entry: PresetEntry, catalog: Catalog, keep_alive_s: float | None = No
     backends = tuple((name, backend_title(name)) for name in preset.backends)
     return (
         Field(("title",), "title", clean_line(preset.title), clean_line(entry.name)),
-        Field(SLOT, "key", slot, choices=_SLOTS, notes=_takers(entry, catalog)),
+        Field(SLOT, "key", slot, choices=_slots(), notes=_takers(entry, catalog)),
         Field(BACKEND, "backend", preset.backend, choices=backends),
         *_options(entry),
         Field(("sampling", "temperature"), "temperature", _number(sampling.temperature), _number(usual.temperature)),
@@ -182,7 +181,7 @@ def _options(entry: PresetEntry) -> Iterator[Field]:
     if sharing:
         # Most presets say the context once, for all their backends.
         text = "" if entry.preset.context is None else str(entry.preset.context)
-        names = tuple(backend for backend, _ in sharing)
+        names = tuple(backend for backend, _default in sharing)
         yield Field(("context",), "context", text, _plain(sharing[0][1]), _UNITS["context"], backends=names)
     yield from own
 
@@ -225,3 +224,8 @@ def _is_in(table: Any, key: Key) -> bool:
             return False
         table = table[part]
     return True
+
+
+def _slots() -> tuple[tuple[str, str], ...]:
+    """Return the slots with their keys; one without a key has its number."""
+    return (("", "none"), *((str(slot), keys.slot(slot) or str(slot)) for slot in range(1, SLOTS + 1)))

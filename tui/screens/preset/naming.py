@@ -6,15 +6,18 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.binding import BindingType
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from backends.errors import Problem
+from tui import keys
 from tui.chat.clean import clean_line
+from tui.keys.bindings import bindings
+from tui.widgets.keyed import Scroll, TextLine
 from tui.widgets.lines import Lines, wrapped
+from tui.words import _
 
 WIDTH = 70
 _BORDER_AND_PADDING = 6
@@ -24,9 +27,7 @@ class NameScreen(ModalScreen[str | None]):
     """Asks for the name of a copy of `title`, beginning with `name`. `check` raises Problem for one that cannot be."""
 
     CSS_PATH = "preset.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,ctrl+c", "leave", "Leave", show=False, id="name.leave", priority=True),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("name")
 
     def __init__(self, title: str, name: str, check: Callable[[str], object]) -> None:
         super().__init__()
@@ -35,10 +36,10 @@ class NameScreen(ModalScreen[str | None]):
         self._check = check
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll(can_focus=False) as box:
+        with Scroll(can_focus=False) as box:
             box.border_title = Content(f"Duplicate preset: {clean_line(self._title)}").markup
-            box.border_subtitle = "Enter writes it · Esc leaves"
-            yield Input(self._name_first, max_length=64, compact=True)
+            box.border_subtitle = keys.filled(_("{line.submit} writes it · {name.leave} leaves"))
+            yield TextLine(self._name_first, max_length=64, compact=True)
             yield Lines()
 
     def on_mount(self) -> None:

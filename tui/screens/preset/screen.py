@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Protocol
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.binding import BindingType
+from textual.containers import Horizontal
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widget import Widget
@@ -20,12 +20,16 @@ from presets.plan import PresetPlan
 from presets.schema import PresetEntry
 from presets.toml_lines import Key
 from presets.writing import Edited
+from tui import keys
 from tui.chat.clean import clean_line
+from tui.keys.bindings import bindings
 from tui.screens.preset.content import About, Plans, below, note
 from tui.screens.preset.form import BACKEND, Checked, Field
 from tui.screens.question import QuestionScreen
 from tui.widgets.choice import Choice
+from tui.widgets.keyed import Scroll, TextLine
 from tui.widgets.lines import Line, Lines
+from tui.words import _
 
 WIDTH = 92
 PAUSE_S = 0.15
@@ -48,13 +52,7 @@ class PresetScreen(ModalScreen[bool]):
     """The fields of one preset. Ends with True once something was written."""
 
     CSS_PATH = "preset.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s", "save", "Save", show=False, id="edit.save", priority=True),
-        Binding("escape,ctrl+c", "leave", "Leave", show=False, id="edit.leave", priority=True),
-        Binding("down", "app.focus_next", show=False, id="edit.down", priority=True),
-        Binding("up", "app.focus_previous", show=False, id="edit.up", priority=True),
-        Binding("enter", "app.focus_next", show=False, id="edit.next"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("edit")
 
     def __init__(self, about: About, entry: PresetEntry, fields: Sequence[Field], editor: Editor) -> None:
         super().__init__()
@@ -69,9 +67,14 @@ class PresetScreen(ModalScreen[bool]):
         self._saving = False
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll(can_focus=False) as box:
+        with Scroll(can_focus=False) as box:
             box.border_title = Content(f"Edit preset: {clean_line(self._about.title)}").markup
-            box.border_subtitle = "^s saves · Esc leaves · ↑ ↓ field · ← → value"
+            box.border_subtitle = keys.filled(
+                _(
+                    "{edit.save} saves · {edit.leave} leaves · {edit.up} {edit.down} field · "
+                    "{choice.left} {choice.right} value"
+                )
+            )
             for field in self._fields:
                 with Horizontal(classes="row"):
                     yield Static(Content(field.label), classes="label")
@@ -194,7 +197,7 @@ class PresetScreen(ModalScreen[bool]):
         if field.choices:
             control: Input | Choice = Choice(field.choices, field.text)
         else:
-            control = Input(field.text, placeholder=clean_line(field.usual), max_length=_LONGEST, compact=True)
+            control = TextLine(field.text, placeholder=clean_line(field.usual), max_length=_LONGEST, compact=True)
         self._controls[field.key] = control
         return control
 

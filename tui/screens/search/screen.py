@@ -7,20 +7,24 @@ from typing import ClassVar
 
 import msgspec
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.timer import Timer
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
+from tui import keys
 from tui.chat.clean import clean_line
 from tui.chat.searching import search
 from tui.chat.searching.search import Hit
 from tui.chat.storing.store import Store
 from tui.chat.storing.stored import StoreError
+from tui.keys.bindings import bindings
 from tui.screens.search.content import option, told
+from tui.widgets.keyed import TextLine
 from tui.widgets.lines import Line
+from tui.words import _
 
 DEBOUNCE_S = 0.12
 PAGE = 40
@@ -40,13 +44,7 @@ class SearchScreen(ModalScreen[Found | None]):
     """Searches `store`, beginning with `text`. Ends with what was chosen, None if nothing was."""
 
     CSS_PATH = "search.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,ctrl+c", "leave", "Close", show=False, id="search.leave", priority=True),
-        Binding("up", "move('cursor_up')", show=False, id="search.up", priority=True),
-        Binding("down", "move('cursor_down')", show=False, id="search.down", priority=True),
-        Binding("pageup", "move('page_up')", show=False, id="search.page_up", priority=True),
-        Binding("pagedown", "move('page_down')", show=False, id="search.page_down", priority=True),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("search")
 
     def __init__(self, store: Store, text: str = "") -> None:
         super().__init__()
@@ -61,8 +59,10 @@ class SearchScreen(ModalScreen[Found | None]):
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = "Find in all chats"
-            box.border_subtitle = "Enter opens · ↑ ↓ choose · Esc closes"
-            yield Input(self._text, placeholder="What was said or thought", compact=True, select_on_focus=True)
+            box.border_subtitle = keys.filled(
+                _("{line.submit} opens · {search.up} {search.down} choose · {search.leave} closes")
+            )
+            yield TextLine(self._text, placeholder="What was said or thought", compact=True, select_on_focus=True)
             hits = OptionList(markup=False)
             hits.can_focus = False
             yield hits

@@ -7,18 +7,22 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from backends.errors import Problem
+from tui import keys
 from tui.chat.clean import clean
 from tui.chat.storing.store import Store
 from tui.chat.usage import Grouping
+from tui.keys.bindings import bindings
 from tui.screens.usage.content import GROUPINGS, content, head
 from tui.screens.usage.reading import Found, Month, read, this_month
+from tui.widgets.keyed import Scroll
+from tui.words import _
 
 WIDTH = 112
 FIRST = Month(1970, 2)
@@ -30,14 +34,7 @@ class UsageScreen(ModalScreen[None]):
     """What `store` has receipts of. `published` are US dollars an answer, by preset."""
 
     CSS_PATH = "usage.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,ctrl+c", "dismiss", "Close", show=False, id="usage.close"),
-        *(Binding(key, f"by('{by}')", show=False, id=f"usage.{by}") for key, by in GROUPINGS.items()),
-        Binding("left", "turn(-1)", show=False, priority=True, id="usage.left"),
-        Binding("right", "turn(1)", show=False, priority=True, id="usage.right"),
-        Binding("left_square_bracket", "month(-1)", show=False, id="usage.earlier"),
-        Binding("right_square_bracket", "month(1)", show=False, id="usage.later"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("usage")
 
     def __init__(self, store: Store, published: Mapping[str, float]) -> None:
         super().__init__()
@@ -48,9 +45,14 @@ class UsageScreen(ModalScreen[None]):
         self._found: Found | None = None
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll() as box:
+        with Scroll() as box:
             box.border_title = "Usage: tokens, energy, money"
-            box.border_subtitle = "Esc closes · d p b c or ← → group · [ ] month"
+            box.border_subtitle = keys.filled(
+                _(
+                    "{usage.close} closes · {usage.day} {usage.preset} {usage.backend} {usage.chat} or "
+                    "{usage.left} {usage.right} group · {usage.earlier} {usage.later} month"
+                )
+            )
             yield Static(id="usage-head")
             yield Static(id="usage-table")
 

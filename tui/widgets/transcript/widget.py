@@ -19,6 +19,7 @@ from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
+from tui.keys.bindings import bindings
 from tui.line import profile
 from tui.widgets.transcript import code, keys, painting
 from tui.widgets.transcript.column import Column, Place
@@ -41,7 +42,7 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
     ALLOW_SELECT = True
     COMPONENT_CLASSES: ClassVar[set[str]] = COMPONENT_CLASSES
     DEFAULT_CSS = Path(__file__).with_name("transcript.tcss").read_text(encoding="utf-8")
-    BINDINGS: ClassVar[list[BindingType]] = keys.BINDINGS
+    BINDINGS: ClassVar[list[BindingType]] = bindings("messages")
 
     class Worked(Message):
         """Something is to be done with the message that the reader stands on."""
