@@ -19,7 +19,7 @@ from backends.errors import Problem
 from presets.catalog import Catalog
 from tui.chat.session import Change, Session
 from tui.keys.bindings import bindings
-from tui.line import profile
+from tui.line import pacing, profile
 from tui.screens.chat import entries, layout, notices, palette, progress, start
 from tui.screens.chat.around import Around
 from tui.screens.chat.choices import Choices
@@ -178,7 +178,7 @@ class ChatScreen(Screen[None]):
     @on(ScreenResume)
     def _tick(self) -> None:
         session = self._session
-        if session is None or self._ticking is None:
+        if session is None or self._ticking is None or (session.busy and not pacing.ready()):
             return
         self._ticks += 1
         if self.is_active and session.answer is not None and session.answering is not None:
