@@ -41,6 +41,7 @@ from tui.screens.chat.shown import Shown
 from tui.screens.chat.switching import Switching
 from tui.screens.chat.typing import Typing
 from tui.screens.chat.undoing import Undoing
+from tui.screens.chat.wishing import Wishing
 from tui.screens.help import HelpScreen
 from tui.widgets.chat_list import ChatList
 from tui.widgets.composer import Composer
@@ -93,8 +94,9 @@ class ChatScreen(Screen[None]):
         self._shelving = Shelving(self, session, self._undoing, asked)
         typing, shown = lambda: self._typing, lambda: self._shown
         self._messages = Messages(self, session, self._show_branch, shown, self._undoing, asked, typing)
-        self._typing = Typing(self, session, self._messages.sent, self._first.take, self._move, asked)
+        self._typing = Typing(self, session, presets, self._messages.sent, self._first.take, self._move, asked)
         self._copying = Copying(self, session, asked)
+        self._wishing = Wishing(self, session, presets, self._planning, self._say)
         self._finding = Finding(self, self._show_branch, self._failed)
 
     # What there is.
@@ -350,6 +352,9 @@ class ChatScreen(Screen[None]):
 
     def action_plan(self) -> None:
         self._planning.open()
+
+    def action_asking(self) -> None:
+        self._wishing.open()
 
     def action_usage(self) -> None:
         self._explaining.open_usage(self._session)

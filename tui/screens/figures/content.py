@@ -11,6 +11,7 @@ from textual.content import Content
 from tui.chat.clean import clean_line
 from tui.chat.course import Point
 from tui.chat.seen import Figure, Seen
+from tui.screens.figures.asked import asking_figures
 from tui.screens.figures.more import Published, card_figures, cost_figures, course_lines, energy_figures
 from tui.screens.figures.told import Surety, Told, footer_figures
 from tui.widgets.lines import wrapped
@@ -24,6 +25,7 @@ _STYLES: dict[Surety, str] = {
     "published": "$text-primary",
     "assumed": "$text-warning",
     "unavailable": "dim",
+    "chosen": "$text-primary",
 }
 
 
@@ -34,6 +36,7 @@ NAMES: dict[Surety, str] = {
     "published": N_("published"),
     "assumed": N_("assumed"),
     "unavailable": N_("unavailable"),
+    "chosen": N_("chosen"),
 }
 
 
@@ -62,6 +65,7 @@ def sections(view: View) -> list[Section]:
     seen, footer = view.seen, footer_figures(view.seen)
     found = [
         Section(_("On the footer"), tuple(_with_plan(told, view.predicted.get(f, "")) for f, told in footer.items())),
+        Section(_("How this chat asks"), tuple(asking_figures(seen))),
         Section(_("The card"), tuple(card_figures(seen))),
         Section(_("Energy of this answer, by device"), tuple(energy_figures(seen))),
         Section(_("Cost of this answer, in parts"), tuple(cost_figures(seen, view.published))),

@@ -16,7 +16,7 @@ from tui.settings import settings_file
 from tui.units import DASH, count, gigabytes, memory
 from tui.words import N_, _, ngettext
 
-Surety = Literal["measured", "estimated", "predicted", "published", "assumed", "unavailable"]
+Surety = Literal["measured", "estimated", "predicted", "published", "assumed", "unavailable", "chosen"]
 ELSEWHERE = N_("its model runs on another machine, whose power cannot be read from here")
 DECIMALS = 6
 
