@@ -94,7 +94,7 @@ class ChatScreen(Screen[None]):
         self._shelving = Shelving(self, session, self._undoing, asked)
         typing, shown = lambda: self._typing, lambda: self._shown
         self._messages = Messages(self, session, self._show_branch, shown, self._undoing, asked, typing)
-        self._typing = Typing(self, session, self._messages.sent, self._first.take, self._move, asked)
+        self._typing = Typing(self, session, presets, self._messages.sent, self._first.take, self._move, asked)
         self._copying = Copying(self, session, asked)
         self._wishing = Wishing(self, session, presets, self._planning, self._say)
         self._finding = Finding(self, self._show_branch, self._failed)
