@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterable
 from typing import ClassVar
@@ -15,13 +16,17 @@ from textual.app import App, SystemCommand  # noqa: E402 - Textual reads its set
 from textual.binding import BindingType  # noqa: E402
 from textual.screen import Screen  # noqa: E402
 
+from backends.errors import Problem  # noqa: E402
 from tui.hang_up import HangUp  # noqa: E402
 from tui.keys import now  # noqa: E402
 from tui.keys.bindings import palette  # noqa: E402
+from tui.line import clipboard, outlet, signals  # noqa: E402
 from tui.line.driver import LineDriver  # noqa: E402
+from tui.line.incoming import PASTE_CHARACTERS  # noqa: E402
 from tui.screens.chat import ChatScreen  # noqa: E402
 from tui.screens.chat.start import Wish  # noqa: E402
 from tui.settings import Settings  # noqa: E402
+from tui.words import _  # noqa: E402
 
 
 class DeepseekApp(App[None], inherit_bindings=False):
@@ -46,10 +51,19 @@ class DeepseekApp(App[None], inherit_bindings=False):
     def on_mount(self) -> None:
         self.push_screen(ChatScreen(self._wish))
         if isinstance(self._driver, LineDriver):
-            self._driver.watch(self.refresh, self._hang_up.gone)
+            self._driver.watch(self.refresh, self._hang_up.gone, self._paste_cut)
+        if self._driver is not None:
+            outlet.to(self._driver.write)
 
     def on_unmount(self) -> None:
         self._hang_up.close()
+        signals.give_title_back()
+        outlet.to(None)
+
+    def _paste_cut(self) -> None:
+        size = f"{PASTE_CHARACTERS:,}"
+        words = _("The paste was too long: its first {size} characters are here").format(size=size)
+        self.notify(words, severity="warning", markup=False)
 
     def _restore(self) -> None:
         if isinstance(self._driver, LineDriver):
@@ -61,6 +75,18 @@ class DeepseekApp(App[None], inherit_bindings=False):
                 super()._display(screen, renderable)
         else:
             super()._display(screen, renderable)
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """Copy by the way that leads to this terminal's clipboard, and tell which."""
+        self._clipboard = text  # What is pasted here.
+        self.run_worker(self._copy(text), group="copying")
+
+    async def _copy(self, text: str) -> None:
+        try:
+            done = await asyncio.to_thread(clipboard.deliver, text)
+        except Problem as problem:
+            done = f"{problem.title}: {problem.detail}"
+        self.notify(done, markup=False)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         if isinstance(screen, ChatScreen):
@@ -74,6 +100,8 @@ def run_app(
     """Open the screen and stay until it is left; return the exit status."""
     settings = settings or Settings()
     app = DeepseekApp(Wish(preset, backend, chat), settings.theme)
+    clipboard.choose(settings.clipboard)
+    signals.choose(settings.done, title=settings.window_title)
     app.run(mouse=settings.mouse)
     return app.return_code or 0
 

@@ -1,7 +1,7 @@
 """The line is cut: the terminal is written to no more, a question on its way still reaches its host, and we are gone.
 
-Everything else that was said is on disk or with a host already. Whatever the event loop does meanwhile, even nothing:
-a signal that ends us does so, in bounded time.
+What is typed is kept as a draft; everything else that was said is on disk or with a host already. Whatever the event
+loop does meanwhile, even nothing: a signal that ends us does so, in bounded time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from tui.chat import turn
+from tui.chat import drafts, turn
 
 HUNG_UP = 128 + signal.SIGHUP
 TERMINATED = 128 + signal.SIGTERM
@@ -76,6 +76,7 @@ class HangUp:
             if self._loop.time() > until:
                 break
             await asyncio.sleep(_POLL_S)
+        drafts.flush()
         os._exit(HUNG_UP)
 
     def _hung_up(self, *_: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import example, given, settings
@@ -275,3 +276,26 @@ def test_importing_the_transcript_loads_neither_parser_nor_highlighter() -> None
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_long_table_or_fence_that_closes_holds_nothing_up() -> None:
+    table = "| a | b |\n|---|--:|\n" + "".join(f"| **{n}** some words | `{n}` |\n" for n in range(150))
+    fence = "```python\n" + "".join(f"value_{n} = compute({n}, 'text')  # why\n" for n in range(400)) + "```\n"
+    lay("| a |\n|---|\n\n```python\nx\n```")  # Loads what is needed.
+    for text in (table, fence):
+        spent = time.thread_time()
+        lay(text, 120)
+        assert time.thread_time() - spent < 0.25  # It is a quarter of this on a machine with nothing else to do.
+
+
+def test_the_cells_of_a_table_are_wrapped_in_their_columns_and_numbers_flush_right() -> None:
+    text = "| name | a long note | n |\n|---|---|--:|\n" + (
+        "| one | several words that have no room here | 5 |\n| 中文 | x | 12 |"
+    )
+    assert [line.rstrip() for line in texts(lay(text, 34))] == [
+        "name   a long note               n",
+        "──────────────────────────────────",
+        "one    several words that        5",
+        "       have no room here",
+        "中文   x                        12",
+    ]

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
 from textual import events
+from textual.binding import BindingType
+from textual.document._document import EditResult
+from textual.document._edit import Edit
 from textual.message import Message
 from textual.widgets import TextArea
 
+from tui.chat.clean import clean
+from tui.keys import pressed
+from tui.keys.bindings import bindings
+from tui.keys.words import every
+from tui.words import _
+
+Deed = Literal["send", "nothing", "older", "newer", "scroll", "complete", "editor"]
+"""What is done here beside writing: "older" and "newer" ask for another text of before in its place, "scroll" is a key
+that the text has no use for, "complete" takes what is offered, "editor" opens one."""
+
 
 class Composer(TextArea):
-    """A text area that grows with its text. It sends nothing that is only blank."""
+    """A text area that grows with its text. It sends nothing that is only blank.
+
+    `changed` is called after each change of text or cursor, `left` when it goes. `offering` says that Tab takes
+    something.
+    """
 
     DEFAULT_CSS = """
     Composer {
@@ -23,30 +43,20 @@ class Composer(TextArea):
     Composer:focus { border: none; }
     """
 
-    class Sent(Message):
-        """The user has finished a text. The composer keeps it until it is told to `clear`."""
+    BINDINGS: ClassVar[list[BindingType]] = bindings("composer")
 
-        def __init__(self, composer: Composer, text: str) -> None:
+    class Did(Message):
+        """The user did something. `text` is what is sent, or where to scroll: pageup, pagedown or end."""
+
+        def __init__(self, composer: Composer, what: Deed, text: str = "") -> None:
             super().__init__()
             self.composer = composer
+            self.what = what
             self.text = text
 
         @property
         def control(self) -> Composer:
             return self.composer
-
-    class Nothing(Message):
-        """Enter was pressed, and there is nothing to send."""
-
-    class Recall(Message):
-        """The user wants an earlier question back, in an empty composer."""
-
-    class Scroll(Message):
-        """A key that the text has no use for: the conversation may move. `key` is pageup, pagedown or end."""
-
-        def __init__(self, key: str) -> None:
-            super().__init__()
-            self.key = key
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 (Textual's name)
         super().__init__(
@@ -55,40 +65,116 @@ class Composer(TextArea):
             tab_behavior="focus",
             compact=True,
             highlight_cursor_line=False,
-            placeholder="Ask anything · Enter sends · Ctrl+J new line",
+            placeholder=_("Ask anything · {send} sends · {newline} new line").format(
+                send=every("composer.send"), newline=every("composer.newline")
+            ),
         )
         self.cursor_blink = False
+        self.offering = False
+        self._walked_to: tuple[int, int] | None = None
+        self.changed: Callable[[], None] = lambda: None
+        self.left: Callable[[], None] = lambda: None
 
     async def _on_key(self, event: events.Key) -> None:
         # Not as priority bindings: those overtake the letters typed just before, so a fast "hi⏎" would send nothing.
-        match event.key:
-            case "enter":
-                self._taken(event)
-                self.send() if self.text.strip() else self.post_message(self.Nothing())
-            case "ctrl+j":
-                self._taken(event)
-                self.insert("\n")
-            case "up" if not self.text:
-                self._taken(event)
-                self.post_message(self.Recall())
-            case "pageup" | "pagedown" if self.max_scroll_y == 0:
-                self._taken(event)
-                self.post_message(self.Scroll(event.key))
-            case "end" if self.cursor_location == self.document.end:
-                self._taken(event)
-                self.post_message(self.Scroll(event.key))
-            case _:
-                await super()._on_key(event)
-
-    def send(self) -> None:
-        """Send what is typed."""
-        self.post_message(self.Sent(self, self.text))
-
-    def put_back(self, text: str) -> None:
-        """Have a text edited again."""
-        self.load_text(text)
-        self.move_cursor(self.document.end)
-
-    def _taken(self, event: events.Key) -> None:
+        deed = self._deed(event.key)
+        if deed is None:
+            await super()._on_key(event)
+            return
         event.stop()
         event.prevent_default()
+        match deed:
+            case "send":
+                self.send()
+            case "newline":
+                self.insert("\n")
+            case "scroll":
+                self._did("scroll", self._way(event.key))
+            case _:
+                self._did(deed)
+
+    def _deed(self, key: str) -> Deed | Literal["newline"] | None:
+        """Return what a key does here, None where it only writes or moves the cursor."""
+        walking = self._walked_to == self.cursor_location
+        if pressed("composer.send", key):
+            return "send"
+        if pressed("composer.newline", key):
+            return "newline"
+        if pressed("composer.complete", key):
+            self.changed()  # It may overtake what is offered for the letter just before.
+            return "complete" if self.offering else None
+        if pressed("composer.older", key) and (walking or self._on_first_row):
+            return "older"
+        if pressed("composer.newer", key) and (walking or self._on_last_row):
+            return "newer"
+        page = pressed("composer.page_up", key) or pressed("composer.page_down", key)
+        if page and self.max_scroll_y == 0:
+            return "scroll"
+        if pressed("composer.end", key) and self.cursor_location == self.document.end:
+            return "scroll"
+        return None
+
+    def _way(self, key: str) -> str:
+        """Return where the conversation moves by a key: pageup, pagedown or end."""
+        if pressed("composer.page_up", key):
+            return "pageup"
+        return "pagedown" if pressed("composer.page_down", key) else "end"
+
+    def action_edit_outside(self) -> None:
+        self._did("editor")
+
+    async def _on_paste(self, event: events.Paste) -> None:
+        event.text = clean(event.text.replace("\r\n", "\n").replace("\r", "\n"))
+        await super()._on_paste(event)
+
+    def on_text_area_changed(self, event: TextArea.Changed) -> None:
+        event.stop()
+        self.changed()
+
+    def on_text_area_selection_changed(self, event: TextArea.SelectionChanged) -> None:
+        event.stop()
+        self.changed()
+
+    def on_unmount(self) -> None:
+        self.left()
+
+    def send(self) -> None:
+        """Hand over what is typed, and be free for what is typed next."""
+        text = self.text
+        if text.strip():
+            self.load_text("")
+            self._did("send", text)
+        else:
+            self._did("nothing")
+
+    def give_back(self, text: str) -> None:
+        """Put a text that was not sent before what has been typed since."""
+        since = self.text
+        self.put(f"{text}\n{since}" if since else text)
+
+    def put(self, text: str, cursor: tuple[int, int] | None = None) -> None:
+        """Have a text edited in the place of what is there, from `cursor` on, or from its end."""
+        self.load_text(clean(text))
+        self.move_cursor(self.document.end if cursor is None else self.clamp_visitable(cursor))
+        self._walked_to = None
+
+    def walk_to(self, text: str) -> None:
+        """Have a text in the place of what is there; as long as it stays so, ↑ and ↓ walk on wherever they stand."""
+        self.put(text)
+        self._walked_to = self.cursor_location
+
+    def edit(self, edit: Edit) -> EditResult:
+        self._walked_to = None
+        return super().edit(edit)
+
+    @property
+    def _on_first_row(self) -> bool:
+        return self.selection.is_empty and self.wrapped_document.location_to_offset(self.cursor_location).y == 0
+
+    @property
+    def _on_last_row(self) -> bool:
+        row = self.wrapped_document.location_to_offset(self.cursor_location).y
+        return self.selection.is_empty and row == self.wrapped_document.height - 1
+
+    def _did(self, what: Deed, text: str = "") -> None:
+        self.post_message(self.Did(self, what, text))

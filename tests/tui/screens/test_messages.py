@@ -10,7 +10,6 @@ from backends.events import Done, Text
 from tests.tui.screens.chatting import Person, at_the_screen
 from tests.tui.screens.conftest import USAGE, said
 from tui.chat.storing.store import Store
-from tui.screens.chat.messages import EDITING
 from tui.widgets.composer import Composer
 from tui.widgets.transcript import Transcript
 
@@ -55,7 +54,7 @@ def test_a_question_is_edited_asked_beside_the_old_one_and_walked_back_from() ->
     at_the_screen(look)
 
 
-def test_esc_or_another_chat_ends_an_edit_and_what_was_typed_before_is_back() -> None:
+def test_esc_ends_an_edit_and_what_was_typed_before_is_back_and_another_chat_has_neither() -> None:
     talk(("one", "first"))
 
     async def look(person: Person) -> None:
@@ -63,15 +62,15 @@ def test_esc_or_another_chat_ends_an_edit_and_what_was_typed_before_is_back() ->
         await person.types(*"draft")
         await person.goes_to(Transcript)
         await person.types("e")
-        assert EDITING in person.shown()
+        assert "Editing: Enter asks" in person.shown()
         assert (composer.text, composer.has_focus) == ("one", True)
         await person.types("escape")
-        assert EDITING not in person.shown()
+        assert "Editing: Enter asks" not in person.shown()
         assert composer.text == "draft"
         await person.goes_to(Transcript)
         await person.types("e", "ctrl+n")
-        await person.until(lambda: EDITING not in person.shown())
-        assert composer.text == "draft"
+        await person.until(lambda: "Editing: Enter asks" not in person.shown())
+        assert composer.text == ""
 
     at_the_screen(look)
 
@@ -136,9 +135,9 @@ def test_while_an_answer_runs_nothing_is_asked_anew_or_deleted_and_it_is_said_wh
         assert person.screen.query_one(Composer).text == "hi"
         await person.types("escape")  # The answer first, then the edit.
         await person.waits()
-        assert EDITING in person.shown()
+        assert "Editing: Enter asks" in person.shown()
         await person.types("escape")
-        assert EDITING not in person.shown()
+        assert "Editing: Enter asks" not in person.shown()
         assert person.session.branch[-1].state == "stopped"
 
     at_the_screen(look, preset="talker")
@@ -177,7 +176,7 @@ def test_the_palette_has_it_all_and_an_empty_chat_needs_none_of_it() -> None:
         titles = {command.title: command for command in person.screen.get_commands()}
         assert {"Rename this chat …", "Pin this chat", "Archive this chat", "Delete this chat"} <= titles.keys()
         titles["Edit the question …"].callback()
-        await person.until(lambda: EDITING in person.shown())
+        await person.until(lambda: "Editing: Enter asks" in person.shown())
         assert person.screen.query_one(Composer).text == "one"
 
     at_the_screen(look)

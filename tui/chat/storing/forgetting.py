@@ -1,4 +1,4 @@
-"""A deleted conversation leaves nothing behind: no spool, no state in a host or on disk."""
+"""A deleted conversation leaves nothing behind: no spool, draft or question for ↑, no state in a host or on disk."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from backends import chat_states
 from backends.errors import Problem
 from backends.host import launch, spool
 from backends.host.client import open_client
+from tui.chat import asked, drafts
 from tui.chat.storing import shelf
 from tui.chat.storing.shelf import Purged
 from tui.chat.storing.store import Store
@@ -20,24 +21,28 @@ KEPT_S = 7 * 24 * 3600.0
 """How long what was thrown away can be taken back."""
 
 
-async def forget(chat: str, messages: Sequence[str] = ()) -> None:
+async def forget(chat: str, messages: Sequence[str] = (), *, whole: bool = True) -> None:
     """Remove what is kept of a deleted conversation beside the store. Raises Problem if a file stays behind.
 
+    If not the `whole` of it was deleted, what is typed in it stays.
     A host that is answering does it after its answer; nobody waits for that.
     """
     for message in set(spool.answers()).intersection(messages):
         spool.remove(message)
     await asyncio.gather(*(_tell(view, chat) for view in await launch.survey()))
     await asyncio.to_thread(chat_states.forget, chat)
+    await asyncio.to_thread(asked.forget, chat if whole else "", messages)
+    if whole:
+        await asyncio.to_thread(drafts.drop, chat)
 
 
 def left(store: Store) -> list[str]:
-    """Return the chats that are gone while a state of them is kept: who deleted them did not live to forget it.
+    """Return the chats that are gone while something of them is kept: who deleted them did not live to forget it.
 
     Raises StoreError.
     """
-    known = "SELECT 1 FROM conversation WHERE id = ?"
-    return [chat for chat in sorted(chat_states.chats()) if not store.rows(known, chat)]
+    kept = chat_states.chats() | drafts.chats() | asked.chats()
+    return sorted(kept - {row["id"] for row in store.rows("SELECT id FROM conversation")}) if kept else []
 
 
 def is_due(store: Store, older_than_s: float = KEPT_S) -> bool:
@@ -55,7 +60,7 @@ async def empty(store: Store, older_than_s: float = KEPT_S) -> list[Purged]:
     purged = await asyncio.to_thread(shelf.purge, store, older_than_s)
     for one in purged:
         # A state holds the words of single messages too.
-        await forget(one.conversation, one.messages)
+        await forget(one.conversation, one.messages, whole=one.whole)
     for chat in await asyncio.to_thread(left, store):
         await forget(chat)
     return purged

@@ -10,10 +10,10 @@ from textual.screen import Screen
 from textual.widgets import TextArea
 
 from backends.errors import Problem
-from tui.chat.clean import clean
 from tui.chat.session import Session
 from tui.chat.storing.stored import StoredMessage
 from tui.keys import filled
+from tui.line import clipboard
 from tui.screens.chat.offering import Asked
 from tui.widgets.transcript import Transcript
 from tui.widgets.transcript.code import code_blocks
@@ -48,7 +48,7 @@ class Copying:
         typed = focused.selected_text if isinstance(focused, TextArea) else ""
         text = typed or self._screen.get_selected_text() or ""
         if text:
-            self._copy(text, _("The selection"))
+            self._screen.run_worker(self._copy(text, _("The selection")), group="copying")
         return bool(text)
 
     async def do(self, what: Work) -> None:
@@ -61,18 +61,18 @@ class Copying:
         at = next((message for message in session.branch if message.id == stood), session.branch[-1])
         match what:
             case "copy_message":
-                self._copy(_text(session, at), _("The message"))
+                await self._copy(_text(session, at), _("The message"))
             case "copy_code":
-                self._code(at.id, _text(session, at))
+                await self._code(at.id, _text(session, at))
             case "copy_all":
                 try:
                     whole = await asyncio.to_thread(_whole, session, session.conversation.id)
                 except Problem as problem:
                     self._asked.failed(problem)
                 else:
-                    self._copy(whole, _("The chat"))
+                    await self._copy(whole, _("The chat"))
 
-    def _code(self, message: str, text: str) -> None:
+    async def _code(self, message: str, text: str) -> None:
         """Copy the code block in view; the next one, if the last thing copied was one of the same message."""
         blocks = code_blocks(text)
         if not blocks:
@@ -87,16 +87,20 @@ class Copying:
             what += " " + _("({number} of {blocks}, C again: the next one)").format(
                 number=number + 1, blocks=len(blocks)
             )
-        self._copy(blocks[number].text, what)
+        await self._copy(blocks[number].text, what)
         self._last = message, number
 
-    def _copy(self, text: str, what: str) -> None:
+    async def _copy(self, text: str, what: str) -> None:
         self._last = "", 0
         if not text.strip():
             self._asked.say(_("There is nothing to copy"))
             return
-        self._screen.app.copy_to_clipboard(clean(text))
-        self._asked.say(what)
+        try:
+            done = await asyncio.to_thread(clipboard.deliver, text)
+        except Problem as problem:
+            self._asked.failed(problem)
+        else:
+            self._asked.say(f"{what}: {done}")
 
     @property
     def _transcript(self) -> Transcript:

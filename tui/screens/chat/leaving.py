@@ -19,7 +19,10 @@ _STOPS, _STOP_S = 20, 0.1
 
 
 class Leaving:
-    """Leaves `screen`. `ended` ends what watches, `show` shows that it is being left."""
+    """Leaves `screen`. `ended` ends what watches, `show` shows that it is being left.
+
+    `typed` returns what is to be said of what was typed.
+    """
 
     def __init__(
         self,
@@ -27,11 +30,13 @@ class Leaving:
         session: Callable[[], Session | None],
         ended: Callable[[], None],
         show: Callable[[], None],
+        typed: Callable[[], str],
     ) -> None:
         self._screen = screen
         self._session = session
         self._ended = ended
         self._show = show
+        self._typed = typed
         self.under_way = False
 
     async def leave(self) -> None:
@@ -58,4 +63,4 @@ class Leaving:
             last_words = filled(_(_NOT_BEGUN)) if turn.on_the_way() else _GOES_ON
         if session is not None:
             await session.leave()
-        self._screen.app.exit(message=last_words)
+        self._screen.app.exit(message="\n".join(words for words in (last_words, self._typed()) if words) or None)

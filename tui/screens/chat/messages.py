@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 from textual.app import SystemCommand
-from textual.containers import Horizontal
 from textual.screen import Screen
 
 from backends.errors import Problem
@@ -15,29 +14,34 @@ from tui.chat import turn
 from tui.chat.session import Session
 from tui.chat.storing import opened
 from tui.chat.storing.stored import StoredMessage
+from tui.keys import filled
 from tui.screens.chat import notices, progress
 from tui.screens.chat.offering import Asked
 from tui.screens.chat.shown import Shown
+from tui.screens.chat.typing import Typing
 from tui.screens.chat.undoing import Deleted, Undoing
-from tui.widgets.composer import Composer
 from tui.widgets.transcript import Transcript
 from tui.widgets.transcript.keys import Work
-
-EDITING = "Editing: Enter asks it anew beside the old one, Esc leaves it"
+from tui.words import N_, _
 
 _COMMANDS: tuple[tuple[str, str, Work], ...] = (
-    ("Edit the question …", "e in the messages: asked anew, beside the old one", "edit"),
-    ("Show the version before", "← in the messages", "before"),
-    ("Show the version after", "→ in the messages", "after"),
-    ("Delete the message and what is below it", "d in the messages; u takes it back", "delete"),
-    ("Export the chat as Markdown", "x in the messages", "export"),
+    (N_("Edit the question …"), N_("{messages.edit} in the messages: asked anew, beside the old one"), "edit"),
+    (N_("Show the version before"), N_("{messages.before} in the messages"), "before"),
+    (N_("Show the version after"), N_("{messages.after} in the messages"), "after"),
+    (
+        N_("Delete the message and what is below it"),
+        N_("{messages.delete} in the messages; {messages.undo} takes it back"),
+        "delete",
+    ),
+    (N_("Export the chat as Markdown"), N_("{messages.export} in the messages"), "export"),
 )
 
 
 class Messages:
     """Works for the transcript of `screen`.
 
-    `show` shows the branch in what `shown` gives, `asked` is what else the screen does for it.
+    `show` shows the branch in what `shown` gives, `asked` is what else the screen does for it, and `typing` has
+    what is typed.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Messages:
         shown: Callable[[], Shown],
         undoing: Undoing,
         asked: Asked,
+        typing: Callable[[], Typing],
     ) -> None:
         self._screen = screen
         self._session = session
@@ -55,13 +60,12 @@ class Messages:
         self._shown_now = shown
         self._undoing = undoing
         self._asked = asked
-        self._editing: StoredMessage | None = None
-        self._draft = ""
+        self._typing_now = typing
 
     def commands(self) -> Iterator[SystemCommand]:
         """Yield what the palette offers: it is about the message stood on, or the last one."""
         for title, told, what in _COMMANDS:
-            yield SystemCommand(title, told, lambda what=what: self._screen.call_later(self.do, what))
+            yield SystemCommand(_(title), filled(_(told)), lambda what=what: self._screen.call_later(self.do, what))
 
     async def do(self, what: Work) -> None:
         """Do something with the message that the reader stands on, or with the last one."""
@@ -97,86 +101,43 @@ class Messages:
             case "export":
                 await self._export(session)
 
-    # A question edited.
-
     def _edit(self, session: Session, at: StoredMessage) -> None:
         question = opened.question_of(session.branch, at.id)
         if question is None:
             self._asked.say("There is no question to edit")
-            return
-        composer = self._screen.query_one(Composer)
-        if self._editing is None:
-            self._draft = composer.text
-        self._editing = question
-        self._box.border_title = EDITING
-        composer.put_back(question.text)
-        composer.focus()
+        else:
+            self._typing.edit(question)
 
-    def leave(self) -> bool:
-        """Leave the question as it is, and bring back what was being typed; say whether one was being edited."""
-        if self._editing is None:
-            return False
-        self._editing = None
-        self._box.border_title = ""
-        self._screen.query_one(Composer).put_back(self._draft)
-        return True
-
-    def look(self, session: Session) -> None:
-        """Leave the edit if its question is not shown any more."""
-        if self._editing is not None and all(message.id != self._editing.id for message in session.branch):
-            self.leave()
-
-    # What is typed.
-
-    async def sent(self, session: Session, text: str) -> None:
-        """Ask what was typed: anew beside an edited question, else at the end. What cannot be sent stays."""
-        if session.busy:
-            self._asked.say(progress.not_yet(session))
-            return
-        try:
-            if self._editing is not None:
-                await session.edit(self._editing.id, text)
-            else:
-                await session.send(text)
-        except Problem as problem:
-            self._asked.failed(problem)
-            return
-        if self._editing is None:
-            self._screen.query_one(Composer).clear()
-        elif self.leave():
+    def sent(self, session: Session, anew: bool) -> None:
+        """Have the conversation go on: something was asked, `anew` beside an earlier question."""
+        if anew:
             self._to_end(session)
         self._undoing.forget()
         self._transcript.forget_found()
         self._shown.forget_notices()
-        self._asked.say("")
-
-    def recall(self) -> None:
-        """Have the last question typed again."""
-        session = self._session()
-        questions = [message.text for message in session.branch if message.role == "user"] if session else []
-        if questions:
-            self._screen.query_one(Composer).put_back(questions[-1])
 
     async def stop(self) -> None:
-        """Stop what runs, or leave what is edited, or take the marks of a search away."""
+        """Take back what is queued, stop what runs, leave what is edited, or take the marks of a search away."""
         session = self._session()
-        if session is not None and session.busy:
+        if self._typing.take_back():
+            self._asked.say("")
+        elif session is not None and session.busy:
             self._asked.say(progress.unsaved(session))
             await session.stop()
-        elif self.leave():
+        elif self._typing.leave():
             self._asked.say("")
         elif session is not None and session.loading:
             self._asked.say("")
             await session.stop()
         else:
             self._transcript.forget_found()
-            self._asked.say("Nothing is running. ^q leaves")
+            self._asked.say(filled(_("Nothing is running. {program.quit} leaves")))
 
     # The rest.
 
     async def _walk(self, session: Session, at: StoredMessage, step: int) -> None:
         if at.id not in session.versions:
-            self._asked.say("One version: e edits, r answers again")
+            self._asked.say(filled(_("One version: {messages.edit} edits, {messages.retry} answers again")))
             return
         if session.busy and turn.on_the_way():  # Who leaves now leaves a question that no model has.
             self._asked.say(progress.not_yet(session))
@@ -224,5 +185,5 @@ class Messages:
         return self._screen.query_one(Transcript)
 
     @property
-    def _box(self) -> Horizontal:
-        return self._screen.query_one("#composer-box", Horizontal)
+    def _typing(self) -> Typing:
+        return self._typing_now()

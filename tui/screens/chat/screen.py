@@ -20,13 +20,14 @@ from backends.errors import Problem
 from presets.catalog import Catalog
 from tui.chat.session import Change, Session
 from tui.keys.bindings import bindings
-from tui.line import profile
+from tui.line import pacing, profile
 from tui.screens.chat import entries, layout, notices, palette, progress, start
 from tui.screens.chat.around import Around
 from tui.screens.chat.choices import Choices
 from tui.screens.chat.choosing import Presets
 from tui.screens.chat.copying import COPIES, Copying
 from tui.screens.chat.editing import Editing
+from tui.screens.chat.ending import Ending
 from tui.screens.chat.explaining import SETTLE_S, Explaining
 from tui.screens.chat.fetching import Fetching
 from tui.screens.chat.finding import Finding, look_after
@@ -39,7 +40,9 @@ from tui.screens.chat.planning import Planning
 from tui.screens.chat.shelving import Shelving
 from tui.screens.chat.shown import Shown
 from tui.screens.chat.switching import Switching
+from tui.screens.chat.typing import Typing
 from tui.screens.chat.undoing import Undoing
+from tui.screens.chat.wishing import Wishing
 from tui.screens.help import HelpScreen
 from tui.widgets.chat_list import ChatList
 from tui.widgets.composer import Composer
@@ -73,14 +76,14 @@ class ChatScreen(Screen[None]):
         self._presets = Presets(Catalog((), ()))
         self._ticks = 0
         self._ticking: Timer | None = None
-        self._begun = False
-        self._send_when_ready = False
+        self._typing: Typing
         self._explaining = Explaining(self, lambda: self._presets)
+        self._ending = Ending(self)
         self._around = Around(self, self._show_lines)
         self._say = self._around.say
         presets, session = lambda: self._presets, lambda: self._session
         self._planning = Planning(self, self._explaining, presets, self._choose, self._say)
-        self._leaving = Leaving(self, session, self._end, self._show_lines)
+        self._leaving = Leaving(self, session, self._end, self._show_lines, lambda: self._typing.last_words)
         self._fetching = Fetching(self, presets, self._choose, self._show_fetches)
         self._planning.coming = self._fetching.coming
         asked = Asked(self._choose, self._reload, self._failed, self._say)
@@ -90,8 +93,11 @@ class ChatScreen(Screen[None]):
         self._first = FirstStart(self, presets, self._fetching, self._offering, self._planning)
         self._undoing = Undoing()
         self._shelving = Shelving(self, session, self._undoing, asked)
-        self._messages = Messages(self, session, self._show_branch, lambda: self._shown, self._undoing, asked)
+        typing, shown = lambda: self._typing, lambda: self._shown
+        self._messages = Messages(self, session, self._show_branch, shown, self._undoing, asked, typing)
+        self._typing = Typing(self, session, presets, self._messages.sent, self._first.take, self._move, asked)
         self._copying = Copying(self, session, asked)
+        self._wishing = Wishing(self, session, presets, self._planning, self._say)
         self._finding = Finding(self, self._show_branch, self._failed)
 
     # What there is.
@@ -104,6 +110,7 @@ class ChatScreen(Screen[None]):
         self._choices = Choices(self, self._shown.problem)
         self._mending = Mending(self, self._say, self._shown.problem, self._offering.offer)
         self._ticking = self.set_interval(1 / profile.current().feed_hz, self._tick, pause=True)
+        self._typing.start()
         self._show_lines()
         self.call_after_refresh(lambda: self.run_worker(self._start(), group="start", exclusive=True))
 
@@ -125,15 +132,13 @@ class ChatScreen(Screen[None]):
                 begun.session.choose(begun.target, evict="none")
             self.set_interval(REFRESH_S, self._look_around)
             self.run_worker(look_after(begun.session.store), group="upkeep")
-        self._begun = True
         gc.freeze()  # What was loaded stays: to look through it for garbage again and again holds up every key.
         self._planning.look()
         await self._fetching.look()
         self._show_lines()
         if begun.missing:
             self._offering.offer(begun.missing, self._wish.backend)
-        if self._send_when_ready:
-            self.query_one(Composer).send()
+        await self._typing.begin(begun.settings)
 
     # The session speaks.
 
@@ -152,7 +157,6 @@ class ChatScreen(Screen[None]):
         match event.change:
             case "branch":
                 self._show_branch(session)
-                self._messages.look(session)
                 self._explaining.add_up(session, self._show_lines)
                 await self._refresh_lists()
             case "problem" if session.problem is not None:
@@ -168,6 +172,7 @@ class ChatScreen(Screen[None]):
                 self._shown.notice(notices.engine_entry(session.running.note))
             case "overflow":
                 self._choices.show(session)
+        await self._typing.look()
         if (session.busy or session.loading) and self._ticking is not None:
             self._ticking.resume()
         self._show_lines()
@@ -175,7 +180,7 @@ class ChatScreen(Screen[None]):
     @on(ScreenResume)
     def _tick(self) -> None:
         session = self._session
-        if session is None or self._ticking is None:
+        if session is None or self._ticking is None or (session.busy and not pacing.ready()):
             return
         self._ticks += 1
         if self.is_active and session.answer is not None and session.answering is not None:
@@ -223,6 +228,9 @@ class ChatScreen(Screen[None]):
         await (self._copying if event.what in COPIES else self._messages).do(event.what)
         self._show_lines()
 
+    def _move(self, key: str) -> None:
+        self.query_one(Transcript).move(key)
+
     def on_transcript_more(self, event: Transcript.More) -> None:
         self._around.more(below=event.below)
 
@@ -236,6 +244,7 @@ class ChatScreen(Screen[None]):
     @on(Resize)
     @on(DescendantFocus)
     def _show_lines(self) -> None:
+        self._ending.look(self._session)
         if self.is_active:  # What changes under another screen has that one painted anew, all of it.
             seen = self._explaining.seen(self._session)
             deleted = self._undoing.words(typing=isinstance(self.focused, Composer))
@@ -255,25 +264,13 @@ class ChatScreen(Screen[None]):
 
     # The user speaks.
 
-    async def on_composer_sent(self, event: Composer.Sent) -> None:
-        if self._session is not None and self._begun:
-            await self._messages.sent(self._session, event.text)
-        else:
-            self._send_when_ready = not self._begun
-            self._say("Nothing was sent. Your text stays here" if self._begun else "Starting: it is sent in a moment")
-
-    def on_composer_nothing(self) -> None:
-        self._first.take()
-
-    def on_composer_scroll(self, event: Composer.Scroll) -> None:
-        self.query_one(Transcript).move(event.key)
-
-    def on_composer_recall(self, _event: Composer.Recall) -> None:
-        self._messages.recall()
+    async def on_composer_did(self, event: Composer.Did) -> None:
+        await self._typing.do(event)
 
     async def on_chat_list_opened(self, event: ChatList.Opened) -> None:
         if self._session is not None:
             await self._tried(self._session.open(event.conversation))
+            await self._typing.look()
             self.query_one(Composer).focus()
 
     def on_chat_list_worked(self, event: ChatList.Worked) -> None:
@@ -332,6 +329,7 @@ class ChatScreen(Screen[None]):
     async def action_new_chat(self) -> None:
         if self._session is not None:
             await self._session.new()
+            await self._typing.look()
             self.query_one(Composer).focus()
 
     async def action_free(self) -> None:
@@ -356,6 +354,9 @@ class ChatScreen(Screen[None]):
 
     def action_plan(self) -> None:
         self._planning.open()
+
+    def action_asking(self) -> None:
+        self._wishing.open()
 
     def action_usage(self) -> None:
         self._explaining.open_usage(self._session)

@@ -10,11 +10,11 @@ import msgspec
 
 from backends.errors import ModelNotFound, Problem
 from presets.catalog import Catalog, find, load_catalog
-from tui.chat import recovery
+from tui.chat import drafts, recovery
 from tui.chat.session import Change, Session
 from tui.chat.storing import paging
 from tui.chat.storing.store import Store
-from tui.chat.storing.stored import Conversation
+from tui.chat.storing.stored import Conversation, StoreError
 from tui.chat.target import Target, choose
 from tui.keys import reading
 from tui.screens.chat.choosing import source_of
@@ -58,12 +58,12 @@ async def begin(wish: Wish, changed: Callable[[Change], None]) -> Begun:
     if wrong_keys is not None:
         problems.append(wrong_keys)
     catalog = await asyncio.to_thread(load_catalog)
-    session, chat = None, None
+    session, chat, opened = None, None, None
     try:
         store = await asyncio.to_thread(Store, rates=settings.bill)
         await asyncio.to_thread(recovery.take_in_all, store)
         session = Session(store, changed)
-        chat = await asyncio.to_thread(_chat, store, wish)
+        chat, opened = await asyncio.to_thread(_chat, store, wish)
     except Problem as problem:
         problems.append(problem)
     last = chat.preset if chat is not None else None
@@ -78,7 +78,7 @@ async def begin(wish: Wish, changed: Callable[[Change], None]) -> Begun:
         # It can be fetched; meanwhile another answers.
         with contextlib.suppress(Problem):
             target = choose(catalog, None, last, keep_alive_s=settings.keep_alive_s)
-    return Begun(settings, catalog, session, chat.id if chat else None, target, tuple(problems), missing)
+    return Begun(settings, catalog, session, opened, target, tuple(problems), missing)
 
 
 def _missing(catalog: Catalog, named: str | None, backend: str | None, problem: Problem) -> str:
@@ -89,8 +89,19 @@ def _missing(catalog: Catalog, named: str | None, backend: str | None, problem: 
     return entry.name if source_of(entry, backend or entry.preset.backend) is not None else ""
 
 
-def _chat(store: Store, wish: Wish) -> Conversation | None:
-    """Return the chat to open: the one asked for, else the last one used."""
+def _chat(store: Store, wish: Wish) -> tuple[Conversation | None, str | None]:
+    """Return the chat whose preset answers, and the one to open: the one asked for, else the last one used.
+
+    Where something was typed after that and not sent, that draft's chat is opened, None if it is to begin one.
+    """
     if wish.chat is not None:
-        return paging.named(store, wish.chat)
-    return paging.last_used(store)
+        named = paging.named(store, wish.chat)
+        return named, named.id
+    last, draft = paging.last_used(store), drafts.latest()
+    if draft is not None and (last is None or draft[1] > last.updated_at):
+        if draft[0] is None:
+            return last, None
+        with contextlib.suppress(StoreError):
+            typed_in = store.conversation(draft[0])
+            return typed_in, typed_in.id
+    return last, last.id if last is not None else None

@@ -1,36 +1,30 @@
-"""Blocks of Markdown laid out as rows. What it needs of Rich, Pygments and the parser is loaded when first needed."""
+"""Blocks of Markdown laid out as rows. What it needs of Pygments and the parser is loaded when first needed."""
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from rich.cells import cell_len
-from rich.segment import Segment
 from rich.style import Style
-from textual.strip import Strip
 
 from tui.chat.clean import clean_line
 from tui.widgets.transcript import formulas
 from tui.widgets.transcript.blocks import FENCE, HEADING, ITEM, SETEXT, Block, split
-from tui.widgets.transcript.inline import Line, inline, parser, styled
+from tui.widgets.transcript.colouring import coloured
+from tui.widgets.transcript.inline import Line, inline, parser
 from tui.widgets.transcript.palette import Palette
 from tui.widgets.transcript.rows import BLANK, Row, prefixed, row, slice_spans, styled_rows
+from tui.widgets.transcript.tables import table_of, table_rows
 from tui.widgets.transcript.wrap import fold
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.syntax import SyntaxTheme
 
 _DEEPEST: Final = 6  # nesting of lists and quotes that is still drawn; a hostile text nests without end
 _NARROWEST: Final = 16  # cells that lists and quotes need for their margins
 _HIGHLIGHTED: Final = 40_000  # characters of code that are coloured at most (about 0.1 s)
 _INDENT: Final = "  "  # before a displayed formula
-_COLUMN: Final = 6  # cells a table's column needs; narrower, the source reads better
 
 
 class Formatter:
-    """Lays out blocks at one width in one palette; keeps the highlighter and the console that it needs for that.
+    """Lays out blocks at one width in one palette.
 
     Without `math`, formulas are shown as they are written.
     """
@@ -139,94 +133,18 @@ class Formatter:
         return slice_spans([(line, self.palette.mark)], fold(line, width))
 
     def _code(self, code: str, language: str, width: int) -> list[Row]:
-        lines = self._highlighted(code, language) if language and len(code) <= _HIGHLIGHTED else None
+        lines = coloured(code, language, self.palette) if language and len(code) <= _HIGHLIGHTED else None
         lines = lines or [[(line, self.palette.code)] for line in code.split("\n")]
         return [laid for line in lines for laid in slice_spans(line, fold("".join(text for text, _ in line), width))]
 
-    def _highlighted(self, code: str, language: str) -> list[Line] | None:
-        """Return the coloured lines of code, or None for an unknown language."""
-        from rich.syntax import Syntax
-
-        syntax = Syntax(code, language, theme=self._theme)
-        if syntax.lexer is None:
-            return None
-        text = syntax.highlight(code)
-        lines: list[Line] = [[]]
-        for segment in text.render(self._console):
-            first, *others = segment.text.split("\n")
-            lines[-1].append((first, segment.style))
-            lines.extend([(other, segment.style)] for other in others)
-        while len(lines) > code.count("\n") + 1:
-            lines.pop()
-        shown = "\n".join("".join(text for text, _ in line) for line in lines)
-        return lines if shown == code else None
-
     def _table(self, block: Block, width: int) -> list[Row]:
-        from rich import box
-        from rich.table import Table
-        from rich.text import Text
-
         tokens = parser(math=self._math).parse("\n".join(block.lines))
-        if tokens[0].type != "table_open" or tokens[-1].type != "table_close":
-            return self._source(block, width)
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, border_style=self.palette.mark)
-        cells: list[Text] = []
-        header = True
-        for number, token in enumerate(tokens):
-            if token.type in {"th_open", "td_open"}:
-                lines = styled(tokens[number + 1].children or [], self.palette)
-                cells.append(Text("\n").join(Text.assemble(*[(t, s or "") for t, s in line]) for line in lines))
-            elif token.type == "tr_close" and header:
-                alignments = [str(t.attrGet("style") or "") for t in tokens[:number] if t.type == "th_open"]
-                for cell, alignment in zip(cells, alignments, strict=True):
-                    side = alignment.rpartition(":")[2]
-                    table.add_column(cell, overflow="fold", justify="right" if side == "right" else "left")
-                cells, header = [], False
-            elif token.type == "tr_close":
-                table.add_row(*cells)
-                cells = []
-        if not table.columns or width < _COLUMN * len(table.columns):
-            return self._source(block, width)
-        console = self._console
-        options = console.options.update(width=width)
-        return [Row(_trimmed(line)) for line in console.render_lines(table, options, pad=False)]
+        table = table_of(tokens, self.palette)
+        laid = table_rows(table, width, self.palette) if table is not None else None
+        return self._source(block, width) if laid is None else laid
 
     def _source(self, block: Block, width: int) -> list[Row]:
         return [laid for line in block.lines for laid in slice_spans([(line, None)], fold(line, width))]
-
-    @cached_property
-    def _console(self) -> Console:
-        from io import StringIO
-
-        from rich.console import Console
-
-        return Console(file=StringIO(), width=self.width, color_system="truecolor", force_terminal=True, _environ={})
-
-    @cached_property
-    def _theme(self) -> SyntaxTheme:
-        from pygments.token import (  # type: ignore[import-untyped]
-            Comment,
-            Keyword,
-            Name,
-            Number,
-            Operator,
-            String,
-        )
-        from rich.syntax import ANSISyntaxTheme
-
-        colours = self.palette
-        return ANSISyntaxTheme(
-            {
-                Comment: colours.comment,
-                Keyword: colours.keyword,
-                Operator.Word: colours.keyword,
-                String: colours.string,
-                Number: colours.number,
-                Name.Builtin: colours.link + Style(underline=False),
-                Name.Decorator: colours.number,
-                Name.Tag: colours.keyword,
-            }
-        )
 
 
 def one_line(text: str, width: int) -> str:
@@ -238,11 +156,3 @@ def one_line(text: str, width: int) -> str:
 def _dedented(line: str, most: int) -> str:
     """Return the line without its leading spaces, of which at most `most` go."""
     return line[min(most, len(line) - len(line.lstrip(" "))) :]
-
-
-def _trimmed(segments: list[Segment]) -> Strip:
-    """Return the strip without the spaces that only fill up the last column."""
-    parts = [segment for segment in segments if segment.text != "\n"]
-    while parts and not parts[-1].text.strip(" "):
-        parts.pop()
-    return Strip(parts)

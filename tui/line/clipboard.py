@@ -1,0 +1,164 @@
+"""Text on its way to the clipboard of the terminal, which is where the person is, whatever is between.
+
+A terminal takes it as OSC 52; tmux passes that on, or not, as it is configured, and can be handed the text itself. What
+is too large, or cannot go there, goes into a file. Nobody tells whether the terminal took it: it is *sent*, not copied.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from backends import atomic, paths
+from backends.errors import Problem
+from backends.shown import shown_path
+from tui.chat.clean import clean
+from tui.line import outlet, profile
+from tui.line.profile import Multiplexer
+from tui.units import memory
+from tui.words import _
+
+Setting = Literal["auto", "osc52", "tmux", "file"]
+Way = Literal["osc52", "passthrough", "screen", "buffer", "file"]
+
+MOST_ENCODED: Final = 74_994
+"""Bytes of base64 that terminals take at least; many drop a longer text without a word."""
+FILE: Final = "copied.txt"
+_TMUX_S: Final = 1.0
+_NO_CLIPBOARD: Final = frozenset(("linux", "vt100", "vt220"))
+"""Terminals without a clipboard, by TERM."""
+
+
+class Tmux(msgspec.Struct, frozen=True):
+    """How a tmux is configured. `can_load`: it can be handed a text for the clipboard, as it can since 3.2."""
+
+    set_clipboard: str = "external"
+    allow_passthrough: str = "off"
+    can_load: bool = False
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """The way to go; `too_large` if the terminal would not take it all."""
+
+    way: Way
+    too_large: bool = False
+
+
+class CannotCopy(Problem):
+    """A text that could not be put anywhere."""
+
+
+class _Chosen:
+    setting: Setting = "auto"
+
+
+def choose(setting: Setting) -> None:
+    """Have text go the way that the settings say."""
+    _Chosen.setting = setting
+
+
+def plan(encoded_bytes: int, through: Multiplexer, setting: Setting, tmux: Tmux | None, *, clipboard: bool) -> Plan:
+    """Return the way for a text of so many bytes in base64.
+
+    `tmux` is None where there is none to ask; `clipboard` says whether the terminal can have one.
+    """
+    large = encoded_bytes > MOST_ENCODED
+    if setting == "file":
+        return Plan("file")
+    if setting == "tmux" or (through == "tmux" and large):
+        return Plan("buffer", large) if tmux is not None else Plan("file", large)
+    if large:
+        return Plan("file", too_large=True)
+    if setting == "osc52":
+        return Plan("osc52")
+    if through == "tmux" and tmux is not None:
+        if tmux.set_clipboard == "on":
+            return Plan("osc52")
+        if tmux.allow_passthrough in {"on", "all"}:
+            return Plan("passthrough")
+        return Plan("buffer") if tmux.can_load else Plan("file")
+    if through == "screen":
+        return Plan("screen")
+    return Plan("osc52") if clipboard else Plan("file")
+
+
+def deliver(text: str) -> str:
+    """Send a text on its way and return what is to be said of it. It blocks: for a thread. Raises Problem."""
+    text = clean(text)
+    through = profile.current().through
+    asked = through == "tmux" or _Chosen.setting == "tmux"
+    tmux = ask_tmux() if asked and os.environ.get("TMUX") else None
+    encoded = base64.b64encode(text.encode("utf-8", "replace")).decode()
+    found = plan(len(encoded), through, _Chosen.setting, tmux, clipboard=has_clipboard(os.environ))
+    sequence = f"\x1b]52;c;{encoded}\a"
+    match found.way:
+        case "osc52":
+            outlet.say(sequence)
+            return _("sent to the terminal's clipboard")
+        case "passthrough" | "screen":
+            name: Multiplexer = "tmux" if found.way == "passthrough" else "screen"
+            outlet.say(outlet.passed_on(sequence, name))
+            return _("sent through {name} to the terminal's clipboard").format(name=name)
+        case "buffer" if _loaded(text, onwards=not found.too_large):
+            if found.too_large:
+                return _("too large for a terminal's clipboard. tmux has it: its prefix and ] paste it")
+            return _("sent to the terminal's clipboard by tmux, whose prefix and ] paste it too")
+    where = shown_path(_to_file(text))
+    if found.too_large:
+        size = memory(len(text.encode("utf-8", "replace")))
+        return _("too large for a terminal's clipboard ({size}). It is in {file}").format(size=size, file=where)
+    return _("it is in {file}").format(file=where)
+
+
+def has_clipboard(environment: Mapping[str, str]) -> bool:
+    """Say whether the terminal may have a clipboard that programs can write to."""
+    return environment.get("TERM", "") not in _NO_CLIPBOARD and environment.get("TERM_PROGRAM") != "Apple_Terminal"
+
+
+def ask_tmux() -> Tmux | None:
+    """Return how the tmux around us is configured, None if it does not answer. It blocks, for a second at most."""
+    version = _tmux("-V")
+    if version is None:
+        return None
+    number = re.search(r"(\d+)\.(\d+)", version)
+    release = (int(number[1]), int(number[2])) if number else (9, 9)  # "tmux master": newer than any number
+    clipboard = _tmux("show-options", "-sv", "set-clipboard")
+    if clipboard is None:
+        return None
+    pane = os.environ.get("TMUX_PANE", "")
+    # Before there was the option, everything was passed on.
+    passing = _tmux("show-options", "-Apv", *(("-t", pane) if pane else ()), "allow-passthrough")
+    return Tmux(clipboard, "on" if release < (3, 3) else passing or "off", release >= (3, 2))
+
+
+def _tmux(*arguments: str, given: bytes | None = None) -> str | None:
+    try:
+        done = subprocess.run(["tmux", *arguments], input=given, capture_output=True, timeout=_TMUX_S, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else None
+
+
+def _loaded(text: str, *, onwards: bool) -> bool:
+    """Hand a text to tmux, which sends it `onwards` to the terminal; say whether it took it."""
+    given = text.encode("utf-8", "replace")
+    return _tmux("load-buffer", *(("-w",) if onwards else ()), "-", given=given) is not None
+
+
+def _to_file(text: str) -> Path:
+    """Write the text into a file that only its owner reads. Raises CannotCopy."""
+    place = paths.state() / FILE
+    try:
+        paths.private(place.parent)
+        atomic.replace(place, text.encode("utf-8", "replace"))
+    except OSError as error:
+        where = shown_path(place)
+        raise CannotCopy("Nothing was copied", f"{where}: {error.strerror}", "Make room there.") from error
+    return place
