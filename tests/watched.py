@@ -73,17 +73,9 @@ class Watched:
     def cells(self) -> list[list[tuple[str, str, str]]]:
         """Return the characters of the terminal, with colour and background."""
         self.text()
-        rows = (self._picture.buffer[y] for y in range(self._picture.lines))
-        return [
-            [
-                (cell.data, "" if cell.data == " " else cell.fg, cell.bg)
-                for cell in map(row.__getitem__, self._columns())
-            ]
-            for row in rows
-        ]
-
-    def _columns(self) -> range:
-        return range(self._picture.columns)
+        columns = range(self._picture.columns)
+        rows = [[self._picture.buffer[y][x] for x in columns] for y in range(self._picture.lines)]
+        return [[(cell.data, "" if cell.data == " " else cell.fg, cell.bg) for cell in row] for row in rows]
 
     def resize(self, width: int, height: int) -> None:
         """Give the terminal another size, and let the program draw in it."""
