@@ -14,10 +14,10 @@ from backends import paths
 from backends.base import ChatRequest, Sampling
 from backends.host.client import HostClient
 from tests.tui.screens.chatting import Person, at_the_screen
-from tui.chat.asking import NOTHING, Asking
+from tui.chat.asking import NOTHING, Asking, words
 from tui.screens.asking import AskingScreen, form
 from tui.screens.asking.form import About, Checked, check
-from tui.screens.chat.wishing import marked, words
+from tui.screens.chat.wishing import marked
 from tui.screens.figures import FiguresScreen
 from tui.screens.figures.content import View, content
 from tui.screens.question import QuestionScreen

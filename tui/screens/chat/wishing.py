@@ -9,7 +9,7 @@ from rich.cells import cell_len, set_cell_size
 from textual.screen import Screen
 
 from backends.titles import backend_title
-from tui.chat.asking import NUMBERS, Asking, plain
+from tui.chat.asking import Asking, words
 from tui.chat.session import Session
 from tui.chat.storing.writing import chat_deleted
 from tui.screens.chat.choosing import Presets
@@ -85,12 +85,6 @@ class Wishing:
             session.can("seed"),
             status.loaded.context if status is not None and status.loaded is not None else None,
         )
-
-
-def words(asking: Asking) -> tuple[str, ...]:
-    """Return what a chat asks for in words: "system prompt", "temperature 0.2"."""
-    numbers = (f"{name} {plain(getattr(asking, name))}" for name in NUMBERS if name in asking.names)
-    return (*([_("system prompt")] if asking.system else []), *numbers)
 
 
 def marked(title: str, asking: Asking, room: int) -> str:
