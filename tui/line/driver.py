@@ -101,8 +101,6 @@ class LineDriver(LinuxDriver):
         self._thinner = Thinner(erases=line.through != "screen") if line.over_line else None
 
     def _make_writer(self) -> Writer:
-        if self._pacing is not None:
-            self._pacing.forget()
         return Writer(_TERMINAL, lambda: self._soon(self._draw_anew), lambda _error: self._soon(self._lost))
 
     def _draw_anew(self) -> None:
@@ -140,6 +138,9 @@ class LineDriver(LinuxDriver):
     def start_application_mode(self) -> None:
         """Take the terminal over."""
         super().start_application_mode()  # type: ignore[no-untyped-call]
+        if self._pacing is not None:
+            self._pacing.begin()
+            self.write(QUESTION)
         signal.signal(signal.SIGWINCH, lambda *_: self._soon(self._resizing.changed))
 
     def process_message(self, message: Message) -> None:
@@ -149,6 +150,15 @@ class LineDriver(LinuxDriver):
             self._soon(self._resizing.changed)
         else:
             super().process_message(message)
+
+    def _enable_mouse_support(self) -> None:
+        """Ask for the mouse; over a line only for what its buttons do: each move is a packet there."""
+        if self._mouse:
+            self.write(f"\x1b[?1000h\x1b[?{1002 if profile.current().over_line else 1003}h\x1b[?1015h\x1b[?1006h")
+
+    def _disable_mouse_support(self) -> None:
+        if self._mouse:
+            self.write("\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?1016l")
 
     def _get_terminal_size(self) -> tuple[int, int]:
         """Return the terminal's size; it is asked for when that has changed, be it to what it was before."""

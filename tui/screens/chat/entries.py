@@ -160,7 +160,7 @@ def _ending(message: StoredMessage, full: str, again: str) -> tuple[str, Footnot
             return full or _("The context was full: the answer ends here."), "warning"
         case "length":
             goes_on = filled(_("{answer.resume} goes on.")) if again else ""
-            return _("The token limit of this preset was reached. {goes_on}").format(goes_on=goes_on), "info"
+            return _("The token limit was reached. {goes_on}").format(goes_on=goes_on), "info"
     if not message.text and message.state == "done":
         return _("The model said nothing. {again}").format(again=again), "info"
     return "", ""
