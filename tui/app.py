@@ -100,4 +100,6 @@ def run_app(
 
 
 def _default_theme() -> str:
-    return "ansi-dark" if profile.current().colours in {"16", "none"} else "textual-dark"
+    line = profile.current()
+    kind = "ansi" if line.colours in {"16", "none"} else "textual"
+    return f"{kind}-light" if line.dark is False else f"{kind}-dark"

@@ -17,7 +17,7 @@ from textual.events import Key, Paste, Resize
 from textual.geometry import Size
 from textual.message import Message
 
-from tui.line import profile
+from tui.line import charset, profile
 from tui.line.thinning import Thinner
 from tui.line.writing import CANCEL, Writer, apart
 
@@ -79,7 +79,9 @@ class LineDriver(LinuxDriver):
         self._thinner = Thinner(erases=line.through != "screen") if line.over_line else None
 
     def _make_writer(self) -> Writer:
-        return Writer(_TERMINAL, lambda: self._soon(self._draw_anew), lambda _error: self._soon(self._lost))
+        encoding = charset.encoding(os.environ)
+        draw_anew, lost = (lambda: self._soon(self._draw_anew)), (lambda _error: self._soon(self._lost))
+        return Writer(_TERMINAL, draw_anew, lost, encoding)
 
     def _draw_anew(self) -> None:
         self._changed = True
@@ -153,8 +155,8 @@ class LineDriver(LinuxDriver):
         super().process_message(message)
 
     def run_input_thread(self) -> None:
-        """Read and hand on what comes, until the end. What is no UTF-8 or no sequence of a terminal is passed over."""
-        decode = getincrementaldecoder("utf-8")("replace").decode
+        """Read and hand on what comes, until the end. What is no text or no sequence of a terminal is passed over."""
+        decode = getincrementaldecoder(charset.encoding(os.environ))("replace").decode
         parser = XTermParser(self._debug)
         with selectors.DefaultSelector() as selector:
             selector.register(self.fileno, selectors.EVENT_READ)
