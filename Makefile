@@ -16,7 +16,7 @@ PROMPT ?= In one sentence: why is the sky blue?
 BIN := .venv/bin
 NOT_HERE := not gpu and not ollama and not slow
 
-.PHONY: help run test setup check lint bench test-slow clean
+.PHONY: help run test setup check lint bench test-slow catalogues clean
 
 help: ## show this list
 	@echo "deepseek-tui: chat with DeepSeek-R1 on the card you have"
@@ -59,6 +59,10 @@ bench: ## measure: start-up, memory, speed
 	@set -e; found=; for f in tests/benchmarks/bench_*.py; do \
 	test -e "$$f" || continue; found=1; echo "== $$f"; $(BIN)/python "$$f"; done; \
 	test -n "$$found" || { echo "There are no benchmarks in tests/benchmarks."; exit 1; }
+
+catalogues: ## collect the texts for other languages; NEW=fr begins another
+	@$(PYTHON) -m tools.bootstrap --test
+	@$(BIN)/python -m tools.catalogues $(NEW)
 
 clean: ## remove the environment and every cache in this folder
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist snapshot_report.html

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("tui", "presets", "backends")
 FLOORS = {
     "tui", "presets", "backends", "tests", "tools", ".ci", ".git", ".gitignore", "Makefile", "README.md",
-    "CHANGELOG.md", "LICENSE", "pyproject.toml", "constraints.txt", "docs",
+    "README.zh.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "constraints.txt", "docs",
 }  # fmt: skip
 ENGINES = {
     "llama_cpp", "exllamav2", "exllamav3", "torch", "numpy", "ollama", "httpx", "requests", "urllib3",

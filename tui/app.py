@@ -22,9 +22,11 @@ from tui.keys import now  # noqa: E402
 from tui.keys.bindings import palette  # noqa: E402
 from tui.line import clipboard, outlet, signals  # noqa: E402
 from tui.line.driver import LineDriver  # noqa: E402
+from tui.line.incoming import PASTE_CHARACTERS  # noqa: E402
 from tui.screens.chat import ChatScreen  # noqa: E402
 from tui.screens.chat.start import Wish  # noqa: E402
 from tui.settings import Settings  # noqa: E402
+from tui.words import _  # noqa: E402
 
 
 class DeepseekApp(App[None], inherit_bindings=False):
@@ -49,7 +51,7 @@ class DeepseekApp(App[None], inherit_bindings=False):
     def on_mount(self) -> None:
         self.push_screen(ChatScreen(self._wish))
         if isinstance(self._driver, LineDriver):
-            self._driver.watch(self.refresh, self._hang_up.gone)
+            self._driver.watch(self.refresh, self._hang_up.gone, self._paste_cut)
         if self._driver is not None:
             outlet.to(self._driver.write)
 
@@ -57,6 +59,11 @@ class DeepseekApp(App[None], inherit_bindings=False):
         self._hang_up.close()
         signals.give_title_back()
         outlet.to(None)
+
+    def _paste_cut(self) -> None:
+        size = f"{PASTE_CHARACTERS:,}"
+        words = _("The paste was too long: its first {size} characters are here").format(size=size)
+        self.notify(words, severity="warning", markup=False)
 
     def _restore(self) -> None:
         if isinstance(self._driver, LineDriver):

@@ -15,8 +15,8 @@ SUMMARY = "Summary of the conversation so far:"
 class History(msgspec.Struct, frozen=True):
     """What is sent of a branch.
 
-    `ids[n]` are the stored messages that `messages[n]` is made of; the summary has none. `unsent` are the stored
-    messages before `start`, the message from which sending begins (None: from the first one).
+    `ids[n]` are the stored messages that `messages[n]` is made of; the summary and the chat's system prompt have none.
+    `unsent` are the stored messages before `start`, the message from which sending begins (None: from the first one).
     """
 
     messages: tuple[Message, ...]
@@ -26,11 +26,11 @@ class History(msgspec.Struct, frozen=True):
     summary: str = ""
 
 
-def history(branch: Sequence[StoredMessage], *, whole: bool = False) -> History:
+def history(branch: Sequence[StoredMessage], *, system: str = "", whole: bool = False) -> History:
     """Return a branch as it is sent: from its last mark on, and with `whole` as if it had none.
 
-    A system message is always sent. Answers without text are left out, and neighbours of one role become one message,
-    because chat templates want the roles to alternate.
+    `system` is told before all of it. A system message is always sent. Answers without text are left out, and
+    neighbours of one role become one message, because chat templates want the roles to alternate.
     """
     marks = [] if whole else [place for place, stored in enumerate(branch) if stored.context_start is not None]
     place = marks[-1] if marks else 0
@@ -47,6 +47,8 @@ def history(branch: Sequence[StoredMessage], *, whole: bool = False) -> History:
         if source is not None:
             ids[-1].append(source)
 
+    if system:
+        add(Message("system", system), None)
     before = [stored for stored in branch[:place] if stored.role == "system"]
     for stored in before:
         add(Message("system", stored.text), stored.id)

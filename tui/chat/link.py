@@ -29,7 +29,6 @@ class Link:
         changed: Callable[[LinkChange], None],
         lost: Callable[[HostClient], None],
         failed: Callable[[Problem], None],
-        unsaved: Callable[[Unsaved], None],
     ) -> None:
         self.client: HostClient | None = None
         self.target: Target | None = None
@@ -38,7 +37,7 @@ class Link:
         self._changed = changed
         self._lost = lost
         self._failed = failed
-        self._unsaved = unsaved
+        self.unsaved: Callable[[Unsaved], None] = lambda unsaved: None  # noqa: ARG005 - nobody listens yet
         self._connecting = asyncio.Lock()
         self._warming: asyncio.Task[None] | None = None
 
@@ -72,7 +71,7 @@ class Link:
                 self._tell_step(None)
             self.client, self.target, self.status = client, target, client.status
             client.on_status = self._tell_status
-            client.on_unsaved = self._unsaved
+            client.on_unsaved = self.unsaved
             client.on_closed = self._closed
             self._changed("model")
             return client
@@ -99,6 +98,11 @@ class Link:
 
         task = self._warming = asyncio.create_task(warm())
         task.add_done_callback(self._warmed)
+
+    def renew(self, target: Target | None) -> None:
+        """Load the model of `target` if it is another, or another context, than the one at hand."""
+        if target is not None and target != self.target:
+            self.warm(target, "idle")
 
     async def stop_warming(self) -> None:
         """Give up loading for the next question, if that is being done."""

@@ -71,13 +71,14 @@ def larger_context(tokens: int, context: int, trained: int | None) -> int | None
 
 
 async def measure(
-    client: HostClient, answer: StoredMessage, before: Sequence[StoredMessage], *, can_grow: bool
+    client: HostClient, answer: StoredMessage, before: Sequence[StoredMessage], *, can_grow: bool, system: str = ""
 ) -> Overflow | None:
     """Count with the engine what an answer was to go on from: the branch `before` it, and what it has said so far.
 
-    Returns None where that fits and leaves room. Waits until the engine is free; raises Problem.
+    `system` is told to the model before the branch, and counted with it. Returns None where that fits and leaves room.
+    Waits until the engine is free; raises Problem.
     """
-    sent = history(before)
+    sent = history(before, system=system)
     summary = sent.summary
     fit = await client.fit(_with(sent, answer.partial))
     first = fit.first
@@ -85,16 +86,17 @@ async def measure(
         return None
     if first is None and summary:
         # Without the old summary the last question may fit.
-        sent, summary = history(_without_summary(before, sent)), ""
+        sent, summary = history(_without_summary(before, sent), system=system), ""
         first = (await client.fit(_with(sent, answer.partial))).first
     whole_tokens = fit.tokens
     if sent.start is not None:
-        whole_tokens = (await client.fit(_with(history(before, whole=True), answer.partial))).tokens
+        whole = history(before, system=system, whole=True)
+        whole_tokens = (await client.fit(_with(whole, answer.partial))).tokens
     if answer.partial is not None:
         # The thought of an unfinished answer is counted as text: a template may add a little to it.
         fit = msgspec.structs.replace(fit, exact=False)
-    system = {stored.id for stored in before if stored.role == "system"}
-    said = [[source for source in sources if source not in system] for sources in sent.ids]
+    told = {stored.id for stored in before if stored.role == "system"}
+    said = [[source for source in sources if source not in told] for sources in sent.ids]
     loaded = client.status.loaded
     trained = loaded.trained_context if loaded is not None else None
     return Overflow(

@@ -125,7 +125,7 @@ class Remedies:
         client = await self._link.connect(target)
         await client.loaded()
         self._target, self._before = target, before
-        self.overflow = await overflow.measure(client, row, before, can_grow=target.can_grow)
+        self.overflow = await overflow.measure(client, row, before, can_grow=target.can_grow, system=target.system)
 
     async def _grown(self, target: Target, row: StoredMessage, before: Sequence[StoredMessage]) -> Again | None:
         await self._measured(target, row, before)

@@ -12,6 +12,7 @@ from backends.events import ASSUMED_TARIFF, Cost, Energy, Timings
 from backends.hardware.gpu import Gpu
 from backends.host.wire import Status
 from tui.chat.answer import Answer
+from tui.chat.asking import NOTHING, Asking
 from tui.chat.bill import Rates, own_cost
 from tui.chat.machine import Machine
 from tui.chat.session import Session
@@ -37,7 +38,8 @@ class Seen(msgspec.Struct, frozen=True):
     """One session at one moment.
 
     `last` is the last answer of its branch, finished or not, `chat` the bill of the whole conversation. `in_messages`
-    says that the messages have the focus: then the chat's bill is asked for, not the answer's.
+    says that the messages have the focus: then the chat's bill is asked for, not the answer's. `asking` is what the
+    chat asks for, `usual` who would answer it otherwise.
     """
 
     target: Target | None = None
@@ -50,6 +52,8 @@ class Seen(msgspec.Struct, frozen=True):
     unsaved: str = ""
     empty: bool = True
     in_messages: bool = False
+    asking: Asking = NOTHING
+    usual: Target | None = None
 
     @property
     def loaded(self) -> Loaded | None:
@@ -185,4 +189,6 @@ def see(session: Session, machine: Machine, chat: Tally | None = None, *, in_mes
         session.unsaved,
         not session.branch,
         in_messages,
+        session.wanted.asking,
+        session.wanted.chosen,
     )

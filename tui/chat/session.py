@@ -9,23 +9,25 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from backends.base import Capability, ChatRequest
+from backends.base import Capability
 from backends.errors import Busy, ContextOverflow, ErrorInfo, Problem, to_info
 from backends.host import launch
 from backends.host.client import HostClient
-from backends.host.wire import Status, Unsaved
+from backends.host.wire import Status
 from tui.chat import turn
 from tui.chat.answer import Answer
-from tui.chat.history import history, last_question
+from tui.chat.asking import Asking
+from tui.chat.history import last_question
 from tui.chat.link import Link
 from tui.chat.overflow import Room, room
 from tui.chat.remedies import Again, Remedies
 from tui.chat.running import Running
-from tui.chat.storing import opened, tree
+from tui.chat.storing import opened, shelf, tree
 from tui.chat.storing.opened import Opened
 from tui.chat.storing.store import Store
-from tui.chat.storing.stored import Conversation, StoredMessage, StoreError, new_id
+from tui.chat.storing.stored import Conversation, StoredMessage, StoreError
 from tui.chat.target import Target
+from tui.chat.wanted import Wanted
 
 Change = Literal["branch", "answer", "model", "progress", "problem", "failure", "saved", "note", "overflow"]
 """What is another than before. "model": which one is chosen or loaded; "progress": how far loading or waiting is;
@@ -36,8 +38,8 @@ Change = Literal["branch", "answer", "model", "progress", "problem", "failure", 
 class Session:
     """`branch` is what was said, `versions` says which of how many a message of it is, where there are others.
 
-    `running` is what is being said, `status` is the host's. `remedies` are for a conversation that does not fit,
-    `failure` is why the chosen model last failed.
+    `running` is what is being said, `status` is the host's, `wanted` is who is to answer. `remedies` are for a
+    conversation that does not fit, `failure` is why the chosen model last failed.
     """
 
     def __init__(self, store: Store, changed: Callable[[Change], None]) -> None:
@@ -45,26 +47,30 @@ class Session:
         self.conversation: Conversation | None = None
         self.branch: list[StoredMessage] = []
         self.versions: Mapping[str, tuple[int, int]] = {}
-        self.target: Target | None = None
         self.problem: Problem | None = None
         self.failure: ErrorInfo | None = None
         self._changed = changed
-        self._link = Link(changed, self._lost, self._fail, self._tell_spool)
+        self._link = Link(changed, self._lost, self._fail)
         self.running = Running(store, self._link, changed, self._ended)
+        self._link.unsaved = self.running.tell_spool
         self.remedies = Remedies(store, self._link, changed, self._fail, self._begin_again)
         self._moving = asyncio.Lock()
-        self._usual: Target | None = None
+        self.wanted = Wanted()
         self._seen_changes = store.changes()
+
+    @property
+    def target(self) -> Target | None:
+        """Who is to answer the next question, as the chat asks for it."""
+        return self.wanted.target
+
+    @target.setter
+    def target(self, chosen: Target | None) -> None:
+        self.wanted.choose(chosen)
 
     @property
     def busy(self) -> bool:
         """Whether an answer is on its way, or being prepared."""
         return self.running.busy or self.remedies.busy
-
-    @property
-    def watching(self) -> bool:
-        """Whether the answer on its way is one that another screen or `ask` has begun."""
-        return self.running.watching
 
     @property
     def answer(self) -> Answer | None:
@@ -102,15 +108,14 @@ class Session:
 
     def can(self, capability: Capability) -> bool:
         """Whether the loaded model can do this, as far as it is known."""
-        loaded = self.status.loaded if self.status is not None and not self.watching else None
+        loaded = self.status.loaded if self.status is not None and not self.running.watching else None
         return loaded is None or loaded.capabilities is None or capability in loaded.capabilities
 
     @property
     def room(self) -> Room | None:
         """How large the loaded model's context is, and the next larger one; None while none is loaded."""
-        if self.status is None or self.status.loaded is None or self.target is None:
-            return None
-        return room(self.status.loaded, can_grow=self.target.can_grow)
+        loaded, target = self.status.loaded if self.status is not None else None, self.target
+        return room(loaded, can_grow=target.can_grow) if loaded is not None and target is not None else None
 
     @property
     def host_pid(self) -> int | None:
@@ -140,7 +145,22 @@ class Session:
         async with self._moving:
             if self.conversation is not None:
                 self.conversation = await asyncio.to_thread(self.store.conversation, self.conversation.id)
+                self.wanted.show(self.conversation)
                 self._changed("branch")
+
+    async def ask_so(self, asking: Asking) -> None:
+        """Have this chat, or the one to come, ask so of its model from the next question on. Raises StoreError.
+
+        Where that takes another context, a model that is in memory is loaded anew: after the answer that runs.
+        """
+        async with self._moving:
+            if self.conversation is not None:
+                self.conversation = await asyncio.to_thread(shelf.ask_so, self.store, self.conversation, asking)
+            self.wanted.ask_so(asking)
+            self.remedies.drop()  # It may fit now, or no more.
+            self._changed("branch")
+            if not self.busy and self._link.connected is not None:
+                self._link.renew(self.target)
 
     async def refresh(self) -> bool:
         """Take in what other screens and `ask`s have changed; say whether there was anything that can be read now.
@@ -148,24 +168,18 @@ class Session:
         Raises StoreError if the conversations cannot be read any more.
         """
         async with self._moving:
-            try:
-                changes = await asyncio.to_thread(self.store.changes)
-                if changes == self._seen_changes:
-                    return False
-                chat = self.conversation
-                if chat is not None and not self.busy:
-                    if await asyncio.to_thread(opened.gone, self.store, chat.id):
-                        await self._empty()
-                        self.problem = opened.deleted_elsewhere(chat)
-                        self._changed("problem")
-                    else:
-                        self._show(await asyncio.to_thread(opened.read, self.store, chat.id))
-                        self._follow()
-            except StoreError as error:
-                if opened.passing(error):
-                    return False  # The next look comes soon.
-                raise
-            self._seen_changes = changes
+            chat = self.conversation if not self.busy else None
+            news = await asyncio.to_thread(opened.news, self.store, self._seen_changes, chat)
+            if news is None:
+                return False
+            if chat is not None and news.opened is None:
+                await self._empty()
+                self.problem = opened.deleted_elsewhere(chat)
+                self._changed("problem")
+            elif news.opened is not None:
+                self._show(news.opened)
+                self._follow()
+            self._seen_changes = news.changes
             return True
 
     # The tree of the conversation.
@@ -210,15 +224,15 @@ class Session:
         While an answer is on its way this and the next three do nothing.
         """
         async with self._moving:
-            target = self._wanted()
-            conversation = self.conversation.id if self.conversation else None
+            target, asking = self.wanted.needed(), self.wanted.asking
+            chat = self.conversation.id if self.conversation else None
             if not self.busy:
-                await self._begin(target, lambda answer: self.store.begin(answer, target.asked, text, conversation))
+                await self._begin(target, lambda answer: self.store.begin(answer, target.asked, text, chat, asking))
 
     async def edit(self, question: str, text: str) -> None:
         """Have another version of a question answered, beside it. Raises Problem, and then nothing was sent."""
         async with self._moving:
-            target, old = self._wanted(), self.branch[opened.place_of(self.branch, question)]
+            target, old = self.wanted.needed(), self.branch[opened.place_of(self.branch, question)]
             if not self.busy:
                 await self._begin(target, lambda answer: tree.begin_edit(self.store, answer, target.asked, old, text))
 
@@ -228,7 +242,7 @@ class Session:
         Raises Problem.
         """
         async with self._moving:
-            target, question = self._wanted(), opened.question_of(self.branch, message)
+            target, question = self.wanted.needed(), opened.question_of(self.branch, message)
             if question is not None and not self.busy:
                 await self._begin(target, lambda answer: self.store.begin_again(answer, target.asked, question, None))
 
@@ -238,12 +252,12 @@ class Session:
         if self.failure is not None and last is not None and last.error == self.failure:
             await self.retry()
         else:
-            self.choose(self._wanted())
+            self.choose(self.wanted.some())
 
     async def resume(self) -> None:
         """Go on with the last answer where it was cut off; in a larger context if its own is full. Raises Problem."""
         async with self._moving:
-            target, last = self._wanted(), self.branch[-1] if self.branch else None
+            target, last = self.wanted.needed(), self.branch[-1] if self.branch else None
             if last is None or last.role != "assistant" or self.busy:
                 return
             if not self.can("continue"):
@@ -273,12 +287,12 @@ class Session:
 
     def choose(self, target: Target, *, evict: launch.Evict = "idle") -> None:
         """Answer with this model from now on, and load it; while an answer runs, after its end."""
-        self.target, self.problem, self.failure = target, None, None
+        self.target, self.problem, self.failure = target, None, None  # As this chat asks for it.
         self.remedies.stop()
         self.remedies.drop()
         self._changed("model")
         if not self.running.busy:
-            self._link.warm(target, evict)
+            self._link.warm(self.target, evict)
 
     async def unload(self) -> None:
         """Give the memory of this machine back: that of every model that is not answering."""
@@ -298,19 +312,11 @@ class Session:
         """Spool first, then the row, then the host: from here on nothing said can be lost."""
         if self.running.busy:
             return
-        work = asyncio.ensure_future(asyncio.to_thread(turn.begin, self.store, new_id(), commit))
-        try:
-            begun = await asyncio.shield(work)
-        except asyncio.CancelledError:
-            work.add_done_callback(turn.abandon)
-            raise
-        found, before = begun.opened, begun.row.partial
-        sent = history(found.branch[:-1]).messages
-        request = ChatRequest(sent, target.sampling, target.reasoning, before, found.conversation.id)
-        self.conversation, self.branch, self.versions = found.conversation, found.branch, found.versions
+        begun = await turn.on_disk(self.store, commit)
+        self._take(begun.opened)
         self.remedies.drop()
         self.problem = None
-        self.running.begin(begun, request, target)
+        self.running.begin(begun, turn.request(begun, target), target)
 
     async def _begin_again(self, again: Again) -> None:
         """Begin the last answer once more, with what was decided about a conversation that did not fit."""
@@ -323,7 +329,7 @@ class Session:
                 target,
                 lambda answer: self.store.begin_again(answer, target.asked, question, last.partial, again.starts),
             )
-            self._usual, self.target = (None if target == again.target else again.target), target
+            self.wanted.grow(again.context)
             self._changed("model")
 
     def _ended(self, found: Opened, answer: Answer, asked: Target | None) -> None:
@@ -332,17 +338,16 @@ class Session:
 
     def _after(self, branch: list[StoredMessage], answer: Answer, asked: Target | None) -> None:
         """Do what an answer that is over calls for."""
-        status, usual, self._usual = self.status, self._usual, None
-        if usual is not None and answer.failed is not None and (status is None or status.loaded is None):
-            self.target = usual  # The larger context could not be had.
-            self._changed("model")
-        overflowed = answer.failed is not None and answer.failed.kind == ContextOverflow.kind
-        if overflowed and asked is not None and asked == self.target:
-            self.remedies.measure(asked, branch[-1], branch[:-1])
-        elif answer.failed is not None and asked is not None and asked == self.target:
+        none_loaded = self.status is None or self.status.loaded is None
+        if self.wanted.shrink(failed=answer.failed is not None and none_loaded):
+            self._changed("model")  # The larger context could not be had.
+        target = self.wanted.still(asked)
+        if answer.failed is None or target is None:
+            self._link.renew(self.target)
+        elif answer.failed.kind == ContextOverflow.kind:
+            self.remedies.measure(target, branch[-1], branch[:-1])
+        else:
             self._failed(answer.failed)
-        elif self.target is not None and self.target != self._link.target:
-            self._link.warm(self.target, "idle")
 
     def _follow(self) -> None:
         """If the last answer is still being generated somewhere, follow it."""
@@ -360,10 +365,15 @@ class Session:
     async def _empty(self) -> None:
         await self._let_go()
         self.conversation, self.branch, self.versions = None, [], {}
+        self.wanted.show(None)
         self._changed("branch")
 
-    def _show(self, found: Opened) -> None:
+    def _take(self, found: Opened) -> None:
         self.conversation, self.branch, self.versions = found.conversation, found.branch, found.versions
+        self.wanted.show(found.conversation)
+
+    def _show(self, found: Opened) -> None:
+        self._take(found)
         self._changed("branch")
         overflow = self.remedies.overflow
         if overflow is not None and (not self.branch or self.branch[-1].id != overflow.answer):
@@ -373,14 +383,6 @@ class Session:
         """Stop following the answer; it goes on in its host."""
         await self.running.let_go()
         await self.remedies.let_go()
-
-    def _wanted(self) -> Target:
-        if self.target is None:
-            raise Problem("No model is chosen", "", "Choose a preset first.")
-        return self.target
-
-    def _tell_spool(self, unsaved: Unsaved) -> None:
-        self.running.tell_spool(unsaved)
 
     def _lost(self, client: HostClient) -> None:
         if not self.busy:

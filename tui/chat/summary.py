@@ -49,7 +49,7 @@ async def of(
     """
     client = await connect()
     await client.loaded()
-    sent = history(before)
+    sent = history(before, system=target.system)
     first = next(place for place, sources in enumerate(sent.ids) if found.start in sources)
     context = found.fit.context
     free = context - reserve(context) - (found.fit.kept_tokens or 0)

@@ -11,19 +11,21 @@ from backends.version import build_id
 from presets.catalog import Catalog, find
 from presets.schema import PresetEntry, options_for, source_for
 from presets.sources import locate, parse
+from tui.chat.asking import Asking
 from tui.chat.storing.stored import Asked
 
 CONTEXT = "context"
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A preset ready to be loaded."""
+    """A preset ready to be loaded. `system` is what the model is told before anything else, "" is nothing."""
 
     preset: str
     title: str
     spec: HostSpec
     sampling: Sampling
     reasoning: ReasoningStyle
+    system: str = ""
 
     @property
     def asked(self) -> Asked:
@@ -43,6 +45,11 @@ class Target(msgspec.Struct, frozen=True):
         """Return the same model to be loaded with a context of so many tokens."""
         options = {**self.spec.options, CONTEXT: tokens}
         return msgspec.structs.replace(self, spec=msgspec.structs.replace(self.spec, options=options))
+
+    def asked_so(self, asking: Asking) -> Target:
+        """Return the same model as a chat asks for it; a context only where its backend can be told one."""
+        told = msgspec.structs.replace(self, sampling=asking.over(self.sampling), system=asking.system)
+        return told if asking.context is None or not self.can_grow else told.with_context(asking.context)
 
 
 def resolve(entry: PresetEntry, backend: str | None = None, keep_alive_s: float | None = None) -> Target:

@@ -16,10 +16,12 @@ from backends.host.client import HostClient, HostEnded
 from backends.host.wire import Failed, HostSpec, Record
 from tui.chat import recovery
 from tui.chat.answer import Answer
+from tui.chat.history import history
 from tui.chat.storing import opened
 from tui.chat.storing.opened import Opened
 from tui.chat.storing.store import Store
-from tui.chat.storing.stored import StoredMessage, StoreError
+from tui.chat.storing.stored import StoredMessage, StoreError, new_id
+from tui.chat.target import Target
 
 ATTACH_POLL_S = 0.2
 ENDED_RETRIES = 3
@@ -71,8 +73,28 @@ def begin(store: Store, answer: str, commit: Callable[[str], StoredMessage]) -> 
         raise
 
 
-def abandon(begun: asyncio.Future[Begun]) -> None:
-    """Free the spool of a turn that nobody waits for any more: whoever comes next takes it in."""
+async def on_disk(store: Store, commit: Callable[[str], StoredMessage]) -> Begun:
+    """Begin a turn under a new id, out of the event loop. Raises StoreError; then nothing was sent.
+
+    Cancelled, it is committed all the same: whoever comes next takes it in.
+    """
+    work = asyncio.ensure_future(asyncio.to_thread(begin, store, new_id(), commit))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        work.add_done_callback(_abandon)
+        raise
+
+
+def request(begun: Begun, target: Target) -> ChatRequest:
+    """Return what is sent for a turn: the branch before the answer, as the chat asks for it."""
+    found = begun.opened
+    sent = history(found.branch[:-1], system=target.system).messages
+    return ChatRequest(sent, target.sampling, target.reasoning, begun.row.partial, found.conversation.id)
+
+
+def _abandon(begun: asyncio.Future[Begun]) -> None:
+    """Free the spool of a turn that nobody waits for any more."""
     if not begun.cancelled() and begun.exception() is None:
         os.close(begun.result().descriptor)
         _on_the_way.discard(begun.result().row.id)

@@ -12,6 +12,7 @@ from tui.checks import (
     fits,
     installation,
     keys,
+    language,
     memory,
     models,
     money,
@@ -51,6 +52,7 @@ def of(ground: Ground) -> list[Check]:
         *guarded("plan", lambda: fits.fits(ground)),
         *guarded("loaded models", lambda: models.hosts(ground.hosts)),
         *guarded("terminal", screen.screen),
+        *guarded("language", language.language),
         *guarded("keys", keys.keys),
     ]
 

@@ -14,10 +14,13 @@ from backends.errors import ContextOverflow, ErrorInfo
 from backends.host import launch
 from backends.host.client import HostClient
 from backends.host.wire import Status
-from tui.chat import turn
+from tui.chat import recovery, turn
 from tui.chat.answer import Answer
+from tui.chat.asking import NOTHING
+from tui.chat.asking import Asking as Wish
+from tui.chat.storing import paging
 from tui.chat.storing.store import Store
-from tui.chat.storing.stored import new_id
+from tui.chat.storing.stored import Conversation, StoreError, new_id
 from tui.chat.target import Target
 from tui.commands import output
 from tui.commands.printing import Printer
@@ -31,13 +34,42 @@ _CUT = {
 }
 
 
-class Asking:
-    """One question. Without `store` nothing of it is written to disk."""
+def going_on(store: Store, named: str) -> Conversation:
+    """Return the chat of this name, to be gone on with. Raises StoreError, also while it is being answered."""
+    chat = paging.named(store, named)
+    recovery.take_in_all(store)
+    branch = store.branch(chat.id)
+    if branch and branch[-1].state == "streaming":
+        raise StoreError(
+            "An answer in this chat is still being written",
+            repr(chat.id),
+            "Wait for its end, or stop it on the screen.",
+        )
+    return chat
 
-    def __init__(self, target: Target, store: Store | None, printer: Printer, *, thoughts: bool, quiet: bool) -> None:
+
+class Asking:
+    """One question, in a chat or in one of its own, which asks of its model what `wish` says.
+
+    Without `store` nothing of it is written to disk.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        store: Store | None,
+        printer: Printer,
+        chat: Conversation | None = None,
+        wish: Wish = NOTHING,
+        *,
+        thoughts: bool,
+        quiet: bool,
+    ) -> None:
         self._target = target
         self._store = store
         self._printer = printer
+        self._chat = chat.id if chat is not None else None
+        self._wish = wish
         self._thoughts = thoughts
         self._quiet = quiet
         self._progress = Progress(quiet=quiet)
@@ -60,17 +92,17 @@ class Asking:
         self._evict = evict
         if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup(1) ignores it
             self._hang_up = HangUp(screen=False)
-        conversation, descriptor = self._save(text)
+        begun = self._save(text)
+        conversation, descriptor = (None, None) if begun is None else (begun.row.conversation, begun.descriptor)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._interrupt)
-        request = ChatRequest((Message("user", text),), self._target.sampling, self._target.reasoning)
-        self._generating = asyncio.create_task(self._generate(request, descriptor))
+        self._generating = asyncio.create_task(self._generate(self._request(text, begun), descriptor))
         try:
             await self._generating
         except asyncio.CancelledError:
             turn.stop(self._answer)
-        self._answer.failed = _for_a_command_line(self._answer.failed)
+        self._answer.failed = _for_a_command_line(self._answer.failed, self._chat)
         try:
             if self._store is not None:
                 turn.finish(self._store, self._id, self._answer)
@@ -82,14 +114,19 @@ class Asking:
                 await self._client.close()
         return self._status()
 
-    def _save(self, text: str) -> tuple[str | None, int | None]:
-        """Commit the question; return the conversation's id and the locked spool."""
+    def _save(self, text: str) -> turn.Begun | None:
+        """Commit the question; return what is on disk then, and its locked spool."""
         if self._store is None:
-            return None, None
-        asked = self._target.asked
-        store = self._store
-        begun = turn.begin(store, self._id, lambda answer: store.begin(answer, asked, text))
-        return begun.row.conversation, begun.descriptor
+            return None
+        asked, store, chat, wish = self._target.asked, self._store, self._chat, self._wish
+        return turn.begin(store, self._id, lambda answer: store.begin(answer, asked, text, chat, wish))
+
+    def _request(self, text: str, begun: turn.Begun | None) -> ChatRequest:
+        """Return what is sent. Nothing of a single question is kept in the engine for a next one."""
+        if begun is not None and self._chat is not None:
+            return turn.request(begun, self._target)
+        system = (Message("system", self._target.system),) if self._target.system else ()
+        return ChatRequest((*system, Message("user", text)), self._target.sampling, self._target.reasoning)
 
     async def _generate(self, request: ChatRequest, descriptor: int | None) -> None:
         async for answer in turn.generate(self._id, request, self._connect, descriptor, self._answer):
@@ -185,9 +222,12 @@ class Asking:
         return output.STOPPED if reason == "stopped" else output.DONE
 
 
-def _for_a_command_line(error: ErrorInfo | None) -> ErrorInfo | None:
+def _for_a_command_line(error: ErrorInfo | None, chat: str | None) -> ErrorInfo | None:
     """Return an error with what can be done about it here, where there is one question and no screen."""
     if error is None or error.kind != ContextOverflow.kind:
         return error
-    hint = "Ask with less text, or with a preset (-p) of a larger context."
+    if chat is not None:
+        hint = f"The screen can leave out its beginning, or sum it up: deepseek-tui -c {chat[:8]}"
+        return ErrorInfo(error.kind, error.title, error.detail, hint)
+    hint = "Ask with less text, or with a larger context: --context, or another preset (-p)."
     return ErrorInfo(error.kind, "The question does not fit into the context", error.detail, hint)

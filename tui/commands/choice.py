@@ -7,14 +7,20 @@ from presets.catalog import load_catalog
 from tui.chat import target
 from tui.chat.storing import paging
 from tui.chat.storing.store import Store
+from tui.chat.storing.stored import Conversation
 from tui.chat.target import Target
 from tui.settings import Settings
 
 
-def choose(preset: str | None, backend: str | None, settings: Settings, store: Store | None) -> Target:
-    """Return who is to answer. Raises Problem: an unknown or broken preset, no model, no backend."""
+def choose(
+    preset: str | None, backend: str | None, settings: Settings, store: Store | None, chat: Conversation | None = None
+) -> Target:
+    """Return who is to answer, in `chat` if it goes on with one.
+
+    Raises Problem: an unknown or broken preset, no model, no backend.
+    """
     named = preset or settings.preset
-    last = None if named else _last_used(store)
+    last = None if named else chat.preset if chat is not None else _last_used(store)
     return target.choose(load_catalog(), named, last, backend, settings.keep_alive_s)
 
 

@@ -129,12 +129,12 @@ OVERFLOW = Area(
 )
 
 
-def _form(place: str) -> tuple[Key, ...]:
-    """Return the keys of a form of fields."""
+def _form(place: str, *, first: bool = True) -> tuple[Key, ...]:
+    """Return the keys of a form of fields; without `first` a field with many lines has its own ups and downs."""
     return (
         Key(f"{place}.save", "ctrl+s", "save", N_("Save"), N_("saves"), first=True),
-        Key(f"{place}.down", "down", "app.focus_next", N_("The next field"), N_("next field"), first=True),
-        Key(f"{place}.up", "up", "app.focus_previous", N_("The field before"), N_("field before"), first=True),
+        Key(f"{place}.down", "down", "app.focus_next", N_("The next field"), N_("next field"), first=first),
+        Key(f"{place}.up", "up", "app.focus_previous", N_("The field before"), N_("field before"), first=first),
         Key(
             f"{place}.next", "enter", "app.focus_next", N_("The next field"), N_("next field"), beside=("line.submit",)
         ),
@@ -143,7 +143,7 @@ def _form(place: str) -> tuple[Key, ...]:
 
 
 EDIT = Area("edit", N_("Editing a preset"), _form("edit"), typing=True)
-ASKING = Area("asking", N_("How this chat asks"), _form("asking"), typing=True)
+ASKING = Area("asking", N_("How this chat asks"), _form("asking", first=False), typing=True)
 
 CHOICE = Area(
     "choice",

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import termios
+import time
 from codecs import getincrementaldecoder
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from textual import constants
+from textual._parser import ParseError
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
 from textual.events import Key, Paste, Resize
 from textual.geometry import Size
 from textual.message import Message
 
-from tui.line import charset, profile
+from tui.line import charset, pacing, profile
+from tui.line.incoming import Afresh, Answered, Incoming, Pasted, Piece, Typed
+from tui.line.pacing import QUESTION, Pacing
+from tui.line.resizing import Resizing, size_of
 from tui.line.thinning import Thinner
 from tui.line.writing import CANCEL, Writer, apart
 
@@ -27,7 +34,11 @@ if TYPE_CHECKING:
 _READ_BYTES = 4096
 _TERMINAL = 2
 """Textual draws to standard error."""
-_LOOK_S = 0.1
+_LOOK_S, _QUIET_S = 0.1, 2.0
+"""Half a sequence is looked after so often, for so long after the last byte; then only what comes wakes us."""
+_HOLD_S, _HOLD_OVER_SSH_S = 0.03, 0.15
+"""A burst of text comes in pieces: as large as the kernel takes them here, as large as packets over a line."""
+_RESIZED_S, _RESIZED_OVER_SSH_S = 0.02, 0.1
 RESTORE = (
     b"\x1b[?2026l\x1b[<u\x1b[?2004l\x1b[?7h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?1016l\x1b[?2048l"
     b"\x1b[?1004l\x1b[?1049l\x1b[?25h"
@@ -59,6 +70,7 @@ class LineDriver(LinuxDriver):
 
     _caught_up: Callable[[], object] = staticmethod(lambda: None)
     _lost: Callable[[], object] = staticmethod(lambda: None)
+    _cut: Callable[[], object] = staticmethod(lambda: None)
     _output: _Output | None = None
     _frame: list[str] | None = None
     _lent = False
@@ -66,6 +78,15 @@ class LineDriver(LinuxDriver):
     _changed = True
     """Whether the terminal may show anything since the last frame."""
     _drawn_size = Size()
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._woken, self._waker = os.pipe()
+        wait_s = _RESIZED_OVER_SSH_S if profile.current().over_line else _RESIZED_S
+        self._resizing = Resizing(self._loop, wait_s, self._tell_size)
+        self._pixels: Size | None = None
+        self._pacing = Pacing() if profile.current().over_line else None
+        pacing.use(self._pacing)
 
     @property
     def _writer_thread(self) -> Any:
@@ -79,17 +100,24 @@ class LineDriver(LinuxDriver):
         self._thinner = Thinner(erases=line.through != "screen") if line.over_line else None
 
     def _make_writer(self) -> Writer:
-        encoding = charset.encoding(os.environ)
+        if self._pacing is not None:
+            self._pacing.forget()
         draw_anew, lost = (lambda: self._soon(self._draw_anew)), (lambda _error: self._soon(self._lost))
-        return Writer(_TERMINAL, draw_anew, lost, encoding)
+        return Writer(_TERMINAL, draw_anew, lost, charset.encoding(os.environ))
 
     def _draw_anew(self) -> None:
+        """Have all drawn: frames were dropped, so nothing is known of what the terminal shows."""
         self._changed = True
+        if self._pacing is not None:
+            self._pacing.forget()
         self._caught_up()
 
-    def watch(self, caught_up: Callable[[], object], lost: Callable[[], object]) -> None:
-        """Have the event loop call one when the terminal reads again after frames were dropped, one when it is gone."""
-        self._caught_up, self._lost = caught_up, lost
+    def watch(self, caught_up: Callable[[], object], lost: Callable[[], object], cut: Callable[[], object]) -> None:
+        """Have the event loop call the first when the terminal reads again after frames were dropped.
+
+        The second is called when it is gone, the third when a paste was too long and has been cut.
+        """
+        self._caught_up, self._lost, self._cut = caught_up, lost, cut
 
     def _soon(self, deed: Callable[[], object]) -> None:
         with suppress(RuntimeError):  # The event loop has ended.
@@ -108,6 +136,28 @@ class LineDriver(LinuxDriver):
         super().resume_application_mode()
         self._changed = True
         self._soon(partial(self._app.refresh, layout=True))
+
+    def start_application_mode(self) -> None:
+        """Take the terminal over."""
+        super().start_application_mode()  # type: ignore[no-untyped-call]
+        signal.signal(signal.SIGWINCH, lambda *_: self._soon(self._resizing.changed))
+
+    def process_message(self, message: Message) -> None:
+        """Hand a message on. A terminal's own word of its size is only taken as a hint: it may be anything."""
+        if isinstance(message, Resize):
+            self._pixels = message.pixel_size
+            self._soon(self._resizing.changed)
+        else:
+            super().process_message(message)
+
+    def _get_terminal_size(self) -> tuple[int, int]:
+        """Return the terminal's size; it is asked for when that has changed, be it to what it was before."""
+        self._changed = True
+        return size_of(self.fileno, os.environ)
+
+    def _tell_size(self) -> None:
+        size = Size(*self._get_terminal_size())
+        self.send_message(Resize(size, size, pixel_size=self._pixels))
 
     def restore(self) -> None:
         """Give the terminal back as it was, as far as it takes that at once: for an end that there is no time for."""
@@ -133,7 +183,9 @@ class LineDriver(LinuxDriver):
         finally:
             drawn, self._frame = "".join(self._frame), None
             if drawn and self._output is not None:
-                self._output.write(self._thinned(drawn), frame=True)
+                drawn = self._thinned(drawn)
+                asking = bool(drawn) and self._pacing is not None and self._pacing.ask(len(drawn))
+                self._output.write(drawn + QUESTION if asking else drawn, frame=True)
 
     def _thinned(self, drawn: str) -> str:
         """Return what has to be written for a frame; of a terminal of another size nothing is known."""
@@ -144,35 +196,71 @@ class LineDriver(LinuxDriver):
             self._changed, self._drawn_size = False, self._app.size
         return self._thinner.thinned(drawn)
 
-    def _get_terminal_size(self) -> tuple[int, int]:
-        """Return the terminal's size; it is asked for when that has changed, be it to what it was before."""
-        self._changed = True
-        return super()._get_terminal_size()
-
-    def process_message(self, message: Message) -> None:
-        if isinstance(message, Resize):
-            self._changed = True
-        super().process_message(message)
-
     def run_input_thread(self) -> None:
         """Read and hand on what comes, until the end. What is no text or no sequence of a terminal is passed over."""
         decode = getincrementaldecoder(charset.encoding(os.environ))("replace").decode
-        parser = XTermParser(self._debug)
+        incoming = Incoming(_HOLD_OVER_SSH_S if profile.current().over_line else _HOLD_S, constants.ESCAPE_DELAY)
+        parser, heard = XTermParser(self._debug), 0.0
         with selectors.DefaultSelector() as selector:
             selector.register(self.fileno, selectors.EVENT_READ)
+            selector.register(self._woken, selectors.EVENT_READ)
             while not self.exit_event.is_set():
-                text = ""
-                if selector.select(_LOOK_S):
-                    raw = os.read(self.fileno, _READ_BYTES)
-                    if not raw:
+                text, now = "", time.monotonic()
+                waits = (_LOOK_S if now - heard < _QUIET_S else None, incoming.wait_s(now))
+                ready = selector.select(min((wait for wait in waits if wait is not None), default=None))
+                now = time.monotonic()
+                if any(key.fd == self.fileno for key, _ in ready):
+                    if not (raw := self._read()):
                         return
-                    text = decode(raw)
-                try:
-                    for message in [*(parser.feed(text) if text else ()), *parser.tick()]:
-                        if _sane(message):
-                            self.process_message(message)
-                except (ValueError, OverflowError):
-                    parser = XTermParser(self._debug)
+                    text, heard = decode(raw), now
+                for piece in (*incoming.tick(now), *(incoming.feed(text, now) if text else ())):
+                    parser = self._take(piece, parser)
+                parser = self._hand_on(parser, parser.tick)
+
+    def _read(self) -> bytes:
+        """Return what has come, nothing if nothing will come any more."""
+        with suppress(OSError):
+            if raw := os.read(self.fileno, _READ_BYTES):
+                return raw
+        self._soon(self._lost)
+        return b""
+
+    def disable_input(self) -> None:
+        os.write(self._waker, b"x")  # Who reads waits for as long as nothing comes.
+        super().disable_input()
+        os.read(self._woken, _READ_BYTES)
+
+    def _take(self, piece: Piece, parser: XTermParser) -> XTermParser:
+        """Hand on what has come; return the parser for what comes next."""
+        match piece:
+            case Typed(text):
+                return self._hand_on(parser, partial(parser.feed, text))
+            case Pasted(text, cut):
+                self.process_message(Paste(text))
+                if cut:
+                    self._soon(self._cut)
+            case Answered() if self._pacing is not None:
+                self._pacing.answered()
+            case Afresh():
+                return _another(parser, self._debug)
+        return parser
+
+    def _hand_on(self, parser: XTermParser, messages: Callable[[], Iterable[Message]]) -> XTermParser:
+        try:
+            for message in messages():
+                if _sane(message):
+                    self.process_message(message)
+        except (ArithmeticError, LookupError, ParseError, RuntimeError, TypeError, ValueError):
+            return _another(parser, self._debug)
+        return parser
+
+
+def _another(parser: XTermParser, debug: bool) -> XTermParser:
+    """Return a parser that has nothing half read, and knows what the other one does of the mouse."""
+    other = XTermParser(debug)
+    for name in ("last_x", "last_y", "mouse_pixels", "terminal_size", "terminal_pixel_size"):
+        setattr(other, name, getattr(parser, name))
+    return other
 
 
 def _sane(message: Message) -> bool:

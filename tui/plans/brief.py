@@ -8,13 +8,17 @@ from backends.base import Loaded
 from backends.planning.result import Fit
 from backends.titles import backend_title
 from presets.plan import PLANNED, PresetPlan, rate
+from tui.commands.table import cells, fitted
 from tui.plans.told import predicted
 from tui.units import memory
+from tui.words import N_, _
 
 ROOM = 25
 """Cells of a line."""
 SENTENCE = 60
 """Cells of a plan that stands in a sentence."""
+SAID = (N_("not downloaded"), N_("file missing"), N_("not a model"), N_("cannot be read"), N_("on a server"))
+"""What those say who know where a model is, and who know no other language."""
 
 
 class Brief(msgspec.Struct, frozen=True):
@@ -62,9 +66,10 @@ def _unplanned(plan: PresetPlan) -> list[str]:
     """Return how a preset is told of that is not here, or cannot be planned: the longest form first."""
     size = [memory(plan.size_bytes)] if plan.size_bytes is not None else []
     if plan.located.present is False:
-        parts = [plan.located.detail or "not here", *size]
+        parts = [_(plan.located.detail) or _("not here"), *size]
     else:
-        parts = [*size, plan.located.detail or ("cannot be planned" if plan.backend == PLANNED else "ready")]
+        ready = _("cannot be planned") if plan.backend == PLANNED else _("ready")
+        parts = [*size, _(plan.located.detail) or ready]
     forms = [parts[:count] for count in range(len(parts), 0, -1)]
     named = [[backend_title(plan.backend), *parts]] if plan.located.present is not False else []
     return [" · ".join(form) for form in [*named, *forms]]
@@ -75,24 +80,30 @@ def _forms(found: Fit) -> list[str]:
     ram, vram, ssd = found.bytes.ram, found.bytes.vram, found.bytes.ssd.total
     if (short := found.short) is not None:
         if short.free is None:
-            return ["does not fit"]
+            return [_("does not fit")]
         return [
-            f"needs {memory(short.total)} · has {memory(short.free)}",
-            f"needs {short.total / 1e9:.1f} · has {short.free / 1e9:.1f} GB",
-            f"needs {short.total / 1e9:.0f}, has {short.free / 1e9:.0f} GB",
+            _("needs {needed} · has {free}").format(needed=memory(short.total), free=memory(short.free)),
+            _("needs {needed} · has {free} GB").format(
+                needed=f"{short.total / 1e9:.1f}", free=f"{short.free / 1e9:.1f}"
+            ),
+            _("needs {needed}, has {free} GB").format(
+                needed=f"{short.total / 1e9:.0f}", free=f"{short.free / 1e9:.0f}"
+            ),
         ]
     if ssd:
         head = f"{found.gpu_layers}/{found.layers}" if found.output_on_card else "CPU"
-        return [f"{head} · SSD {memory(ssd)}/token", f"{head} · from the SSD"]
+        whole = _("{layers} · SSD {size}/token").format(layers=head, size=memory(ssd))
+        return [whole, _("{layers} · from the SSD").format(layers=head)]
     if not found.output_on_card:
-        return [f"on the CPU · {memory(ram.total)}"]
-    return [f"{found.gpu_layers}/{found.layers} layers · {memory(vram.total)}", f"{found.gpu_layers}/{found.layers}"]
+        return [_("on the CPU · {size}").format(size=memory(ram.total))]
+    return [f"{_layers(found.gpu_layers, found.layers)} · {memory(vram.total)}", f"{found.gpu_layers}/{found.layers}"]
 
 
 def _now(held: Held, room: int) -> str:
     loaded = held.loaded
-    where = f"{loaded.gpu_layers}/{loaded.layers} layers" if loaded.gpu_layers or loaded.output_on_gpu else "on the CPU"
-    if held.vram_bytes is None or where == "on the CPU":
+    on_card = loaded.gpu_layers or loaded.output_on_gpu
+    where = _layers(loaded.gpu_layers, loaded.layers) if on_card else _("on the CPU")
+    if held.vram_bytes is None or not on_card:
         return _first([where], room)
     return _first([f"{where} · {'~' if held.about else ''}{memory(held.vram_bytes)}", where], room)
 
@@ -104,7 +115,11 @@ def _speed(plan: PresetPlan) -> str:
     if plan.fit is not None and plan.fit.tokens_per_second is not None:
         return f"{predicted(plan.fit)} tok/s"
     published = plan.published.tokens_per_second if plan.published is not None else None
-    return f"published {published[0]:g}–{published[1]:g} tok/s" if published is not None else ""
+    return (
+        _("published {low}–{high} tok/s").format(low=f"{published[0]:g}", high=f"{published[1]:g}")
+        if published is not None
+        else ""
+    )
 
 
 def _speed_now(plan: PresetPlan, loaded: Loaded) -> str:
@@ -117,6 +132,10 @@ def _speed_now(plan: PresetPlan, loaded: Loaded) -> str:
     return ""
 
 
+def _layers(on_card: int | None, whole: int | None) -> str:
+    return _("{number}/{whole} layers").format(number=on_card, whole=whole)
+
+
 def _first(forms: list[str], room: int) -> str:
-    fitting = next((form for form in forms if len(form) <= room), None)
-    return fitting if fitting is not None else forms[-1][: room - 1] + "…"
+    fitting = next((form for form in forms if cells(form) <= room), None)
+    return fitting if fitting is not None else fitted(forms[-1], room)

@@ -13,7 +13,7 @@ from tui.plans.brief import expected
 from tui.units import DASH, duration, memory
 from tui.words import N_, _
 
-STARTER = "Meanwhile the starter answers at once: a tiny model that came with the program, often wrong."
+STARTER = N_("Meanwhile the starter answers at once: a tiny model that came with the program, often wrong.")
 KEYS = N_(
     "{program.help} shows every key, {slots} choose a preset, {program.plan} says what this machine can run and why."
 )
@@ -42,33 +42,39 @@ def lines(
             loads = key or filled(_("{move.next} goes to the list, where {presets.choose}"))
             told.append(_("It is here: {key} loads it.").format(key=loads))
         elif coming:
-            told.append("It is on its way, and loads when it is here.")
+            told.append(_("It is on its way, and loads when it is here."))
         else:
             told.append(_next(advice.plan, rate, same))
-    return [*told, "", STARTER, filled(_(KEYS), slots=slots())]
+    return [*told, "", _(STARTER), filled(_(KEYS), slots=slots())]
 
 
 def _machine(machine: Machine, *, card_usable: bool) -> Iterator[str]:
     for card in machine.gpus:
-        free = f", {memory(card.free_bytes)} free" if card.free_bytes is not None else ""
-        idle = "" if card_usable else "; this build of the engine leaves it idle"
-        yield f"Card: {card.name}, {memory(card.total_bytes)}{free}{idle}"
+        free = (
+            _(", {free_bytes} free").format(free_bytes=memory(card.free_bytes)) if card.free_bytes is not None else ""
+        )
+        idle = "" if card_usable else _("; this build of the engine leaves it idle")
+        yield _("Card: {name}, {total_bytes}{free}{idle}").format(
+            name=card.name, total_bytes=memory(card.total_bytes), free=free, idle=idle
+        )
     if not machine.gpus:
-        yield "Card: none that can be used, so the processor computes everything"
+        yield _("Card: none that can be used, so the processor computes everything")
     total, available = machine.ram.total_bytes, machine.ram.available_bytes
-    free = f", {memory(available)} available" if available is not None else ""
-    yield f"Memory: {memory(total) if total is not None else DASH}{free}"
+    free = _(", {available} available").format(available=memory(available)) if available is not None else ""
+    yield _("Memory: {value}{free}").format(value=memory(total) if total is not None else DASH, free=free)
     if machine.disk.free_bytes is not None:
-        yield f"Disk: {memory(machine.disk.free_bytes)} free where models go"
+        yield _("Disk: {free_bytes} free where models go").format(free_bytes=memory(machine.disk.free_bytes))
 
 
 def _advised(advice: Advice) -> Iterator[str]:
     plan, look = advice.plan, expected(advice.plan)
     size = f", {memory(plan.size_bytes)}" if plan.size_bytes is not None else ""
-    yield f"Best here: {plan.title}{size}: {advice.why}"
-    if look is not None:
-        unknown = filled(_(". {program.plan}, then {plan.measure}, measures how fast: it takes 5 s"))
-        yield f"Expected: {look.detail}{f', {look.speed}' if look.speed else unknown}"
+    yield _("Best here: {preset}: {why}").format(preset=f"{plan.title}{size}", why=advice.why)
+    if look is not None and look.speed:
+        yield _("Expected: {what}").format(what=f"{look.detail}, {look.speed}")
+    elif look is not None:
+        measures = _("Expected: {what}. {program.plan}, then {plan.measure}, measures how fast: it takes 5 s")
+        yield filled(measures, what=look.detail)
 
 
 def _next(plan: PresetPlan, rate: float | None, same: Found | None) -> str:

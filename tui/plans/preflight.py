@@ -12,7 +12,7 @@ from tui.keys.words import filled
 from tui.plans.looking import Holder
 from tui.plans.told import predicted
 from tui.units import DASH, memory
-from tui.words import _
+from tui.words import _, ngettext
 
 NAMED = 3
 """So many processes are named, those that hold most."""
@@ -37,7 +37,7 @@ def preflight(
         return None
     told = [*_too_many(plan, found, alone, holders, key), *_crowded(plan, found, alone, holders, key)]
     told += _memory(plan, found)
-    return Preflight(told[0][0], tuple(sentence for _, sentence in told)) if told else None
+    return Preflight(told[0][0], tuple(sentence for _short, sentence in told)) if told else None
 
 
 def _too_many(
@@ -48,13 +48,18 @@ def _too_many(
     if found.card is None or vram.free is None or vram.total <= vram.free:
         return
     layers = _layers(found.gpu_layers)
-    advice = 'gpu_layers = "auto" in the preset takes as many as fit.'
+    advice = _('gpu_layers = "auto" in the preset takes as many as fit.')
     if best is not None and best.fits and best.bytes.vram.free is not None:
-        advice = f"{_others(best.bytes.vram.free - vram.free, holders, key)} Or {advice}"
+        others = _others(best.bytes.vram.free - vram.free, holders, key)
+        advice = _("{others} Or {advice}").format(others=others, advice=advice)
     yield (
-        f"{layers} do not fit on the card: {memory(vram.total)} needed, {memory(vram.free)} free",
-        f"{plan.title} asks for {layers} on the card. They need {memory(vram.total)}, and {memory(vram.free)} are "
-        f"free: loading may fail, or put fewer there. {advice}",
+        _("{layers} do not fit on the card: {total} needed, {free} free").format(
+            layers=layers, total=memory(vram.total), free=memory(vram.free)
+        ),
+        _(
+            "{title} asks for {layers} on the card. They need {total}, and {free} are free: "
+            "loading may fail, or put fewer there. {advice}"
+        ).format(title=plan.title, layers=layers, total=memory(vram.total), free=memory(vram.free), advice=advice),
     )
 
 
@@ -68,18 +73,36 @@ def _crowded(
         return
     taken = best.bytes.vram.free - vram.free
     needed = best.bytes.vram.total + best.bytes.vram.margin
-    instead = f"{_layers(found.gpu_layers)} {'goes' if found.gpu_layers == 1 else 'go'} there instead"
+    goes = ngettext("{count} layer goes there instead", "{count} layers go there instead", found.gpu_layers)
+    instead = goes.format(count=found.gpu_layers)
     if not found.output_on_card:
-        instead = "the CPU computes everything instead"
+        instead = _("the CPU computes everything instead")
     speeds = ""
     if found.tokens_per_second is not None or best.tokens_per_second is not None:
         now, then = predicted(found), predicted(best)
-        speeds = f" ({now} instead of {then} tok/s)" if DASH not in (now, then) else ""
-    margin = f", {memory(best.bytes.vram.margin)} of it to stay free" if best.bytes.vram.margin else ""
+        speeds = _(" ({now} instead of {then} tok/s)").format(now=now, then=then) if DASH not in (now, then) else ""
+    margin = (
+        _(", {margin} of it to stay free").format(margin=memory(best.bytes.vram.margin))
+        if best.bytes.vram.margin
+        else ""
+    )
     yield (
-        f"{found.gpu_layers} instead of {best.gpu_layers} layers on the card: others hold {memory(taken)} of it",
-        f"{plan.title} needs {memory(needed)} of the card for {_layers(best.gpu_layers)}{margin}, and "
-        f"{memory(vram.free)} are free: {instead}{speeds}. {_others(taken, holders, key)} Or go on.",
+        _("{gpu_layers} instead of {most} layers on the card: others hold {taken} of it").format(
+            gpu_layers=found.gpu_layers, most=best.gpu_layers, taken=memory(taken)
+        ),
+        _(
+            "{preset} needs {needed} of the card for {layers}{margin}, and {free} are free: {instead}{speeds}. "
+            "{others} Or go on."
+        ).format(
+            preset=plan.title,
+            needed=memory(needed),
+            layers=_layers(best.gpu_layers),
+            margin=margin,
+            free=memory(vram.free),
+            instead=instead,
+            speeds=speeds,
+            others=_others(taken, holders, key),
+        ),
     )
 
 
@@ -88,38 +111,46 @@ def _memory(plan: PresetPlan, found: Fit) -> Iterator[tuple[str, str]]:
     ram, ssd = found.bytes.ram, found.bytes.ssd.total
     if ram.free is None or ram.total <= ram.free:
         return
-    needs = f"{plan.title} needs {memory(ram.total)} of main memory, and {memory(ram.free)} are available"
+    needs = _("{title} needs {total} of main memory, and {free} are available").format(
+        title=plan.title, total=memory(ram.total), free=memory(ram.free)
+    )
     smaller = filled(_("A smaller context or quantisation helps; {program.plan} shows which."))
     if ssd:
-        speed = f", for {predicted(found)} tok/s" if found.tokens_per_second is not None else ""
+        speed = _(", for {found} tok/s").format(found=predicted(found)) if found.tokens_per_second is not None else ""
         yield (
-            f"each token reads {memory(ssd)} from the disk: main memory is too small for it",
-            f"{needs}: each token may read all {memory(ssd)} of it from the disk again{speed}. {smaller}",
+            _("each token reads {ssd} from the disk: main memory is too small for it").format(ssd=memory(ssd)),
+            _("{needs}: each token may read all {ssd} of it from the disk again{speed}. {smaller}").format(
+                needs=needs, ssd=memory(ssd), speed=speed, smaller=smaller
+            ),
         )
     elif not found.fits:
         yield (
-            f"main memory is short by {memory(ram.total - ram.free)}",
-            f"{needs}: the system would swap, or end it. Close something. {smaller}",
+            _("main memory is short by {memory}").format(memory=memory(ram.total - ram.free)),
+            _("{needs}: the system would swap, or end it. Close something. {smaller}").format(
+                needs=needs, smaller=smaller
+            ),
         )
 
 
 def _layers(count: int) -> str:
-    return "1 layer" if count == 1 else f"{count} layers"
+    return ngettext("{count} layer", "{count} layers", count).format(count=count)
 
 
 def _others(taken: int, holders: Sequence[Holder], key: str) -> str:
     """Say what others hold of the card, who they are as far as it is told, and what helps."""
-    again = (
-        filled(_("{preset.free} and {key} load it anew"), key=key)
-        if key
-        else filled(_("{preset.free} frees it, and choosing it again loads it anew"))
-    )
-    return f"Others hold {memory(taken)}{_named(holders)}. Close them: then {again}."
+    again = filled(_("{preset.free} frees it, and choosing it again loads it anew"))
+    if key:
+        again = filled(_("{preset.free} and {key} load it anew"), key=key)
+    text = _("Others hold {size}{who}. Close them: then {again}.")
+    return text.format(size=memory(taken), who=_named(holders), again=again)
 
 
 def _named(holders: Sequence[Holder]) -> str:
-    known = [f"{one.name} ({one.pid})" if one.name else f"process {one.pid}" for one in holders[:NAMED]]
+    known = [
+        f"{one.name} ({one.pid})" if one.name else _("process {pid}").format(pid=one.pid) for one in holders[:NAMED]
+    ]
     if not known:
-        return "; the driver does not tell who"
+        return _("; the driver does not tell who")
     more = len(holders) - len(known)
-    return f": {', '.join(known)}" + (f" and {more} more" if more else "")
+    named = ", ".join(known)
+    return _(": {named} and {more} more").format(named=named, more=more) if more else f": {named}"

@@ -17,19 +17,20 @@ from presets.plan import PresetPlan, rate
 from presets.schema import Published
 from tui.chat.bill import Rates, own_cost
 from tui.units import DASH, count, memory, money
+from tui.words import N_, _, ngettext
 
 THOUSAND = 1000
 """Tokens that a predicted cost is for: how long an answer gets, nobody knows before."""
 _PLACES = {"vram": "VRAM", "ram": "RAM", "ssd": "SSD"}
-_READ_FROM = {"vram": "the card", "ram": "memory", "ssd": "the disk"}
+_READ_FROM = {"vram": N_("the card"), "ram": N_("memory"), "ssd": N_("the disk")}
 _ORIGINS: dict[Origin, str] = {
-    "exact": "exact",
-    "rules": "by llama.cpp's rules: within 1 % of published files",
-    "formula": "by a formula fitted to the engine",
-    "measured": "measured here",
-    "published": "published",
-    "assumed": "assumed",
-    "unknown": "unknown",
+    "exact": N_("exact"),
+    "rules": N_("by llama.cpp's rules: within 1 % of published files"),
+    "formula": N_("by a formula fitted to the engine"),
+    "measured": N_("measured here"),
+    "published": N_("published"),
+    "assumed": N_("assumed"),
+    "unknown": N_("unknown"),
 }
 
 
@@ -71,13 +72,13 @@ def columns(
     layers = f"{measured.gpu_layers}/{measured.layers}" if measured and measured.gpu_layers is not None else DASH
     return [
         Columns(
-            "layers on the card",
+            N_("layers on the card"),
             count(published.gpu_layers if published is not None else None),
             f"{found.gpu_layers}/{found.layers}" if found is not None else DASH,
             layers,
         ),
         Columns(
-            "context",
+            N_("context"),
             count(published.context if published is not None else None),
             f"{count(found.context)} {found.kv_cache}" if found is not None else DASH,
             count(measured.context if measured is not None else None),
@@ -85,8 +86,8 @@ def columns(
         Columns(
             "VRAM",
             _gb(published.vram_gb if published is not None else None),
-            (memory(found.bytes.vram.total) if found.output_on_card else "none") if found is not None else DASH,
-            ("none" if measured.vram_bytes == 0 else memory(measured.vram_bytes)) if measured is not None else DASH,
+            (memory(found.bytes.vram.total) if found.output_on_card else _("none")) if found is not None else DASH,
+            (_("none") if measured.vram_bytes == 0 else memory(measured.vram_bytes)) if measured is not None else DASH,
         ),
         Columns(
             "RAM",
@@ -95,23 +96,23 @@ def columns(
             memory(measured.ram_bytes if measured is not None else None),
         ),
         Columns(
-            "SSD, each token",
-            "in use" if published is not None and published.ssd else DASH,
+            N_("SSD, each token"),
+            _("in use") if published is not None and published.ssd else DASH,
             _streamed(found),
         ),
         Columns(
-            "tokens/s",
+            N_("tokens/s"),
             f"{speed[0]:g}–{speed[1]:g}" if speed is not None else DASH,
             predicted(found) if found is not None else DASH,
             rate(measured_speed) if measured_speed is not None else DASH,
         ),
         Columns(
-            "an answer",
+            N_("an answer"),
             money(usd, "USD") if usd is not None else DASH,
             _predicted_cost(found, machine, rates),
             _mean_cost((answer_costs or {}).get(plan.name, {})),
         ),
-        Columns("loss", _loss(published), _divergence(plan.quantization)),
+        Columns(N_("loss"), _loss(published), _divergence(plan.quantization)),
     ]
 
 
@@ -129,19 +130,23 @@ def places(found: Fit) -> list[Place]:
 def rests(plan: PresetPlan, machine: Machine, rates: Rates) -> Iterator[Rest]:
     """Yield every figure that the plan rests on beside those of the machine, with where it is from."""
     if plan.known is not None:
-        yield Rest("the model's layers", plan.known.note, "")
+        yield Rest(N_("the model's layers"), plan.known.note, "")
     if plan.fit is None:
         return
     for one in plan.fit.inputs:
         if one.name not in _OF_THE_MACHINE:
-            yield Rest(_NAMES.get(one.name, one.name), _value(one.name, one.value), _ORIGINS[one.origin])
+            yield Rest(_NAMES.get(one.name, one.name), _value(one.name, one.value), _(_ORIGINS[one.origin]))
     if _predicted_cost(plan.fit, machine, rates) != DASH and plan.fit.card is not None:
         watts = machine.gpus[plan.fit.card].watts_limit
-        how = "set" if rates.tariff_is_set else "assumed"
-        text = f"the card alone at its limit of {watts:g} W; {rates.tariff:g} {rates.currency} per kWh {how}"
-        yield Rest("an answer's cost", text, "")
+        how = _("set") if rates.tariff_is_set else _("assumed")
+        text = _("the card alone at its limit of {watts:g} W; {tariff:g} {currency} per kWh {how}").format(
+            watts=watts, tariff=rates.tariff, currency=rates.currency, how=how
+        )
+        yield Rest(N_("an answer's cost"), text, "")
     if (quality := families.quality(plan.quantization)) is not None:
-        yield Rest("the predicted loss", f"published for another model: {quality.source}", "")
+        yield Rest(
+            N_("the predicted loss"), _("published for another model: {source}").format(source=quality.source), ""
+        )
 
 
 def seconds(plan: PresetPlan) -> str:
@@ -154,12 +159,14 @@ def seconds(plan: PresetPlan) -> str:
     read = traffic(known.shape, found.setup, found.engine_layers, from_disk=streams, held=found.held_back)
     sizes = {"vram": read.card, "ram": read.memory, "ssd": read.disk}
     if found.tokens_per_second is None:
-        return f"How fast it is cannot be said: {_missing(found, figures, sizes)}."
-    parts = [_reading(_READ_FROM[tier], size, figures, tier) for tier, size in sizes.items() if size]
+        return _("How fast it is cannot be said: {found}.").format(found=_missing(found, figures, sizes))
+    parts = [_reading(_(_READ_FROM[tier]), size, figures, tier) for tier, size in sizes.items() if size]
     # What a single place takes is the whole time.
     reads = "; ".join(f"{text}, {_ms(taken)}" if len(parts) > 1 else text for text, taken in parts)
     total = _ms(1 / found.tokens_per_second)
-    return f"A token reads {reads}: {total}, {predicted(found)} tokens/s."
+    return _("A token reads {reads}: {total}, {found} tokens/s.").format(
+        reads=reads, total=total, found=predicted(found)
+    )
 
 
 def alternatives(plan: PresetPlan) -> Iterator[str]:
@@ -175,22 +182,26 @@ def alternative(one: Alternative, plan: PresetPlan) -> str:
     layers = plan.fit.layers if plan.fit is not None else one.gpu_layers
     match one.changes:
         case "context":
-            what = f"{count(one.context)} context"
+            what = _("{context} context").format(context=count(one.context))
         case "kv_cache":
-            what = f"{one.kv_cache} KV cache"
+            what = _("{kv_cache} KV cache").format(kv_cache=one.kv_cache)
         case _:
             what = one.quantization
     on_card = one.output_on_card
-    where = f"{one.gpu_layers}/{layers} layers" if on_card else "on the CPU"
+    where = (
+        _("{gpu_layers}/{layers} layers").format(gpu_layers=one.gpu_layers, layers=layers)
+        if on_card
+        else _("on the CPU")
+    )
     if one.changes == "quantization" and one.whole:
-        where = "whole on the card"
+        where = _("whole on the card")
     parts = [where, memory(one.vram_bytes if on_card else one.ram_bytes)]
     if one.ssd_bytes:
-        parts.append(f"reads {memory(one.ssd_bytes)} a token from the disk")
+        parts.append(_("reads {ssd_bytes} a token from the disk").format(ssd_bytes=memory(one.ssd_bytes)))
     if one.tokens_per_second is not None:
         parts.append(f"{predicted(one)} tok/s")
     if not one.fits:
-        parts.append("does not fit")
+        parts.append(_("does not fit"))
     if one.changes == "quantization":
         parts += _quality(one.quantization, plan.quantization)
     return f"{what} → {', '.join(parts)}"
@@ -198,31 +209,39 @@ def alternative(one: Alternative, plan: PresetPlan) -> str:
 
 def machine_rests(machine: Machine) -> Iterator[Rest]:
     """Yield what a machine is, as far as a plan needs it, and how that is known."""
-    looked = "measured" if machine.origin == "measured" else "as described"
+    looked = _("measured") if machine.origin == "measured" else _("as described")
     for card in machine.gpus:
-        free = f"{memory(card.free_bytes)} free of {memory(card.total_bytes)}"
-        yield Rest("card", f"{card.name}, {free}", looked)
-        yield _rate_of("its memory", card.bandwidth, machine)
+        free = _("{free_bytes} free of {total_bytes}").format(
+            free_bytes=memory(card.free_bytes), total_bytes=memory(card.total_bytes)
+        )
+        yield Rest(N_("card"), f"{card.name}, {free}", looked)
+        yield _rate_of(N_("its memory"), card.bandwidth, machine)
     if not machine.gpus:
-        yield Rest("card", "none", looked)
+        yield Rest(N_("card"), _("none"), looked)
     free_ram = memory(machine.ram.available_bytes)
-    yield Rest("memory", f"{free_ram} available of {memory(machine.ram.total_bytes)}", looked)
-    yield _rate_of("its speed", machine.bandwidth, machine)
+    yield Rest(
+        N_("memory"),
+        _("{free_ram} available of {total_bytes}").format(
+            free_ram=free_ram, total_bytes=memory(machine.ram.total_bytes)
+        ),
+        looked,
+    )
+    yield _rate_of(N_("its speed"), machine.bandwidth, machine)
     disk = " ".join(part for part in (machine.disk.kind.replace("-", " "), machine.disk.model) if part)
-    yield Rest("disk", disk, looked)
-    yield _rate_of("its reads", machine.disk.read, machine)
+    yield Rest(N_("disk"), disk, looked)
+    yield _rate_of(N_("its reads"), machine.disk.read, machine)
 
 
 def _rate_of(name: str, speed: Speed | None, machine: Machine) -> Rest:
     if speed is None:
-        return Rest(name, DASH, "not measured yet" if machine.origin == "measured" else "not described")
-    return Rest(name, _gb_per_s(speed.bytes_per_s), speed.source)
+        return Rest(name, DASH, _("not measured yet") if machine.origin == "measured" else _("not described"))
+    return Rest(name, _gb_per_s(speed.bytes_per_s), _(speed.source))
 
 
 def _streamed(found: Fit | None) -> str:
     """Return what each token reads again from the disk."""
     size = found.streamed_bytes if found is not None else None
-    return "none" if size == 0 else memory(size)
+    return _("none") if size == 0 else memory(size)
 
 
 def _place(name: str, tier: Tier) -> Place:
@@ -242,7 +261,8 @@ def _predicted_cost(found: Fit | None, machine: Machine, rates: Rates) -> str:
         return DASH
     # What is below the least amount that is shown has a mark of its own.
     text = money(cost.amount, cost.currency)
-    return f"{'' if text.startswith('<') else '~'}{text} for 1,000 tokens"
+    about = text if text.startswith("<") else f"~{text}"
+    return _("{money} for 1,000 tokens").format(money=about)
 
 
 def _mean_cost(by_currency: Mapping[str, float]) -> str:
@@ -253,13 +273,17 @@ def _reading(where: str, size: int, figures: Mapping[str, Input], tier: str) -> 
     """Say what is read from one place and how fast, and return the seconds that it takes."""
     reached, nominal = figures.get(f"{tier}_reached_bytes_per_s"), figures.get(f"{tier}_bytes_per_s")
     if reached is not None and reached.value:
-        rate = f"{_gb_per_s(reached.value)}, as answers reached here"
-        return f"{memory(size)} from {where} at {rate}", size / reached.value
+        rate = _("{value}, as answers reached here").format(value=_gb_per_s(reached.value))
+        return _("{size} from {where} at {rate}").format(
+            size=memory(size), where=where, rate=rate
+        ), size / reached.value
     efficiency = figures.get(f"{tier}_efficiency")
     share = efficiency.value if efficiency is not None and efficiency.value else 1.0
     most = nominal.value if nominal is not None and nominal.value else math.inf
-    of = f"{share:g} of " if share < 1 else ""
-    return f"{memory(size)} from {where} at {of}{_gb_per_s(most)}", size / (share * most)
+    of = _("{share:g} of ").format(share=share) if share < 1 else ""
+    return _("{size} from {where} at {of}{most}").format(
+        size=memory(size), where=where, of=of, most=_gb_per_s(most)
+    ), size / (share * most)
 
 
 def _gb_per_s(rate: float) -> str:
@@ -273,33 +297,34 @@ def _ms(seconds: float) -> str:
 def _missing(found: Fit, figures: Mapping[str, Input], sizes: Mapping[str, int]) -> str:
     """Return why there is no predicted speed: it does not fit, or what has to be known for it."""
     if not found.fits:
-        return "it does not fit"
+        return _("it does not fit")
     needed = [
         f"{tier}_bytes_per_s" for tier, size in sizes.items() if size and f"{tier}_reached_bytes_per_s" not in figures
     ]
     needed += ["ram_available_bytes"] if found.streamed_bytes is None else []
-    unknown = [_OF_THE_MACHINE[name] for name in needed if not figures[name].value]
-    return f"{' and '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} unknown"
+    unknown = [_(_OF_THE_MACHINE[name]) for name in needed if not figures[name].value]
+    text = ngettext("{what} is unknown", "{what} are unknown", len(unknown))
+    return text.format(what=_(" and ").join(unknown))
 
 
 def _loss(published: Published | None) -> str:
     if published is None or published.loss_percent is None:
         return DASH
     low, high = published.loss_percent
-    return f"{low:g}–{high:g} %, of what is not said"
+    return _("{low:g}–{high:g} %, of what is not said").format(low=low, high=high)
 
 
 def _divergence(quantization: str) -> str:
     """Return what others measured of the same quantisation of another model."""
     found = families.quality(quantization)
-    return f"KLD {found.kld:.2g} of another model" if found is not None else DASH
+    return _("KLD {kld:.2g} of another model").format(kld=found.kld) if found is not None else DASH
 
 
 def _quality(quantization: str, own: str) -> Iterator[str]:
     """Yield what is published about the loss of both."""
     new, old = families.quality(quantization), families.quality(own)
     if new is not None and old is not None:
-        yield f"published loss {new.kld:.2g} instead of {old.kld:.2g} (KLD)"
+        yield _("published loss {kld:.2g} instead of {own:.2g} (KLD)").format(kld=new.kld, own=old.kld)
 
 
 def _value(name: str, value: float | None) -> str:
@@ -310,7 +335,7 @@ def _value(name: str, value: float | None) -> str:
     if name.endswith("_per_s"):
         return _gb_per_s(value)
     if name.endswith("_tokens"):
-        return f"{value:,.0f} tokens"
+        return _("{value:,.0f} tokens").format(value=value)
     return f"{value:g}"
 
 
@@ -319,23 +344,23 @@ def _gb(value: float | None) -> str:
 
 
 _NAMES = {
-    "weights": "bytes of the weights",
-    "kv": "bytes of the KV cache",
-    "compute": "bytes of the compute buffers",
-    "margin_bytes": "left free on the card",
-    "ram_overhead_bytes": "the engine's own memory",
-    "depth_tokens": "depth at which the speed holds",
-    "vram_overhead_bytes": "the driver's context",
-    "vram_efficiency": "share of the card's speed that is reached",
-    "vram_reached_bytes_per_s": "what answers reached of the card's memory",
-    "ram_reached_bytes_per_s": "what answers reached of main memory",
-    "ram_efficiency": "share of memory's speed that is reached",
+    "weights": N_("bytes of the weights"),
+    "kv": N_("bytes of the KV cache"),
+    "compute": N_("bytes of the compute buffers"),
+    "margin_bytes": N_("left free on the card"),
+    "ram_overhead_bytes": N_("the engine's own memory"),
+    "depth_tokens": N_("depth at which the speed holds"),
+    "vram_overhead_bytes": N_("the driver's context"),
+    "vram_efficiency": N_("share of the card's speed that is reached"),
+    "vram_reached_bytes_per_s": N_("what answers reached of the card's memory"),
+    "ram_reached_bytes_per_s": N_("what answers reached of main memory"),
+    "ram_efficiency": N_("share of memory's speed that is reached"),
 }
 _OF_THE_MACHINE = {
-    "vram_free_bytes": "what is free on the card",
-    "vram_bytes_per_s": "the speed of the card's memory",
-    "ram_available_bytes": "how much memory is available",
-    "ram_bytes_per_s": "the speed of main memory",
-    "ssd_bytes_per_s": "the speed of the disk",
+    "vram_free_bytes": N_("what is free on the card"),
+    "vram_bytes_per_s": N_("the speed of the card's memory"),
+    "ram_available_bytes": N_("how much memory is available"),
+    "ram_bytes_per_s": N_("the speed of main memory"),
+    "ssd_bytes_per_s": N_("the speed of the disk"),
 }
 """Told once, with the machine."""

@@ -88,11 +88,16 @@ def wrapped(text: str, width: int) -> list[str]:
     return [line.plain.rstrip() for line in Content(text).wrap(width)] or [""]
 
 
+def room(left: str, right: str, width: int) -> int:
+    """Return how many cells there are for the middle of `edges`."""
+    return width - cell_len(left) - cell_len(right) - 4
+
+
 def edges(left: str, middle: str, right: str, width: int) -> str:
     """Return a line with texts at its left, middle and right; the middle is shortened first."""
-    room = width - cell_len(left) - cell_len(right) - 4
-    if cell_len(middle) > room:
-        middle = set_cell_size(middle, room - 1).rstrip() + "…" if room > 1 else ""
+    most = room(left, right, width)
+    if cell_len(middle) > most:
+        middle = set_cell_size(middle, most - 1).rstrip() + "…" if most > 1 else ""
     start = max(cell_len(left) + 2, (width - cell_len(middle)) // 2)
     start = min(start, width - cell_len(right) - cell_len(middle) - 2)
     line = left + " " * max(0, start - cell_len(left)) + middle

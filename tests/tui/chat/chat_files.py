@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from backends.errors import ErrorInfo
 from backends.events import Cost, DeviceEnergy, Energy, Timings, Usage
+from tui.chat.asking import Asking
 from tui.chat.exporting.chat_file import FORMAT, VERSION, ChatFile, ChatRecord, MessageRecord, ReceiptRecord
 from tui.chat.storing.stored import new_id
 
@@ -29,6 +31,15 @@ ENERGY = st.builds(
 COST = st.builds(Cost, AMOUNT, st.sampled_from(["USD", "EUR"]), st.sampled_from(["preset", "assumed tariff"]))
 USAGE = st.builds(Usage, COUNT, COUNT, COUNT, COUNT)
 TIMINGS = st.builds(Timings, st.none() | AMOUNT, st.none() | AMOUNT, st.none() | AMOUNT, st.none() | AMOUNT)
+ASKING = st.builds(
+    Asking,
+    TEXT,
+    st.none() | st.floats(0, 10),
+    st.none() | st.floats(0, 1),
+    st.none() | st.integers(0, 2**32 - 1),
+    st.none() | st.integers(1, 2**24),
+    st.none() | st.integers(256, 2**24),
+)
 
 
 @st.composite
@@ -77,6 +88,7 @@ def files(draw: Any) -> ChatFile:
         pinned_at=draw(st.none() | MOMENT),
         archived_at=draw(st.none() | MOMENT),
         renamed=draw(st.booleans()),
+        asking=draw(st.sampled_from([UNSET, None]) | ASKING),
     )
     receipts = tuple(
         ReceiptRecord(

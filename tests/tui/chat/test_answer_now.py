@@ -51,7 +51,7 @@ async def test_another_screen_can_close_the_thought(screens: Any, target: Any) -
     second = screens()
     await second.session.open(first.session.conversation.id)
     await second.until(thinking)
-    assert second.session.watching
+    assert second.session.running.watching
     assert await second.session.answer_now()
     await second.until(lambda session: not session.busy, 5)
     assert second.session.branch[-1].text == "it is so"

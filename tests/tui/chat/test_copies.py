@@ -75,7 +75,9 @@ def old_database(schema: int) -> None:
             for statement in migration.statements:
                 db.execute(statement)
         db.execute(f"PRAGMA user_version = {schema}")
-        db.execute("INSERT INTO conversation VALUES ('c', 'the title', 1, 2, 'p', NULL)")
+        db.execute(
+            "INSERT INTO conversation (id, title, created_at, updated_at, preset) VALUES ('c', 'the title', 1, 2, 'p')"
+        )
         for row in (("q", None, "user", "an old question"), ("a", "q", "assistant", "an old answer")):
             db.execute(
                 "INSERT INTO message (id, conversation, parent, role, text, state, created_at)"
@@ -83,6 +85,9 @@ def old_database(schema: int) -> None:
                 row,
             )
         db.execute("UPDATE conversation SET head = 'a'")
+        if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'indexing'").fetchone():
+            # Its program was ended before it had put them into the index.
+            db.execute("INSERT INTO indexing SELECT 'todo', max(rowid) FROM message")
 
 
 @pytest.mark.parametrize("schema", range(1, len(MIGRATIONS)))

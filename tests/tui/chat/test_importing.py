@@ -152,7 +152,7 @@ def test_the_same_messages_again_are_the_same_chat() -> None:
         (b'[{"role": "user",\n "content": "caf\xe9"}]', "The file is no text in UTF-8 · file, line 2: byte 0xe9"),
         ("[" * 100_000, "The file cannot be read · file: nested too deep"),
         ('{"messages":' + '{"a":' * 100_000, "The file cannot be read · file: nested too deep"),
-        ({"format": "deepseek-tui chat", "version": 2}, "exported by a newer deepseek-tui · file: version 2"),
+        ({"format": "deepseek-tui chat", "version": 3}, "exported by a newer deepseek-tui · file: version 3"),
         ({"format": "deepseek-tui chats", "version": 9}, "exported by a newer deepseek-tui · file: version 9"),
         ({"format": "deepseek-tui chat", "version": 1}, "file: Object missing required field `chat`"),
         ({"format": "deepseek-tui chat", "version": 1, "chat": {"id": "../x"}}, "chat.id: Expected `str` matching"),

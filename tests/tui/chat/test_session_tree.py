@@ -104,7 +104,7 @@ async def test_who_walks_away_from_a_running_answer_finds_it_running_when_walkin
     await session.walk(session.branch[1].id, -1)
     assert not session.busy
     await session.walk(session.branch[1].id, 1)
-    assert session.watching
+    assert session.running.watching
     await settled(screen)
     assert texts(session) == ["one", "word " * 30]
     assert session.branch[-1].state == "done"

@@ -8,6 +8,7 @@ from textual.widgets import Button, Input, OptionList, TextArea
 
 from tests.tui.keys.test_bindings import ours
 from tui.keys.table import AREAS
+from tui.screens.asking import AskingScreen
 from tui.screens.preset import PresetScreen
 from tui.widgets.choice import Choice
 
@@ -26,11 +27,13 @@ def test_whatever_hears_of_a_click_can_have_focus_and_has_keys() -> None:
 
 def test_every_button_has_a_key_beside_it() -> None:
     with_buttons = [one for one in ours() if "Button(" in inspect.getsource(one)]
-    assert with_buttons == [PresetScreen]
+    assert set(with_buttons) == {PresetScreen, AskingScreen}
     # The button is pressed by what the key does.
-    heard = [event for event, _selectors in vars(PresetScreen.action_save)["_textual_on"]]
-    assert heard == [Button.Pressed]
-    assert "save" in {key.action for key in AREAS["edit"].keys}
+    for one in (PresetScreen, AskingScreen):
+        heard = [event for event, _selectors in vars(one.action_save)["_textual_on"]]
+        assert heard == [Button.Pressed]
+    for place in ("edit", "asking"):
+        assert "save" in {key.action for key in AREAS[place].keys}
 
 
 def test_no_text_is_a_link() -> None:

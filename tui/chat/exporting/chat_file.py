@@ -1,6 +1,7 @@
 """Our own file of a chat, in JSON: the whole tree of messages with states, figures and receipts. Nothing is lost in it.
 
 Its fields are named here and not taken from the store, so that the store may change and old files still be read.
+A file has the lowest version that has all its fields, so that an older program reads what it can.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ import msgspec
 from backends.errors import ErrorInfo
 from backends.events import Cost, Energy, Timings, Usage
 from backends.version import VERSION as PROGRAM_VERSION
+from tui.chat.asking import Asking
 from tui.chat.storing.receipts import Kind, Receipt
 from tui.chat.storing.stored import Conversation, State, StoredMessage
 
 FORMAT: Final = "deepseek-tui chat"
 MANY: Final = "deepseek-tui chats"
-VERSION: Final = 1
+VERSION: Final = 2
+"""The latest: it has `asking`, which version 1 has not."""
+FIRST: Final = 1
 LATEST_S = 253_402_000_000.0
 """The last day, nearly, that a calendar of four digits has, in any time zone."""
 
@@ -39,6 +43,7 @@ class ChatRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pinned_at: Moment | None = None
     archived_at: Moment | None = None
     renamed: bool = False
+    asking: Asking | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class MessageRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -94,7 +99,7 @@ class ChatFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A chat with all that belongs to it; a message stands after the one that it answers."""
 
     format: Literal["deepseek-tui chat"]
-    version: Literal[1]
+    version: Literal[1, 2]
     chat: ChatRecord
     messages: tuple[MessageRecord, ...] = ()
     receipts: tuple[ReceiptRecord, ...] = ()
@@ -105,8 +110,8 @@ def chat_file(chat: Conversation, messages: Iterable[StoredMessage], receipts: I
     """Return what the store holds of a chat as its file."""
     return ChatFile(
         FORMAT,
-        VERSION,
-        _record(ChatRecord, chat),
+        VERSION if chat.asking is not None else FIRST,
+        msgspec.structs.replace(_record(ChatRecord, chat), asking=chat.asking or msgspec.UNSET),
         tuple(_record(MessageRecord, one) for one in messages),
         tuple(_record(ReceiptRecord, one) for one in receipts),
         f"deepseek-tui {PROGRAM_VERSION}",

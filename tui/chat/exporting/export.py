@@ -103,7 +103,7 @@ def as_json_line(exported: Exported) -> str:
 
 def as_json_stream(chats: Iterable[Exported]) -> Iterator[str]:
     """Yield the pieces of one JSON object that holds many chats."""
-    yield f'{{"format": "{chat_file.MANY}", "version": {chat_file.VERSION}, "chats": ['
+    yield f'{{"format": "{chat_file.MANY}", "version": {chat_file.FIRST}, "chats": ['
     between = "\n"
     for one in chats:
         yield between + as_json_line(one).rstrip("\n")

@@ -12,7 +12,7 @@ import msgspec
 from backends.errors import Problem
 from backends.events import Timings, Usage
 from backends.reasoning import CLOSE, OPEN, strip_thought
-from tui.chat.exporting.chat_file import FORMAT, VERSION, ChatFile, ChatRecord, MessageRecord
+from tui.chat.exporting.chat_file import FIRST, FORMAT, ChatFile, ChatRecord, MessageRecord
 from tui.chat.storing.stored import title_from
 
 Role = Literal["system", "user", "assistant"]
@@ -88,4 +88,4 @@ def from_said(said: Sequence[Said], *, title: str = "", model: str | None = None
         head=messages[-1].id if messages else None,
         renamed=bool(title),
     )
-    return ChatFile(FORMAT, VERSION, chat, tuple(messages))
+    return ChatFile(FORMAT, FIRST, chat, tuple(messages))

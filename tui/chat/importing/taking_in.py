@@ -9,14 +9,15 @@ from typing import Any, Literal
 import msgspec
 
 from tui import units
-from tui.chat.exporting.chat_file import ChatFile, MessageRecord, chat_file
+from tui.chat.asking import Asking
+from tui.chat.exporting.chat_file import ChatFile, ChatRecord, MessageRecord, chat_file
 from tui.chat.exporting.export import Exported, gather
 from tui.chat.importing.incoming import CannotImport, Incoming
 from tui.chat.searching import indexing
 from tui.chat.storing import receipts
 from tui.chat.storing.receipts import Receipt
 from tui.chat.storing.store import Store
-from tui.chat.storing.stored import StoreError, json_or_none, new_id
+from tui.chat.storing.stored import ASKING, StoreError, json_or_none, kept_asking, new_id
 
 How = Literal["imported", "same", "different", "thrown_away"]
 _INDEXED_AT_ONCE = 200
@@ -139,7 +140,7 @@ def _renamed(file: ChatFile) -> ChatFile:
 
 
 def _write(db: sqlite3.Connection, file: ChatFile) -> None:
-    chat = msgspec.structs.asdict(file.chat)
+    chat = {**msgspec.structs.asdict(file.chat), ASKING: kept_asking(_asking(file.chat))}
     db.execute(
         f"INSERT INTO conversation ({', '.join(chat)}) VALUES ({', '.join('?' * len(chat))})",  # noqa: S608 - our names
         tuple(chat.values()),
@@ -163,6 +164,11 @@ def _write(db: sqlite3.Connection, file: ChatFile) -> None:
         indexing.later(db)
 
 
+def _asking(chat: ChatRecord) -> Asking | None:
+    """Return what a chat of a file asks of its model; what asks nothing is None, however the file says it."""
+    return chat.asking if isinstance(chat.asking, Asking) and chat.asking.names else None
+
+
 def _value(message: MessageRecord, name: str) -> Any:
     value = getattr(message, name)
     return json_or_none(value) if name in _JSON else value
@@ -174,11 +180,13 @@ def _compared(here: Exported, file: ChatFile) -> tuple[How, str]:
     ours, theirs = {one.id: _settled(one) for one in own.messages}, {one.id: one for one in file.messages}
     missing = len(theirs.keys() - ours.keys())
     changed = sum(theirs[one] != ours[one] for one in theirs.keys() & ours.keys())
+    asks_otherwise = _asking(own.chat) != _asking(file.chat)
     parts = [
         _counted(missing, "only in the file"),
         _counted(changed, "not as it is here"),
         _counted(len(ours.keys() - theirs.keys()), "only here"),
         *(f"{words} here" for name, words in _ABOUT.items() if getattr(own.chat, name) != getattr(file.chat, name)),
+        "another system prompt or sampling here" if asks_otherwise else "",
     ]
     return "different" if missing or changed else "same", ", ".join(part for part in parts if part)
 

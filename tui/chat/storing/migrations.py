@@ -150,4 +150,9 @@ MIGRATIONS = (
             SAID,
         ),
     ),
+    Migration(
+        # JSON, NULL where a chat asks nothing of its own.
+        "what a chat asks of its model in place of its preset",
+        ("ALTER TABLE conversation ADD COLUMN asking TEXT",),
+    ),
 )

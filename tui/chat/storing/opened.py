@@ -28,6 +28,29 @@ def read(store: Store, conversation: str) -> Opened:
     return Opened(chat, branch, tree.versions(store, branch))
 
 
+class News(msgspec.Struct, frozen=True):
+    """What other programs have changed: `changes` is the store's count, `opened` the chat if it is still there."""
+
+    changes: int
+    opened: Opened | None
+
+
+def news(store: Store, seen: int, chat: Conversation | None) -> News | None:
+    """Return what is new since the store counted `seen`, None if nothing is or it cannot be read for the moment.
+
+    Raises StoreError.
+    """
+    try:
+        changes = store.changes()
+        if changes == seen:
+            return None
+        return News(changes, None if chat is None or gone(store, chat.id) else read(store, chat.id))
+    except StoreError as error:
+        if passing(error):
+            return None  # The next look comes soon.
+        raise
+
+
 def gone(store: Store, conversation: str) -> bool:
     """Say whether a conversation was deleted, or thrown away. Raises StoreError."""
     return not store.rows("SELECT 1 FROM conversation WHERE id = ? AND deleted_at IS NULL", conversation)

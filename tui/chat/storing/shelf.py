@@ -6,9 +6,10 @@ import time
 
 import msgspec
 
+from tui.chat.asking import Asking
 from tui.chat.storing import tree
 from tui.chat.storing.store import Store
-from tui.chat.storing.stored import StoreError, storable, title_from
+from tui.chat.storing.stored import Conversation, StoreError, kept_asking, storable, title_from
 from tui.chat.storing.writing import delete_messages, not_streaming
 
 
@@ -50,6 +51,17 @@ def pin(store: Store, chat: str, on: bool) -> None:
 def archive(store: Store, chat: str, on: bool) -> None:
     """Put a conversation aside, out of the list, or back into it. Raises StoreError."""
     _mark(store, chat, "UPDATE conversation SET archived_at = ? WHERE id = ? AND deleted_at IS NULL", on=on)
+
+
+def ask_so(store: Store, chat: Conversation, asking: Asking) -> Conversation:
+    """Keep what a chat asks of its model from its next question on; return it as it is then. Raises StoreError."""
+    with store.transaction() as db:
+        done = db.execute(
+            "UPDATE conversation SET asking = ? WHERE id = ? AND deleted_at IS NULL", (kept_asking(asking), chat.id)
+        )
+        if not done.rowcount:
+            raise _gone(chat.id)
+    return msgspec.structs.replace(chat, asking=asking if asking.names else None, asking_lost=False)
 
 
 def throw_away(store: Store, chat: str) -> None:

@@ -22,6 +22,7 @@ from backends.errors import EngineDied
 from backends.events import Timings
 from backends.shown import printable
 from tui.chat.answer import Answer
+from tui.chat.asking import Asking
 from tui.chat.bill import Rates, own_cost
 from tui.chat.searching import indexing
 from tui.chat.storing import copying, held_file, receipts
@@ -40,12 +41,12 @@ from tui.chat.storing.stored import (
     readable,
     storable,
     store_error,
-    title_from,
 )
 from tui.chat.storing.writing import (
     chat_deleted,
     delete_messages,
     insert_answer,
+    insert_conversation,
     insert_question,
     not_streaming,
     still_there,
@@ -186,16 +187,17 @@ class Store:
 
     # Writing.
 
-    def begin(self, answer: str, asked: Asked, text: str, conversation: str | None = None) -> StoredMessage:
-        """Commit a question and the empty answer to it; return the answer's row. Starts a conversation if None."""
+    def begin(
+        self, answer: str, asked: Asked, text: str, conversation: str | None = None, asking: Asking | None = None
+    ) -> StoredMessage:
+        """Commit a question and the empty answer to it; return the answer's row.
+
+        Without `conversation` one is started, which asks of its model what `asking` says.
+        """
         now, question, text = time.time(), new_id(), storable(text)
         with self.transaction() as db:
             if conversation is None:
-                conversation, head = new_id(), None
-                db.execute(
-                    "INSERT INTO conversation (id, title, created_at, updated_at, preset) VALUES (?, ?, ?, ?, ?)",
-                    (conversation, title_from(text), now, now, asked.preset),
-                )
+                conversation, head = insert_conversation(db, text, asked, asking, now), None
             else:
                 found = db.execute(
                     "SELECT head FROM conversation WHERE id = ? AND deleted_at IS NULL", (conversation,)

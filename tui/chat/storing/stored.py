@@ -14,6 +14,7 @@ import msgspec
 from backends.base import Partial
 from backends.errors import ErrorInfo, Problem
 from backends.events import Cost, Energy, Timings, Usage
+from tui.chat.asking import Asking
 
 TITLE_CHARACTERS = 60
 
@@ -27,7 +28,8 @@ class StoreError(Problem):
 class Conversation(msgspec.Struct, frozen=True):
     """One conversation. Times are Unix seconds; `head` is the last message of the branch shown, None without any.
 
-    `renamed` says that its title is not the first line of its first question.
+    `renamed` says that its title is not the first line of its first question. `asking` is what it asks of its model;
+    `asking_lost` says that this cannot be read any more.
     """
 
     id: str
@@ -40,6 +42,8 @@ class Conversation(msgspec.Struct, frozen=True):
     archived_at: float | None = None
     deleted_at: float | None = None
     renamed: bool = False
+    asking: Asking | None = None
+    asking_lost: bool = False
 
 
 class StoredMessage(msgspec.Struct, frozen=True):
@@ -87,12 +91,17 @@ class Asked(msgspec.Struct, frozen=True):
     model: str
 
 
+ASKING = "asking"
 FIGURES: Mapping[str, msgspec.json.Decoder[Any]] = {
-    name: msgspec.json.Decoder(kind)
-    for name, kind in {"usage": Usage, "timings": Timings, "energy": Energy, "cost": Cost, "error": ErrorInfo}.items()
+    ASKING: msgspec.json.Decoder(Asking),
+    "usage": msgspec.json.Decoder(Usage),
+    "timings": msgspec.json.Decoder(Timings),
+    "energy": msgspec.json.Decoder(Energy),
+    "cost": msgspec.json.Decoder(Cost),
+    "error": msgspec.json.Decoder(ErrorInfo),
 }
 """The columns that hold JSON."""
-_PLACES = [(StoredMessage.__struct_fields__.index(name), name) for name in FIGURES]
+_PLACES = [(StoredMessage.__struct_fields__.index(name), name) for name in FIGURES if name != ASKING]
 
 
 readable = functools.partial(str, encoding="utf-8", errors="replace")
@@ -127,7 +136,10 @@ def store_error(path: Path, error: sqlite3.DatabaseError) -> StoreError:
 
 def conversation_of(row: sqlite3.Row) -> Conversation:
     values = dict(row)
-    return Conversation(**{**values, "renamed": bool(values["renamed"])})
+    kept = values[ASKING]
+    asking = None if kept is None else figures(ASKING, kept)
+    lost = kept is not None and asking is None
+    return Conversation(**{**values, "renamed": bool(values["renamed"]), ASKING: asking, "asking_lost": lost})
 
 
 def message_of(row: sqlite3.Row) -> StoredMessage:
@@ -154,6 +166,13 @@ def storable(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def kept_asking(asking: Asking | None) -> str | None:
+    """Return what a chat asks of its model as its column holds it: None where it asks nothing."""
+    if asking is None or not asking.names:
+        return None
+    return json_or_none(msgspec.structs.replace(asking, system=storable(asking.system)))
 
 
 def json_or_none(value: object) -> str | None:

@@ -9,9 +9,28 @@ from pathlib import Path
 
 from backends.base import Partial
 from backends.host import spool
+from tui.chat.asking import Asking
 from tui.chat.searching import indexing
 from tui.chat.storing import copying
-from tui.chat.storing.stored import Asked, StoredMessage, StoreError, message_of
+from tui.chat.storing.stored import (
+    Asked,
+    StoredMessage,
+    StoreError,
+    kept_asking,
+    message_of,
+    new_id,
+    title_from,
+)
+
+
+def insert_conversation(db: sqlite3.Connection, text: str, asked: Asked, asking: Asking | None, now: float) -> str:
+    """Write a conversation that begins with the question `text`; return its id."""
+    conversation = new_id()
+    db.execute(
+        "INSERT INTO conversation (id, title, created_at, updated_at, preset, asking) VALUES (?, ?, ?, ?, ?, ?)",
+        (conversation, title_from(text), now, now, asked.preset, kept_asking(asking)),
+    )
+    return conversation
 
 
 def insert_question(

@@ -8,18 +8,21 @@ from textual.screen import Screen
 from textual.timer import Timer
 
 from tui import keys
+from tui.chat.asking import NOTHING
 from tui.chat.clean import clean_line
 from tui.chat.seen import Seen
 from tui.chat.session import Session
 from tui.keys.key import Place
 from tui.line import profile, signals
 from tui.screens.chat import footer, progress
+from tui.screens.chat.wishing import marked
 from tui.widgets.chat_list import ChatList
-from tui.widgets.lines import Line, edges
+from tui.widgets.lines import Line, edges, room
 from tui.widgets.sidebar import PresetList
 from tui.widgets.transcript import Transcript
 from tui.words import N_, _
 
+NAME = "deepseek-tui"
 SAID_S = 4.0
 LEAVING = N_("Leaving: the answer goes on. {program.quit} again ends it too")
 MORE = N_("↓ more below · {composer.end} goes there")
@@ -54,9 +57,10 @@ class Around:
         title = session.conversation.title if session and session.conversation else "New chat"
         signals.show_title(f"{title} · deepseek-tui")
         width = self._screen.size.width - 2
-        self._line("title").say(
-            edges("deepseek-tui", clean_line(title), "SSH" if profile.current().over_line else "", width),
-        )
+        line = "SSH" if profile.current().over_line else ""
+        asking = session.wanted.asking if session is not None else NOTHING
+        shown = marked(clean_line(title), asking, room(NAME, line, width))
+        self._line("title").say(edges(NAME, shown, line, width))
         self._line("keys").say(keys.key_line(width, _place(self._screen)))
         doing = keys.filled(_(LEAVING)) if leaving else self._said
         if session is not None:

@@ -26,7 +26,7 @@ class Ending:
             return
         if session.busy:
             asked = session.answering
-            if asked is not None and not session.watching and asked.id != self._answer:
+            if asked is not None and not session.running.watching and asked.id != self._answer:
                 self._answer, self._since = asked.id, time.monotonic()
             return
         answer, self._answer = self._answer, ""

@@ -22,6 +22,8 @@ def entries(session: Session, titles: dict[str, str]) -> list[Entry]:
     """Return the conversation of a session. `titles` are the presets' titles by name."""
     branch, sent = session.branch, history(session.branch)
     unsent, shown = set(sent.unsent), []
+    if session.conversation is not None and session.conversation.asking_lost:
+        shown.append(_lost_asking())
     for message in branch:
         if message.id == sent.start and unsent:
             shown.append(_mark(sent))
@@ -183,6 +185,13 @@ def _filled(session: Session, message: StoredMessage) -> str:
         said = _("{is_full}, and the model was made for no more. {answer.resume} shows what can be left out.")
         return filled(said, is_full=is_full)
     return f"{is_full}, and the model was made for no more. Ask for a shorter answer, or use another preset."
+
+
+def _lost_asking() -> Entry:
+    """Return that what the chat asks of its model cannot be read: it is answered as its preset says."""
+    text = _("It is answered as its preset says. {chat.asking} sets it anew; `deepseek-tui chats repair` clears it.")
+    title = _("This chat's own system prompt and sampling cannot be read")
+    return Entry("asking-lost", "notice", title, "", filled(text))
 
 
 def _mark(sent: History) -> Entry:

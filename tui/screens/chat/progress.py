@@ -18,7 +18,7 @@ def doing(session: Session) -> str:
     target, loaded = session.target, session.loaded_target
     model = target.title if target else "No preset"
     text = progress(model, session.step, session.status, session.answer)
-    if not text and session.watching and session.answer is not None and not session.answer.tokens:
+    if not text and session.running.watching and session.answer is not None and not session.answer.tokens:
         text = filled(_("The answer is on its way and shows here as it comes · {answer.stop} stops it"))
     text = text or preparing(session) or looping(session)
     if text or target is None:

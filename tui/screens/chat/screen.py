@@ -19,7 +19,7 @@ from backends.errors import Problem
 from presets.catalog import Catalog
 from tui.chat.session import Change, Session
 from tui.keys.bindings import bindings
-from tui.line import profile
+from tui.line import pacing, profile
 from tui.screens.chat import entries, layout, notices, palette, progress, start
 from tui.screens.chat.around import Around
 from tui.screens.chat.choices import Choices
@@ -41,6 +41,7 @@ from tui.screens.chat.shown import Shown
 from tui.screens.chat.switching import Switching
 from tui.screens.chat.typing import Typing
 from tui.screens.chat.undoing import Undoing
+from tui.screens.chat.wishing import Wishing
 from tui.screens.help import HelpScreen
 from tui.widgets.chat_list import ChatList
 from tui.widgets.composer import Composer
@@ -95,6 +96,7 @@ class ChatScreen(Screen[None]):
         self._messages = Messages(self, session, self._show_branch, shown, self._undoing, asked, typing)
         self._typing = Typing(self, session, self._messages.sent, self._first.take, self._move, asked)
         self._copying = Copying(self, session, asked)
+        self._wishing = Wishing(self, session, presets, self._planning, self._say)
         self._finding = Finding(self, self._show_branch, self._failed)
 
     # What there is.
@@ -176,7 +178,7 @@ class ChatScreen(Screen[None]):
     @on(ScreenResume)
     def _tick(self) -> None:
         session = self._session
-        if session is None or self._ticking is None:
+        if session is None or self._ticking is None or (session.busy and not pacing.ready()):
             return
         self._ticks += 1
         if self.is_active and session.answer is not None and session.answering is not None:
@@ -350,6 +352,9 @@ class ChatScreen(Screen[None]):
 
     def action_plan(self) -> None:
         self._planning.open()
+
+    def action_asking(self) -> None:
+        self._wishing.open()
 
     def action_usage(self) -> None:
         self._explaining.open_usage(self._session)

@@ -6,20 +6,22 @@ from collections.abc import Sequence
 
 from backends.jobs.job import JobView
 from tui.chat.clean import clean_line
+from tui.commands.table import cells
 from tui.units import duration, rate_text, share_text
+from tui.words import N_, _
 
 SIGN = "▼"
 _STAGES = {
-    "starting": "starting",
-    "asking": "asking the server",
-    "queued": "waits for its turn",
-    "waiting": "waits for the server",
-    "checking": "checking",
-    "verifying": "verifying",
-    "finishing": "finishing",
-    "done": "finishing",
+    "starting": N_("starting"),
+    "asking": N_("asking the server"),
+    "queued": N_("waits for its turn"),
+    "waiting": N_("waits for the server"),
+    "checking": N_("checking"),
+    "verifying": N_("verifying"),
+    "finishing": N_("finishing"),
+    "done": N_("finishing"),
 }
-_STATES = {"stopped": "stopped", "failed": "failed", "interrupted": "interrupted"}
+_STATES = {"stopped": N_("stopped"), "failed": N_("failed"), "interrupted": N_("interrupted")}
 
 
 def line_forms(views: Sequence[JobView]) -> tuple[str, ...]:
@@ -27,15 +29,15 @@ def line_forms(views: Sequence[JobView]) -> tuple[str, ...]:
     if not views:
         return ()
     first = views[0]
-    name = clean_line(first.spec.title) if len(views) == 1 else f"{len(views)} models"
+    name = clean_line(first.spec.title) if len(views) == 1 else _("{count} models").format(count=len(views))
     # While one comes, the others wait for their turn: what it does is what is done.
     at_work = next((view for view in views if view.progress.stage not in {"queued", "starting"}), first)
-    stage = "stopping" if at_work.stopping else _STAGES.get(at_work.progress.stage, "")
+    stage = _("stopping") if at_work.stopping else _(_STAGES.get(at_work.progress.stage, ""))
     share, sizes = percent(views), _sizes(views)
     moving = [view.progress.bytes_per_s for view in views if view.progress.bytes_per_s and not view.stopping]
     rate, left = sum(moving), _left_s(views, sum(moving))
     if stage or not moving:
-        said = stage or "fetching"
+        said = stage or _("fetching")
         # Why it waits is said where there is room.
         why = clean_line(at_work.progress.note) if at_work.progress.stage == "waiting" else ""
         forms = [[name, why, share]] if why and not at_work.stopping else []
@@ -56,12 +58,13 @@ def brief(view: JobView) -> str:
     """Return a fetch in the few cells of the sidebar: "fetching 46 % · 42 MB/s", "stopped at 46 %"."""
     share = percent([view])
     if not view.running:
-        return f"{_STATES.get(view.state, view.state)}{f' at {share}' if share else ''}"
-    stage = "stopping" if view.stopping else _STAGES.get(view.progress.stage, "")
+        state = _(_STATES.get(view.state, view.state))
+        return _("{state} at {share}").format(state=state, share=share) if share else state
+    stage = _("stopping") if view.stopping else _(_STAGES.get(view.progress.stage, ""))
     if stage:
-        return f"{stage} · {share}" if share and len(stage) < 18 else stage
+        return f"{stage} · {share}" if share and cells(stage) < 18 else stage
     rate = view.progress.bytes_per_s
-    return f"fetching {share}{f' · {rate_text(rate)}' if rate else ''}".rstrip()
+    return (_("fetching {share}").format(share=share).rstrip() + (f" · {rate_text(rate)}" if rate else "")).rstrip()
 
 
 def percent(views: Sequence[JobView]) -> str:

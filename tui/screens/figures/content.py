@@ -11,9 +11,11 @@ from textual.content import Content
 from tui.chat.clean import clean_line
 from tui.chat.course import Point
 from tui.chat.seen import Figure, Seen
+from tui.screens.figures.asked import asking_figures
 from tui.screens.figures.more import Published, card_figures, cost_figures, course_lines, energy_figures
 from tui.screens.figures.told import Surety, Told, footer_figures
 from tui.widgets.lines import wrapped
+from tui.words import N_, _
 
 NAME = 12
 _STYLES: dict[Surety, str] = {
@@ -23,6 +25,18 @@ _STYLES: dict[Surety, str] = {
     "published": "$text-primary",
     "assumed": "$text-warning",
     "unavailable": "dim",
+    "chosen": "$text-primary",
+}
+
+
+NAMES: dict[Surety, str] = {
+    "measured": N_("measured"),
+    "estimated": N_("estimated"),
+    "predicted": N_("predicted"),
+    "published": N_("published"),
+    "assumed": N_("assumed"),
+    "unavailable": N_("unavailable"),
+    "chosen": N_("chosen"),
 }
 
 
@@ -50,10 +64,11 @@ def sections(view: View) -> list[Section]:
     """Return everything that is told, in its order; a section without figures is left out."""
     seen, footer = view.seen, footer_figures(view.seen)
     found = [
-        Section("On the footer", tuple(_with_plan(told, view.predicted.get(f, "")) for f, told in footer.items())),
-        Section("The card", tuple(card_figures(seen))),
-        Section("Energy of this answer, by device", tuple(energy_figures(seen))),
-        Section("Cost of this answer, in parts", tuple(cost_figures(seen, view.published))),
+        Section(_("On the footer"), tuple(_with_plan(told, view.predicted.get(f, "")) for f, told in footer.items())),
+        Section(_("How this chat asks"), tuple(asking_figures(seen))),
+        Section(_("The card"), tuple(card_figures(seen))),
+        Section(_("Energy of this answer, by device"), tuple(energy_figures(seen))),
+        Section(_("Cost of this answer, in parts"), tuple(cost_figures(seen, view.published))),
     ]
     return [section for section in found if section.figures]
 
@@ -67,7 +82,7 @@ def content(view: View, width: int) -> Content:
             *(line for told in section.figures for line in _figure(told, width)),
             Content(""),
         ]
-    lines += [_title("The last minutes"), *_course(view.points, width)]
+    lines += [_title(_("The last minutes")), *_course(view.points, width)]
     return Content("\n").join(lines)
 
 
@@ -82,18 +97,19 @@ def _title(text: str) -> Content:
 def _figure(told: Told, width: int) -> Iterable[Content]:
     """Yield the lines of one figure: name, value and how sure it is, then what it is and where it is from."""
     name, value = clean_line(told.name), clean_line(told.value)
-    surety = told.surety
-    room = max(8, width - NAME - len(surety) - 4)
+    surety = _(NAMES[told.surety])
+    room = max(8, width - NAME - cell_len(surety) - 4)
     first, *more = wrapped(value, room)
     if cell_len(name) > NAME:
         yield Content.styled(f"  {_fitted(name, width - 2)}", "bold")
         name = ""
-    gap = " " * max(1, width - 2 - NAME - cell_len(first) - len(surety))
-    yield Content.assemble((f"  {set_cell_size(name, NAME)}", "bold"), first, gap, (surety, _STYLES[surety]))
+    gap = " " * max(1, width - 2 - NAME - cell_len(first) - cell_len(surety))
+    yield Content.assemble((f"  {set_cell_size(name, NAME)}", "bold"), first, gap, (surety, _STYLES[told.surety]))
     indent = " " * (NAME + 2)
     for line in more:
         yield Content(f"{indent}{line}")
-    source = f"{'Why' if told.surety == 'unavailable' else 'From'}: {told.source.removesuffix('.')}."
+    text = _("Why: {source}.") if told.surety == "unavailable" else _("From: {source}.")
+    source = text.format(source=told.source.removesuffix("."))
     for text in (told.what, source, *told.notes):
         for line in wrapped(clean_line(text), max(8, width - NAME - 2)):
             yield Content.styled(f"{indent}{line}", "dim")
@@ -102,12 +118,12 @@ def _figure(told: Told, width: int) -> Iterable[Content]:
 def _course(points: Sequence[Point], width: int) -> Iterable[Content]:
     room, indent = max(8, width - NAME - 2), " " * (NAME + 2)
     for row in course_lines(points, room):
-        yield Content.assemble((f"  {row.name:<{NAME}}", "bold"), row.span)
+        yield Content.assemble((f"  {set_cell_size(row.name, NAME)}", "bold"), row.span)
         if row.picture:
             yield Content.styled(f"{indent}{row.picture}", "$text-accent")
-            for line in wrapped(f"From: {row.source}.", room):
+            for line in wrapped(_("From: {source}.").format(source=row.source), room):
                 yield Content.styled(f"{indent}{line}", "dim")
-    for line in wrapped("Oldest left, from zero up; · is a gap: nothing was measured.", room):
+    for line in wrapped(_("Oldest left, from zero up; · is a gap: nothing was measured."), room):
         yield Content.styled(f"{indent}{line}", "dim")
 
 

@@ -6,6 +6,7 @@ from backends.base import Loaded
 from tui.chat.seen import Ours, Seen
 from tui.chat.storing.receipts import MICRO, NANO
 from tui.units import DASH, energy, gigabytes, money
+from tui.words import _
 
 BAR_CELLS = 8
 OURS, OTHERS, FREE = "█", "▒", " "
@@ -14,7 +15,7 @@ OURS, OTHERS, FREE = "█", "▒", " "
 def on_the_card(loaded: Loaded) -> str:
     """Return how much of a model its server holds on a card: a server counts bytes, not layers."""
     share = (loaded.vram_bytes or 0) / (loaded.model_bytes or 1)
-    return "CPU" if not loaded.vram_bytes else f"{min(share, 1):.0%} on the card"
+    return "CPU" if not loaded.vram_bytes else _("{share:.0%} on the card").format(share=min(share, 1))
 
 
 def split_of(ours: Ours, used: int) -> str:

@@ -9,6 +9,7 @@ import msgspec
 from backends.hardware.machine import Machine
 from backends.planning.result import Fit, Tier
 from presets.plan import PresetPlan
+from tui.words import N_
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -21,13 +22,13 @@ class Look(msgspec.Struct, frozen=True):
 
 
 LOOKS = {
-    "weights": Look("█", "#", "$text-accent", "weights"),
-    "kv": Look("▓", "=", "$text-success", "KV cache"),
-    "compute": Look("▒", "+", "$text-warning", "compute"),
-    "overhead": Look("░", "-", "$text-secondary", "overhead"),
-    "others": Look("▐", "x", "$text-error", "others'"),
-    "free": Look(" ", " ", "", "free"),
-    "margin": Look("·", ".", "dim", "margin"),
+    "weights": Look("█", "#", "$text-accent", N_("weights")),
+    "kv": Look("▓", "=", "$text-success", N_("KV cache")),
+    "compute": Look("▒", "+", "$text-warning", N_("compute")),
+    "overhead": Look("░", "-", "$text-secondary", N_("overhead")),
+    "others": Look("▐", "x", "$text-error", N_("others'")),
+    "free": Look(" ", " ", "", N_("free")),
+    "margin": Look("·", ".", "dim", N_("margin")),
 }
 """In the order in which they are drawn. The blocks are those that a Linux console has too."""
 
@@ -63,11 +64,11 @@ def bars(plan: PresetPlan, machine: Machine) -> list[Bar]:
 
 def cells(parts: Sequence[tuple[str, int]], width: int) -> list[tuple[str, int]]:
     """Return how many of `width` cells each part has: to scale, but what is there at all has one if there is room."""
-    total = sum(size for _, size in parts)
+    total = sum(size for _kind, size in parts)
     if total <= 0 or width <= 0:
-        return [(kind, 0) for kind, _ in parts]
+        return [(kind, 0) for kind, _size in parts]
     counts, before, edge = [], 0, 0
-    for _, size in parts:
+    for _kind, size in parts:
         before += size
         reached = round(before * width / total)
         counts.append(reached - edge)
@@ -78,7 +79,7 @@ def cells(parts: Sequence[tuple[str, int]], width: int) -> list[tuple[str, int]]
             if counts[largest] > 1:
                 counts[largest] -= 1
                 counts[place] = 1
-    return [(kind, count) for (kind, _), count in zip(parts, counts, strict=True)]
+    return [(kind, count) for (kind, _size), count in zip(parts, counts, strict=True)]
 
 
 def _bar(name: str, tier: Tier, room: int | None) -> Bar:

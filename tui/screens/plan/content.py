@@ -219,11 +219,11 @@ def _legend(bar: Bar, width: int, *, ascii_only: bool) -> Iterator[Content]:
             continue
         look = LOOKS[kind]
         sign = (look.ascii if ascii_only else look.block).strip()
-        items.append([(f"{sign} " if sign else "", look.style), (f"{look.name} {memory(size)}", "dim")])
+        items.append([(f"{sign} " if sign else "", look.style), (f"{_(look.name)} {memory(size)}", "dim")])
     indent = " " * (len(_INDENT) + _NAME + 1)
     line: list[tuple[str, str]] = []
     for item in items:
-        if line and sum(cell_len(text) for text, _ in [*line, *item]) + 3 > width - len(indent):
+        if line and sum(cell_len(text) for text, _style in [*line, *item]) + 3 > width - len(indent):
             yield Content.assemble(indent, *line)
             line = []
         line += [("   ", ""), *item] if line else item

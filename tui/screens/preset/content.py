@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
+from rich.cells import set_cell_size
 from textual.content import Content
 
 from presets.plan import PresetPlan
@@ -13,6 +14,7 @@ from tui.chat.clean import clean_line
 from tui.plans.brief import brief, expected
 from tui.screens.preset.form import Checked, Field
 from tui.widgets.lines import wrapped
+from tui.words import _
 
 _LABEL = 14
 
@@ -39,7 +41,7 @@ def note(field: Field, text: str, checked: Checked | None) -> str:
     if checked is not None and field.key in checked.wrong:
         return "✗"  # Below it is said in full.
     if not text.strip() and checked is not None and field.key in checked.empty:
-        return f"left empty it is {clean_line(checked.empty[field.key])}"
+        return _("left empty it is {value}").format(value=clean_line(checked.empty[field.key]))
     if text != field.text and text in field.notes:
         return clean_line(field.notes[text])
     return field.unit
@@ -72,16 +74,16 @@ def _wrong(checked: Checked | None, said: str, width: int) -> Iterator[str]:
 def _plan(plans: Plans, checked: Checked | None, width: int) -> Iterator[Content]:
     room = max(20, width - _LABEL)
     if plans.now is None:
-        yield _labelled("Plan", "–" if plans.made else "…")
+        yield _labelled(_("Plan"), "–" if plans.made else "…")
         return
     now, before = _told(plans.now, room), "" if plans.before is None else _told(plans.before, room)
     for number, line in enumerate(wrapped(now, room)):
-        yield _labelled("" if number else "Plan", line)
+        yield _labelled("" if number else _("Plan"), line)
     if before and before != now:
         for number, line in enumerate(wrapped(before, room)):
-            yield _labelled("" if number else "as it was", line, "dim")
+            yield _labelled("" if number else _("as it was"), line, "dim")
     if checked is not None and not checked.right:
-        yield Content.styled("Planned without what is wrong.", "dim")
+        yield Content.styled(_("Planned without what is wrong."), "dim")
     for warning in plans.now.warnings:
         for line in wrapped(clean_line(warning), width):
             yield Content.styled(line, "$text-warning")
@@ -94,17 +96,19 @@ def _told(plan: PresetPlan, room: int) -> str:
     here = plan.located.present is not False
     told = expected(plan, room)
     parts = [told.detail, told.speed] if told is not None else []
-    return " · ".join(part for part in (*parts, "" if here else "not here yet") if part)
+    return " · ".join(part for part in (*parts, "" if here else _("not here yet")) if part)
 
 
 def _labelled(label: str, text: str, style: str = "bold") -> Content:
-    return Content.assemble((label.ljust(_LABEL), "dim"), (text, style))
+    return Content.assemble((set_cell_size(label, _LABEL), "dim"), (text, style))
 
 
 def _what_follows(about: About) -> Iterator[str]:
     if about.own:
-        yield f"Written into your file {clean_line(about.file)}."
+        yield _("Written into your file {file}.").format(file=clean_line(about.file))
     else:
-        yield f"What differs is written into a file of yours, {clean_line(about.file)}. The built-in stays as it came."
+        yield _("What differs is written into a file of yours, {file}. The built-in stays as it came.").format(
+            file=clean_line(about.file)
+        )
     if about.running:
-        yield "It is in memory now and runs on as it is, until it is chosen again."
+        yield _("It is in memory now and runs on as it is, until it is chosen again.")

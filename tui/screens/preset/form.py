@@ -181,7 +181,7 @@ def _options(entry: PresetEntry) -> Iterator[Field]:
     if sharing:
         # Most presets say the context once, for all their backends.
         text = "" if entry.preset.context is None else str(entry.preset.context)
-        names = tuple(backend for backend, _ in sharing)
+        names = tuple(backend for backend, _default in sharing)
         yield Field(("context",), "context", text, _plain(sharing[0][1]), _UNITS["context"], backends=names)
     yield from own
 

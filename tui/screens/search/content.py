@@ -10,10 +10,11 @@ from textual.content import Content
 from tui.chat.clean import clean_line
 from tui.chat.searching.search import Hit
 from tui.units import clock
+from tui.words import N_, _
 
-HINT = 'All words, or their beginnings; "a phrase" in quotes. Thoughts and other branches are searched too.'
-BEHIND = "older messages are still being read in: more may come"
-_WHO = {"user": "You", "assistant": "Answer", "system": "System"}
+HINT = N_('All words, or their beginnings; "a phrase" in quotes. Thoughts and other branches are searched too.')
+BEHIND = N_("older messages are still being read in: more may come")
+_WHO = {"user": N_("You"), "assistant": N_("Answer"), "system": N_("System")}
 _DAY_S = 86_400
 
 
@@ -34,8 +35,8 @@ def option(hit: Hit, width: int) -> Content:
 def who(hit: Hit) -> str:
     """Return who has said it, or that it was thought."""
     if hit.where == "title":
-        return "Title"
-    return "Thought" if hit.where == "reasoning" else _WHO.get(hit.role or "", "")
+        return _("Title")
+    return _("Thought") if hit.where == "reasoning" else _(_WHO.get(hit.role or "", ""))
 
 
 def age(at: float, now: float) -> str:
@@ -46,14 +47,19 @@ def age(at: float, now: float) -> str:
     days = max(1, round((time.mktime((*here[:3], 12, 0, 0, 0, 0, -1)) - at) / _DAY_S))
     if now < at or days > 30:
         return time.strftime("%Y-%m-%d", there)
-    return "yesterday" if days == 1 else f"{days} days ago"
+    return _("yesterday") if days == 1 else _("{days} days ago").format(days=days)
 
 
 def told(text: str, hits: int, *, more: bool, searching: bool, complete: bool) -> str:
     """Return the line under the hits."""
     if not text.strip():
-        return HINT
+        return _(HINT)
     if searching and not hits:
-        return "Searching …"
-    found = "Nothing was found" if not hits else f"{hits:,} found{', and older ones below' if more else ''}"
-    return found if complete else f"{found} · {BEHIND}"
+        return _("Searching …")
+    if not hits:
+        found = _("Nothing was found")
+    elif more:
+        found = _("{count} found, and older ones below").format(count=f"{hits:,}")
+    else:
+        found = _("{count} found").format(count=f"{hits:,}")
+    return found if complete else f"{found} · {_(BEHIND)}"

@@ -12,6 +12,7 @@ from tui.chat.usage import Grouping, Usage
 from tui.commands.usage_table import figures, notes
 from tui.screens.usage.reading import Found, Month
 from tui.units import money
+from tui.words import _
 
 GROUPINGS: dict[str, Grouping] = {"d": "day", "p": "preset", "b": "backend", "c": "chat"}
 GAP = 2
@@ -31,7 +32,7 @@ def head(month: Month, by: Grouping) -> Content:
 def content(found: Found, month: Month, width: int) -> Content:
     """Return a month's table with its total and what must be known about the figures."""
     if not found.used.rows:
-        return Content.styled(f"There are no answers in {month}.", "dim")
+        return Content.styled(_("There are no answers in {month}.").format(month=month), "dim")
     width = max(8, width)
     lines = [*_table(found.used, width), Content("")]
     for note in notes(found.used, found.prices, found.rates):

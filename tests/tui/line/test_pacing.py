@@ -1,0 +1,84 @@
+"""What grows waits for the terminal's answer; one that does not answer is not asked again, and holds nothing up."""
+
+from __future__ import annotations
+
+import pytest
+
+from tui.line.pacing import ASKED_BYTES, PATIENCE_S, Pacing
+
+LARGE = 2 * ASKED_BYTES
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def pacing(clock: Clock) -> Pacing:
+    return Pacing(clock)
+
+
+def test_a_frame_is_asked_behind_and_the_next_one_waits_for_the_answer(pacing: Pacing) -> None:
+    assert pacing.ready()
+    assert pacing.ask(LARGE)
+    assert not pacing.ready()
+    pacing.answered()
+    assert pacing.ready()
+    assert pacing.ask(LARGE)
+
+
+def test_one_question_is_under_way_at_a_time(pacing: Pacing) -> None:
+    assert pacing.ask(LARGE)
+    assert not pacing.ask(LARGE)
+
+
+def test_small_frames_are_asked_behind_only_when_they_add_up(pacing: Pacing) -> None:
+    asked = [pacing.ask(ASKED_BYTES // 4) for _ in range(5)]
+    assert asked == [False, False, False, False, True]
+
+
+def test_a_terminal_that_never_answers_holds_up_once_and_is_asked_once(pacing: Pacing, clock: Clock) -> None:
+    assert pacing.ask(LARGE)
+    for _ in range(10):
+        clock.now += PATIENCE_S
+        assert pacing.ready()
+        assert not pacing.ask(LARGE)
+    pacing.forget()
+    assert not pacing.ask(LARGE)
+
+
+def test_a_terminal_that_has_answered_before_is_asked_again_after_a_stall(pacing: Pacing, clock: Clock) -> None:
+    assert pacing.ask(LARGE)
+    pacing.answered()
+    assert pacing.ask(LARGE)
+    clock.now += PATIENCE_S / 2
+    assert not pacing.ready()
+    clock.now += PATIENCE_S
+    assert pacing.ready()
+    assert pacing.ask(LARGE)
+    assert not pacing.ready()
+
+
+def test_a_question_that_was_dropped_with_its_frame_is_not_waited_for(pacing: Pacing) -> None:
+    assert pacing.ask(LARGE)
+    pacing.answered()
+    assert pacing.ask(LARGE)
+    pacing.forget()
+    assert pacing.ready()
+    assert pacing.ask(LARGE)
+
+
+def test_an_answer_that_comes_late_is_an_answer(pacing: Pacing, clock: Clock) -> None:
+    assert pacing.ask(LARGE)
+    clock.now += 10 * PATIENCE_S
+    pacing.answered()
+    assert pacing.ask(LARGE)
+    assert not pacing.ready()

@@ -1,0 +1,70 @@
+"""How often text may grow on the screen over a line: as often as the terminal says that it has come so far.
+
+Between us and a terminal far away lie buffers that take seconds to empty; nothing on this side tells how full they are.
+So the terminal is asked to answer behind what it was sent, and while it has not, what grows by itself waits. What
+somebody types is never held back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+QUESTION = "\x1b[5n"
+"""How do you do? Every terminal since the VT100 answers: fine, `ESC [ 0 n`, and nothing else looks like that."""
+ASKED_BYTES = 512
+"""Less than this is not worth a question."""
+PATIENCE_S = 3.0
+
+
+class Pacing:
+    """One terminal, asked one question at a time. One that has never answered is not asked again."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._asked_at: float | None = None
+        self._answers = False
+        self._unasked = 0
+
+    def ask(self, size: int) -> bool:
+        """Say whether to put the question behind so many bytes, which are written now."""
+        self._unasked += size
+        if self._unasked <= ASKED_BYTES:
+            return False
+        if self._asked_at is not None and not (self._overdue() and self._answers):
+            return False
+        self._asked_at, self._unasked = self._clock(), 0
+        return True
+
+    def answered(self) -> None:
+        """Take note that the terminal has answered."""
+        self._answers = True
+        self._asked_at = None
+
+    def forget(self) -> None:
+        """Take the question as not asked: it was dropped on its way, or somebody else has had the answer."""
+        if self._answers:
+            self._asked_at = None
+
+    def ready(self) -> bool:
+        """Say whether what grows by itself may be drawn."""
+        return self._asked_at is None or self._overdue()
+
+    def _overdue(self) -> bool:
+        return self._asked_at is not None and self._clock() - self._asked_at >= PATIENCE_S
+
+
+class _Used:
+    """The pacing of this process, which has one terminal; None on one that is near."""
+
+    pacing: Pacing | None = None
+
+
+def use(pacing: Pacing | None) -> None:
+    """Have a pacing asked from now on; None: whatever grows may always be drawn."""
+    _Used.pacing = pacing
+
+
+def ready() -> bool:
+    """Say whether what grows by itself may be drawn on the terminal of this process."""
+    return _Used.pacing is None or _Used.pacing.ready()
