@@ -38,7 +38,8 @@ _LOOK_S, _QUIET_S = 0.1, 2.0
 """Half a sequence is looked after so often, for so long after the last byte; then only what comes wakes us."""
 _HOLD_S, _HOLD_OVER_SSH_S = 0.03, 0.15
 """A burst of text comes in pieces: as large as the kernel takes them here, as large as packets over a line."""
-_RESIZED_S, _RESIZED_OVER_SSH_S = 0.02, 0.1
+_RESIZED_S, _RESIZED_OVER_SSH_S = 0.04, 0.1
+"""A window has come to rest when its size has not changed for so long; each size costs a layout of all."""
 RESTORE = (
     b"\x1b[?2026l\x1b[<u\x1b[?2004l\x1b[?7h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?1016l\x1b[?2048l"
     b"\x1b[?1004l\x1b[?1049l\x1b[?25h"

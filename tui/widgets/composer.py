@@ -100,8 +100,9 @@ class Composer(TextArea):
             return "send"
         if pressed("composer.newline", key):
             return "newline"
-        if self.offering and pressed("composer.complete", key):
-            return "complete"
+        if pressed("composer.complete", key):
+            self.changed()  # It may overtake what is offered for the letter just before.
+            return "complete" if self.offering else None
         if pressed("composer.older", key) and (walking or self._on_first_row):
             return "older"
         if pressed("composer.newer", key) and (walking or self._on_last_row):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterable
 from functools import partial
 from typing import ClassVar
@@ -94,7 +95,7 @@ class ChatScreen(Screen[None]):
         self._shelving = Shelving(self, session, self._undoing, asked)
         typing, shown = lambda: self._typing, lambda: self._shown
         self._messages = Messages(self, session, self._show_branch, shown, self._undoing, asked, typing)
-        self._typing = Typing(self, session, self._messages.sent, self._first.take, self._move, asked)
+        self._typing = Typing(self, session, presets, self._messages.sent, self._first.take, self._move, asked)
         self._copying = Copying(self, session, asked)
         self._wishing = Wishing(self, session, presets, self._planning, self._say)
         self._finding = Finding(self, self._show_branch, self._failed)
@@ -131,6 +132,7 @@ class ChatScreen(Screen[None]):
                 begun.session.choose(begun.target, evict="none")
             self.set_interval(REFRESH_S, self._look_around)
             self.run_worker(look_after(begun.session.store), group="upkeep")
+        gc.freeze()  # What was loaded stays: to look through it for garbage again and again holds up every key.
         self._planning.look()
         await self._fetching.look()
         self._show_lines()

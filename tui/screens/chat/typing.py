@@ -22,9 +22,13 @@ from tui.chat.session import Session
 from tui.chat.storing.stored import StoredMessage
 from tui.keys import filled
 from tui.screens.chat import progress
+from tui.screens.chat.choosing import Presets
+from tui.screens.chat.completing import Completing
+from tui.screens.chat.meant import Meant
 from tui.screens.chat.offering import Asked
 from tui.screens.chat.outside import Outside
 from tui.screens.chat.recalling import Recalling
+from tui.screens.chat.slashes import Slashes
 from tui.settings import Settings
 from tui.widgets.composer import Composer
 from tui.words import N_, _, ngettext
@@ -36,14 +40,16 @@ KEEP_S = 0.5
 class Typing:
     """Has what is typed on `screen` asked and kept.
 
-    `sent` is called when something was asked, with whether that was anew beside an earlier question, `nothing`
-    when Enter is pressed on nothing, `scroll` with a key that moves the conversation.
+    `presets` are those that commands may name. `sent` is called when something was asked, with whether that was anew
+    beside an earlier question, `nothing` when Enter is pressed on nothing, `scroll` with a key that moves the
+    conversation.
     """
 
     def __init__(
         self,
         screen: Screen[None],
         session: Callable[[], Session | None],
+        presets: Callable[[], Presets],
         sent: Callable[[Session, bool], None],
         nothing: Callable[[], None],
         scroll: Callable[[str], None],
@@ -55,7 +61,10 @@ class Typing:
         self._nothing = nothing
         self._scroll = scroll
         self._asked = asked
+        self._slashes = Slashes(screen, session, presets, asked)
         self._composer: Composer
+        self._completing: Completing
+        self._meant: Meant
         self._recalling: Recalling
         self._outside: Outside | None = None
         self._begun = False
@@ -64,7 +73,7 @@ class Typing:
         self._editing: StoredMessage | None = None
         self._before = ""
         self._queued: tuple[str, ...] = ()
-        self._under_way = ""
+        self._under_way = self._note = ""
         self._kept = Draft()
         self._keeping: Timer | None = None
         self._writing, self._one_by_one = asyncio.Lock(), asyncio.Lock()
@@ -75,6 +84,8 @@ class Typing:
     def start(self) -> None:
         """Take notice of what is typed, from the beginning."""
         composer = self._composer = self._screen.query_one(Composer)
+        self._completing = Completing(self._screen, composer, self._slashes, self._show)
+        self._meant = Meant(composer, self._slashes, self._asked)
         self._recalling = Recalling(composer, self._session, self._asked.failed, history=False)
         composer.changed, composer.left = self._changed, drafts.flush
 
@@ -147,6 +158,7 @@ class Typing:
         return Draft(text, composer.cursor_location, self._queued, editing, self._before, time.time())
 
     def _changed(self) -> None:
+        self._completing.look()
         if self._begun:
             drafts.later(self._chat, self._now)
             if self._keeping is None:
@@ -154,6 +166,7 @@ class Typing:
 
     def _keep(self) -> None:
         self._keeping = None
+        self._screen.run_worker(self._look_at_files(), group="files")
         for chat, draft in drafts.waiting():
             if not _same(draft, self._kept):
                 self._screen.run_worker(self._save(chat, draft), group="draft")
@@ -210,6 +223,8 @@ class Typing:
                 self._scroll(event.text)
             case "editor" if self._outside is not None:
                 self._outside.open()
+            case "complete":
+                self._completing.take()
             case "older":
                 await self._recalling.go(-1)
             case "newer":
@@ -223,6 +238,8 @@ class Typing:
             self._composer.give_back(text)
             told = _("Nothing was sent. Your text stays here") if self._begun else ""
             self._asked.say(told or _("Starting: it is sent in a moment"))
+        elif not await self._meant.is_said(text):
+            pass
         elif not session.busy:
             await self._ask(session, text)
         elif self._editing is not None or progress.unsaved(session):
@@ -236,15 +253,17 @@ class Typing:
         self._under_way, running = text, session.answering
         anew = self._editing is not None
         try:
+            whole = await self._meant.whole(text)
             if self._editing is not None:
-                await session.edit(self._editing.id, text)
+                await session.edit(self._editing.id, whole)
             else:
-                await session.send(text)
+                await session.send(whole)
             done = session.answering is not None and session.answering is not running
         except Problem as problem:
             self._asked.failed(problem)
             done = False
         self._under_way = ""
+        self._meant.forget(text)
         self._recalling.end()
         if not done:
             self._composer.give_back(text)
@@ -316,14 +335,23 @@ class Typing:
 
     def _show(self) -> None:
         """Say above the composer what becomes of what is typed in it."""
-        title = Content("")
-        if self._editing is not None:
+        offered = self._completing.told(self._composer.size.width - 4)
+        if offered or self._note:
+            title = Content.styled(offered or self._note, "$text-accent" if offered else "$text-muted")
+        elif self._editing is not None:
             title = Content(filled(_(EDITING)))
-        elif self._queued:
-            title = Content.styled(self._told_next(), "$text-muted")
+        else:
+            title = Content.styled(self._told_next(), "$text-muted") if self._queued else Content("")
         box = self._screen.query_one("#composer-box", Horizontal)
         if box.border_title != title.markup:
             box.border_title = title
+
+    async def _look_at_files(self) -> None:
+        text = self._composer.text
+        note = await self._meant.note(text)
+        if note != self._note and text == self._composer.text:
+            self._note = note
+            self._show()
 
     def _told_next(self) -> str:
         next_one, more = self._queued[0], len(self._queued) - 1
