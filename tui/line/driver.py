@@ -151,6 +151,15 @@ class LineDriver(LinuxDriver):
         else:
             super().process_message(message)
 
+    def _enable_mouse_support(self) -> None:
+        """Ask for the mouse; over a line only for what its buttons do: each move is a packet there."""
+        if self._mouse:
+            self.write(f"\x1b[?1000h\x1b[?{1002 if profile.current().over_line else 1003}h\x1b[?1015h\x1b[?1006h")
+
+    def _disable_mouse_support(self) -> None:
+        if self._mouse:
+            self.write("\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?1016l")
+
     def _get_terminal_size(self) -> tuple[int, int]:
         """Return the terminal's size; it is asked for when that has changed, be it to what it was before."""
         self._changed = True
