@@ -101,8 +101,6 @@ class LineDriver(LinuxDriver):
         self._thinner = Thinner(erases=line.through != "screen") if line.over_line else None
 
     def _make_writer(self) -> Writer:
-        if self._pacing is not None:
-            self._pacing.forget()
         draw_anew, lost = (lambda: self._soon(self._draw_anew)), (lambda _error: self._soon(self._lost))
         return Writer(_TERMINAL, draw_anew, lost, charset.encoding(os.environ))
 
@@ -141,6 +139,9 @@ class LineDriver(LinuxDriver):
     def start_application_mode(self) -> None:
         """Take the terminal over."""
         super().start_application_mode()  # type: ignore[no-untyped-call]
+        if self._pacing is not None:
+            self._pacing.begin()
+            self.write(QUESTION)
         signal.signal(signal.SIGWINCH, lambda *_: self._soon(self._resizing.changed))
 
     def process_message(self, message: Message) -> None:
