@@ -139,6 +139,7 @@ class Composer(TextArea):
         self._did("editor")
 
     async def _on_paste(self, event: events.Paste) -> None:
+        event.prevent_default()  # Or Textual pastes once more.
         event.text = clean(event.text.replace("\r\n", "\n").replace("\r", "\n"))
         await super()._on_paste(event)
 
