@@ -70,6 +70,21 @@ class Watched:
         self._stream.feed(_PRIVATE.sub(b"", b"".join(data for _, data in fresh)))
         return "\n".join(line.rstrip() for line in self._picture.display)
 
+    def cells(self) -> list[list[tuple[str, str, str]]]:
+        """Return the characters of the terminal, with colour and background."""
+        self.text()
+        columns = range(self._picture.columns)
+        rows = [[self._picture.buffer[y][x] for x in columns] for y in range(self._picture.lines)]
+        return [[(cell.data, "" if cell.data == " " else cell.fg, cell.bg) for cell in row] for row in rows]
+
+    def resize(self, width: int, height: int) -> None:
+        """Give the terminal another size, and let the program draw in it."""
+        self.text()
+        self._picture.resize(height, width)
+        self._child.setwinsize(height, width)
+        time.sleep(0.5)
+        self.text()
+
     def until(self, pattern: str, seconds: float = 30.0) -> str:
         """Wait until the terminal shows this; return all that it shows."""
         deadline = time.monotonic() + seconds

@@ -106,11 +106,11 @@ def measured(pieces: Sequence[str], chat: Callable[[], str] | None = None) -> Co
 def echoes(keys: int) -> list[float]:
     """Return how long each of so many keys took to be seen while an answer streams, in milliseconds."""
     taken = []
-    count = int((keys * KEY_S * (1 + 1 / len(KEYS)) + 4) * RATE)
+    count = int((keys * KEY_S * (1 + 1 / (len(KEYS) - 1)) + 4) * RATE)
     with asked(tokens(ANSWER, count)) as (screen, _stamps):
         screen.see(FIRST)
         for number in range(keys):
-            if number % len(KEYS) == 0:
+            if number % (len(KEYS) - 1) == 0:  # The next line begins with another letter.
                 screen.type("\x15")  # ^u empties the line, so that each letter is in it once.
                 time.sleep(KEY_S)
             at = screen.type(KEYS[number % len(KEYS)])
@@ -147,7 +147,7 @@ def long_chat(messages: int) -> Callable[[], str]:
     """Return what writes a chat of so many messages into the home folder and gives its id."""
 
     def write() -> str:
-        from tests.tui.screens.test_long_chats import long_chat as written
+        from tests.long_chats import long_chat as written
 
         return written(messages)
 

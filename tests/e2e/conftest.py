@@ -99,6 +99,14 @@ class Terminal:
         self._screen.resize(height, width)
         self.read(0.5)
 
+    def draw_anew(self) -> None:
+        """Have all of the screen drawn again, as after a shell that stopped it and let it go on."""
+        self.child.kill(signal.SIGTSTP)
+        self.read(0.3)
+        self._screen.reset()
+        self.child.kill(signal.SIGCONT)
+        self.read(0.7)
+
     def ended(self, seconds: float = 5.0) -> int | None:
         """Wait for the program's end; return its exit status, None if it was killed by a signal."""
         deadline = time.monotonic() + seconds

@@ -31,15 +31,6 @@ def stored() -> tuple[str, str]:
     return state, text
 
 
-def drawn_anew(screen: Terminal) -> None:
-    """Have all of the screen drawn again, as after a shell that stopped it and let it go on."""
-    os.kill(screen.child.pid, signal.SIGTSTP)
-    screen.read(0.3)
-    screen._stream.feed("\x1b[2J")
-    os.kill(screen.child.pid, signal.SIGCONT)
-    screen.read(0.7)
-
-
 @pytest.fixture
 def talking(terminal, echo) -> Callable[[], Terminal]:
     """Start a screen whose model talks, and read until it does."""
@@ -66,7 +57,7 @@ def test_the_answer_goes_on_and_is_stored_memory_stays_and_what_is_read_later_is
     screen.see(r"(?s)word599.*saved", 1.5)
     screen.see(r"│   [\d.]+ tok/s")  # The list of presets tells it a moment later.
     shown = screen.text
-    drawn_anew(screen)
+    screen.draw_anew()
     assert screen.text == shown
 
 

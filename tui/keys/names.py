@@ -101,9 +101,9 @@ def _base(name: str, *, modified: bool) -> str | None:
     if len(name) == 1:
         if name in _SIGNS:
             return _SIGNS[name]
-        if not (name.isascii() and name.isalnum()):
+        if not name.isalnum() or (modified and not name.isascii()):
             return None
-        return name.lower() if modified else name
+        return name.lower() if modified else name  # Letters of other keyboards have no other name either.
     lower = name.lower().replace("-", "_").replace(" ", "_")
     lower = _SAME.get(lower, lower)
     return lower if lower in _NAMED or lower in _FUNCTIONS or lower in _BY_NAME else None

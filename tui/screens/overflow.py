@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
+from rich.cells import cell_len, set_cell_size
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
@@ -19,7 +20,7 @@ from tui.chat.overflow import Overflow
 from tui.chat.storing.stored import StoredMessage
 from tui.keys.bindings import bindings
 from tui.widgets.keyed import Options, Scroll
-from tui.words import _
+from tui.words import _, ngettext
 
 Choice = Literal["without", "larger", "summary", "not now"]
 BEGINNING = 52
@@ -39,7 +40,7 @@ class OverflowScreen(ModalScreen[Choice | None]):
 
     def compose(self) -> ComposeResult:
         with Scroll() as box:
-            box.border_title = "The conversation no longer fits"
+            box.border_title = _("The conversation no longer fits")
             box.border_subtitle = keys.filled(
                 _("{overflow.1} {overflow.2} {overflow.3} or {overflow.choose} chooses · {overflow.not_now}: not now")
             )
@@ -74,42 +75,51 @@ def explained(overflow: Overflow, branch: Sequence[StoredMessage]) -> Content:
     """Return what is too much, in figures, and which messages would be left out."""
     fit = overflow.fit
     about = "" if fit.exact else "~"
-    lines = [
-        Content(
-            f"It has {about}{fit.tokens:,} tokens. The context holds {fit.context:,}, "
-            f"of which {reserve(fit.context):,} are kept for the answer."
-        ),
-        Content(""),
-    ]
+    holds = _("It has {tokens} tokens. The context holds {context}, of which {reserve} are kept for the answer.")
+    figures = {
+        "tokens": f"{about}{fit.tokens:,}",
+        "context": f"{fit.context:,}",
+        "reserve": f"{reserve(fit.context):,}",
+    }
+    lines = [Content(holds.format(**figures)), Content("")]
     unsent = set(overflow.unsent)
     left_out = [message for message in branch if message.id in unsent and message.text]
     if left_out:
         lines.append(Content(_counted(len(left_out))))
-        lines.append(_beginning("the first", left_out[0]))
+        lines.append(_beginning(_("the first"), left_out[0]))
         if len(left_out) > 1:
-            lines.append(_beginning("the last", left_out[-1]))
-        them = "it" if len(left_out) == 1 else "them"
-        lines.append(Content(f"Without {them} there are {about}{fit.kept_tokens or 0:,} tokens."))
+            lines.append(_beginning(_("the last"), left_out[-1]))
+        without = ngettext(
+            "Without it there are {tokens} tokens.", "Without them there are {tokens} tokens.", len(left_out)
+        )
+        lines.append(Content(without.format(tokens=f"{about}{fit.kept_tokens or 0:,}")))
     elif overflow.start is not None:
-        lines.append(Content("The summary of what came before would not be sent."))
+        lines.append(Content(_("The summary of what came before would not be sent.")))
     else:
-        lines.append(Content("The last question alone is too long: there is nothing before it to leave out."))
+        lines.append(Content(_("The last question alone is too long: there is nothing before it to leave out.")))
+    if overflow.told:
+        counted = _("This chat's own system prompt counts too, and is always sent: {chat.asking} shows it.")
+        lines.append(Content(keys.filled(counted)))
     return Content("\n").join([*lines, Content("")])
 
 
 def options(overflow: Overflow) -> list[Option]:
     """Return the choices; what is not possible here says why."""
-    nothing = "" if overflow.start is not None else "Nothing can be left out."
-    no_summary = nothing or ("" if overflow.unsent else "There is nothing left to summarise.")
+    nothing = "" if overflow.start is not None else _("Nothing can be left out.")
+    no_summary = nothing or ("" if overflow.unsent else _("There is nothing left to summarise."))
     if overflow.larger is not None:
-        larger, how = f"A larger context: {overflow.larger:,} tokens", ""
+        larger, how = _("A larger context: {larger:,} tokens").format(larger=overflow.larger), ""
     else:
-        made_for = f"The model was made for {overflow.trained:,} tokens." if overflow.trained is not None else ""
-        larger, how = "A larger context", made_for or "This backend does not say how large its context is."
+        made_for = (
+            _("The model was made for {trained:,} tokens.").format(trained=overflow.trained)
+            if overflow.trained is not None
+            else ""
+        )
+        larger, how = _("A larger context"), made_for or _("This backend does not say how large its context is.")
     return [
-        _option(1, "Go on without them", "They stay on the screen and on disk, marked as not sent.", nothing),
-        _option(2, larger, "The model is loaded again and takes more memory.", how),
-        _option(3, "First a summary of them", "The model writes it, and it is sent in their place.", no_summary),
+        _option(1, _("Go on without them"), _("They stay on the screen and on disk, marked as not sent."), nothing),
+        _option(2, larger, _("The model is loaded again and takes more memory."), how),
+        _option(3, _("First a summary of them"), _("The model writes it, and it is sent in their place."), no_summary),
     ]
 
 
@@ -119,16 +129,13 @@ def _option(number: int, title: str, meaning: str, impossible: str) -> Option:
 
 
 def _counted(messages: int) -> str:
-    return (
-        "The oldest message would not be sent:"
-        if messages == 1
-        else f"The oldest {messages} messages would not be sent:"
-    )
+    text = ngettext("The oldest message would not be sent:", "The oldest {count} messages would not be sent:", messages)
+    return text.format(count=messages)
 
 
 def _beginning(which: str, message: StoredMessage) -> Content:
     text = clean_line(message.text.strip())
-    if len(text) > BEGINNING:
-        text = text[: BEGINNING - 1].rstrip() + "…"
-    who = "you" if message.role == "user" else "answer"
-    return Content.assemble((f"  {which:<9} ", "dim"), f"{who}: ", (text, "italic"))
+    if cell_len(text) > BEGINNING:
+        text = set_cell_size(text, BEGINNING - 1).rstrip() + "…"
+    who = _("you") if message.role == "user" else _("answer")
+    return Content.assemble((f"  {set_cell_size(which, 9)} ", "dim"), f"{who}: ", (text, "italic"))

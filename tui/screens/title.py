@@ -36,10 +36,10 @@ class TitleScreen(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
-            box.border_title = "Rename chat"
+            box.border_title = _("Rename chat")
             box.border_subtitle = keys.filled(_("{line.submit} names it · {title.leave} leaves"))
             yield TextLine(self._title_now, compact=True)
-            yield Static(Content("Without a title it has the first line of its first question."))
+            yield Static(Content(_("Without a title it has the first line of its first question.")))
 
     def on_mount(self) -> None:
         self.query_one(Input).focus()

@@ -20,9 +20,7 @@ from tui.app import DeepseekApp
 from tui.keys.table import AREAS, KEYS
 from tui.keys.words import every
 from tui.screens.help import help_text
-
-_BY_THEMSELVES = {"composer", "asking"}
-"""Places whose widgets look for their keys."""
+from tui.widgets import composer
 
 
 def ours() -> Iterator[type[DOMNode]]:
@@ -48,8 +46,14 @@ def test_every_binding_of_a_screen_or_widget_is_in_the_table() -> None:
             assert binding.id in KEYS, (one, binding)
             assert binding.action == KEYS[binding.id].action
             bound.add(binding.id)
-    wanted = {key.id for area in AREAS.values() for key in area.keys if area.place not in _BY_THEMSELVES}
-    assert wanted <= bound
+    assert bound == {key.id for key in KEYS.values() if key.action}
+
+
+def test_the_composer_looks_for_those_of_its_keys_that_are_no_bindings() -> None:
+    looks = inspect.getsource(composer)
+    for key in AREAS["composer"].keys:
+        assert key.action or f'pressed("{key.id}"' in looks
+    assert all(key.action for key in KEYS.values() if not key.id.startswith("composer."))
 
 
 def test_the_help_tells_every_key_and_its_id() -> None:

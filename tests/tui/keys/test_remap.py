@@ -37,7 +37,7 @@ def test_the_table_itself_has_no_clash_and_every_terminal_sends_its_keys() -> No
         ("ctrl+r", "ctrl+r"), ("Ctrl + R", "ctrl+r"), ("^r", "ctrl+r"), ("F10", "f10"), ("Esc", "escape"), ("C", "C"),
         ("PgUp", "pageup"), ("shift+a", "A"), ("alt+shift+x", "alt+shift+x"), ("/", "slash"), ("+", "plus"),
         ("[", "left_square_bracket"), ("ctrl+i", "tab"), ("ctrl+m", "enter"), ("shift+tab", "shift+tab"),
-        ("control+space", "ctrl+space"), ("alt++", "alt+plus"),
+        ("control+space", "ctrl+space"), ("у", "у"), ("é", "é"), ("alt++", "alt+plus"),
     ],
 )  # fmt: skip
 def test_a_key_may_be_written_as_people_write_it(written: str, key: str) -> None:
@@ -45,8 +45,8 @@ def test_a_key_may_be_written_as_people_write_it(written: str, key: str) -> None
 
 
 JUNK = [
-    "", "ctrl", "ctrl+", "ctlr+r", "ctrl+ctrl+r", "F99", "f0", "escaped", "é", "ab", "ctrl+shift", "😀", "\x1b",
-    "<any>", "shift+1", "+ctrl+r", "ctrl r",
+    "", "ctrl", "ctrl+", "ctlr+r", "ctrl+ctrl+r", "F99", "f0", "escaped", "ctrl+é", "°", "ab", "ctrl+shift", "😀",
+    "\x1b", "<any>", "shift+1", "+ctrl+r", "ctrl r",
 ]  # fmt: skip
 
 
@@ -177,6 +177,22 @@ def test_a_fault_is_told_with_file_line_and_id_and_the_others_are_used() -> None
     assert told is not None
     assert f"{settings_file()}, line 4: anser.now: there is no such id. Did you mean answer.now?" in told.detail
     assert "line 6: preset.free: ctlr+z: there is no such key. Did you mean ctrl+z?" in told.detail
+
+
+def test_a_doubt_is_told_at_the_start_where_something_keeps_the_key_and_else_where_one_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wished = {"answer.retry": "ctrl+b", "answer.now": "ctrl+shift+x"}
+    for name in ("TMUX", "STY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert len(reading.take(wished)) == 2
+    assert reading.told(reading.take(wished)) is None
+    monkeypatch.setenv("TMUX", "/tmp/tmux-0/default,1,0")
+    told = reading.told(reading.take(wished))
+    assert told is not None
+    assert "Ctrl+B is the prefix of tmux" in told.detail
+    assert "Ctrl+Shift+X" not in told.detail
 
 
 def test_many_faults_are_one_notice() -> None:

@@ -14,12 +14,13 @@ from backends import paths
 from backends.base import ChatRequest, Sampling
 from backends.host.client import HostClient
 from tests.tui.screens.chatting import Person, at_the_screen
-from tui.chat.asking import NOTHING, Asking
+from tui.chat.asking import NOTHING, Asking, words
 from tui.screens.asking import AskingScreen, form
 from tui.screens.asking.form import About, Checked, check
-from tui.screens.chat.wishing import marked, words
+from tui.screens.chat.wishing import marked
 from tui.screens.figures import FiguresScreen
 from tui.screens.figures.content import View, content
+from tui.screens.overflow import OverflowScreen
 from tui.screens.question import QuestionScreen
 from tui.widgets.lines import Line
 
@@ -149,6 +150,20 @@ def test_a_change_during_an_answer_waits_for_the_next_question_and_can_be_taken_
         assert line(person, "progress") == "This chat asks as its preset does"
         assert person.session.wanted.asking == NOTHING
         assert "[" not in line(person, "title")
+
+    at_the_screen(look)
+
+
+def test_a_system_prompt_that_fills_the_context_is_named_where_it_does_not_fit() -> None:
+    async def look(person: Person) -> None:
+        await opened(person)
+        await put(person, "system", "word " * 6000)
+        await saved(person)
+        await person.types(*"why?", "enter")
+        await person.until(lambda: isinstance(person.pilot.app.screen, OverflowScreen))
+        assert "This chat's own system prompt counts too" in person.shown()
+        await person.types("escape")
+        await person.until(lambda: person.pilot.app.screen is person.screen)
 
     at_the_screen(look)
 

@@ -7,34 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.long_chats import long_chat
 from tests.tui.screens.chatting import Person, at_the_screen
 from tests.tui.screens.conftest import said
-from tui.chat.searching import indexing, search
+from tui.chat.searching import search
 from tui.chat.storing import forgetting
 from tui.chat.storing.store import Store
-from tui.chat.storing.stored import new_id
 from tui.screens.chat.finding import look_after
 from tui.widgets.chat_list import ChatList
 from tui.widgets.transcript import Transcript
-
-
-def long_chat(messages: int) -> str:
-    """Write a chat of so many messages; return its id."""
-    store, chat, before = Store(), new_id(), None
-    with store.transaction() as db:
-        db.execute("INSERT INTO conversation (id, title, created_at, updated_at) VALUES (?, 'Long', 1, 1)", (chat,))
-        for number in range(messages):
-            role, one = ("assistant" if number % 2 else "user"), new_id()
-            db.execute(
-                "INSERT INTO message (id, conversation, parent, role, text, state, created_at)"
-                " VALUES (?, ?, ?, ?, ?, 'done', 1)",
-                (one, chat, before, role, f"message {number}\n\n" + "more of it\n" * 5),
-            )
-            before = one
-        db.execute("UPDATE conversation SET head = ? WHERE id = ?", (before, chat))
-        indexing.later(db)
-    store.close()
-    return chat
 
 
 def test_of_five_thousand_messages_few_are_laid_out_and_the_end_is_there_at_once(

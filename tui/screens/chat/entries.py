@@ -160,7 +160,7 @@ def _ending(message: StoredMessage, full: str, again: str) -> tuple[str, Footnot
             return full or "The context was full: the answer ends here.", "warning"
         case "length":
             goes_on = filled(_("{answer.resume} goes on.")) if again else ""
-            return f"The token limit of this preset was reached. {goes_on}", "info"
+            return f"The token limit was reached. {goes_on}", "info"
     if not message.text and message.state == "done":
         return f"The model said nothing. {again}", "info"
     return "", ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterable
 from functools import partial
 from typing import ClassVar
@@ -58,7 +59,7 @@ class ChatScreen(Screen[None]):
     CSS_PATH = "chat.tcss"
     BINDINGS: ClassVar[list[BindingType]] = bindings("everywhere")
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 - Textual declares it so
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (16, "-tall")]  # noqa: RUF012 - likewise
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (9, "-short"), (16, "-tall")]  # noqa: RUF012 - likewise
     AUTO_FOCUS = "#composer"
 
     class SessionChanged(Message):
@@ -131,6 +132,7 @@ class ChatScreen(Screen[None]):
                 begun.session.choose(begun.target, evict="none")
             self.set_interval(REFRESH_S, self._look_around)
             self.run_worker(look_after(begun.session.store), group="upkeep")
+        gc.freeze()  # What was loaded stays: to look through it for garbage again and again holds up every key.
         self._planning.look()
         await self._fetching.look()
         self._show_lines()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from rich.cells import set_cell_size
 from textual.content import Content
 
 from backends.errors import ErrorInfo
@@ -15,10 +16,10 @@ from tui.keys import filled
 from tui.screens.fetch.offer import Offer
 from tui.units import duration, memory, rate_text
 from tui.widgets.lines import wrapped
-from tui.words import _
+from tui.words import N_, _
 
 _LABEL = 10
-_SIZES = {"rules": "by llama.cpp's rules for it", "header": "", "": ""}
+_SIZES = {"rules": N_("by llama.cpp's rules for it"), "header": "", "": ""}
 
 
 def content(offer: Offer, width: int) -> Content:
@@ -29,10 +30,10 @@ def content(offer: Offer, width: int) -> Content:
 def title(offer: Offer) -> str:
     """Return the question."""
     if offer.elsewhere is not None:
-        return f"{offer.title}: the same model is on this machine already"
+        return _("{title}: the same model is on this machine already").format(title=offer.title)
     if offer.by_server:
-        return f"Ollama does not have {offer.title} yet: fetch it?"
-    return f"{offer.title} is not here yet: fetch it?"
+        return _("Ollama does not have {title} yet: fetch it?").format(title=offer.title)
+    return _("{title} is not here yet: fetch it?").format(title=offer.title)
 
 
 def keys(offer: Offer) -> str:
@@ -53,31 +54,43 @@ def _facts(offer: Offer, width: int) -> Iterator[Content]:
     yield Content("")
     same = offer.elsewhere
     if same is not None:
-        yield from _fact("here", f"{same.place} keeps it: {shown_path(same.path)}, {memory(same.size)}", width)
-        yield from _fact("", "It is used where it lies; nothing is fetched and nothing is copied.", width)
-    yield from _fact("size", _size(offer), width)
+        yield from _fact(
+            _("here"),
+            _("{place} keeps it: {path}, {size}").format(
+                place=same.place, path=shown_path(same.path), size=memory(same.size)
+            ),
+            width,
+        )
+        yield from _fact("", _("It is used where it lies; nothing is fetched and nothing is copied."), width)
+    yield from _fact(_("size"), _size(offer), width)
     if offer.by_server:
-        yield from _fact("from", f"Ollama's library: {offer.repository}", width)
-        yield from _fact("by", f"Ollama at {offer.server}, which keeps it with its other models", width)
-        yield from _fact("free", _free(offer), width)
+        yield from _fact(_("from"), _("Ollama's library: {repository}").format(repository=offer.repository), width)
+        yield from _fact(
+            _("by"), _("Ollama at {server}, which keeps it with its other models").format(server=offer.server), width
+        )
+        yield from _fact(_("free"), _free(offer), width)
         return
-    yield from _fact("from", f"{offer.server or '–'}: {offer.repository}", width)
-    yield from _fact("file", offer.file or "all of it: a model folder", width)
-    yield from _fact("to", offer.folder, width)
-    yield from _fact("free", _free(offer), width)
+    yield from _fact(_("from"), f"{offer.server or '–'}: {offer.repository}", width)
+    yield from _fact(_("file"), offer.file or _("all of it: a model folder"), width)
+    yield from _fact(_("to"), offer.folder, width)
+    yield from _fact(_("free"), _free(offer), width)
     if offer.rate and offer.to_come:
-        yield from _fact("time", f"~{duration(offer.to_come / offer.rate)} at the last fetch's {_at(offer)}", width)
-    yield from _fact("expected", _expected(offer), width)
+        yield from _fact(
+            _("time"),
+            _("~{time} at the last fetch's {rate}").format(time=duration(offer.to_come / offer.rate), rate=_at(offer)),
+            width,
+        )
+    yield from _fact(_("expected"), _expected(offer), width)
 
 
 def _size(offer: Offer) -> str:
     if offer.size_bytes is None and offer.by_server:
-        return "– (not known before: Ollama tells it when the fetch begins)"
+        return _("– (not known before: Ollama tells it when the fetch begins)")
     if offer.size_bytes is None:
-        return "– (its server is asked)" if offer.asking else "–"
-    parts = [memory(offer.size_bytes), _SIZES[offer.size_of]]
+        return _("– (its server is asked)") if offer.asking else "–"
+    parts = [memory(offer.size_bytes), _(_SIZES[offer.size_of])]
     if offer.here_bytes:
-        parts.append(f"{memory(offer.here_bytes)} of it are here from an earlier try")
+        parts.append(_("{size} of it are here from an earlier try").format(size=memory(offer.here_bytes)))
     return ", ".join(part for part in parts if part)
 
 
@@ -86,7 +99,7 @@ def _free(offer: Offer) -> str:
         return "–"
     if offer.left_bytes is None or offer.left_bytes < 0:
         return memory(offer.free_bytes)
-    return f"{memory(offer.free_bytes)}, and {memory(offer.left_bytes)} would be left"
+    return _("{free}, and {left} would be left").format(free=memory(offer.free_bytes), left=memory(offer.left_bytes))
 
 
 def _at(offer: Offer) -> str:
@@ -95,8 +108,10 @@ def _at(offer: Offer) -> str:
 
 def _expected(offer: Offer) -> str:
     if not offer.expected:
-        return "– (nothing is known yet of its layers)" if offer.asking else "–"
-    line = offer.expected if offer.expected_fits else f"it does not fit here: {offer.expected}"
+        return _("– (nothing is known yet of its layers)") if offer.asking else "–"
+    line = (
+        offer.expected if offer.expected_fits else _("it does not fit here: {expected}").format(expected=offer.expected)
+    )
     measured = filled(_("how fast is unknown ({program.plan}, then {plan.measure}, measures this machine)"))
     unknown = measured if offer.expected_fits else ""
     return ", ".join(part for part in (line, offer.speed or unknown) if part)
@@ -105,12 +120,12 @@ def _expected(offer: Offer) -> str:
 def _notes(offer: Offer, width: int) -> Iterator[Content]:
     """Yield what stands in the way, and what could be done about it."""
     notes = [
-        *_failed(offer.last if offer.last != offer.trouble else None, "The last try ended: ", width),
+        *_failed(offer.last if offer.last != offer.trouble else None, _("The last try ended: "), width),
         *_failed(offer.trouble, "", width),
         *(_short(offer, width) if offer.missing_bytes else ()),
     ]
     if offer.asking:
-        notes += _plain(f"Asking {offer.server} about it …", width, "dim")
+        notes += _plain(_("Asking {server} about it …").format(server=offer.server), width, "dim")
     if notes:
         yield Content("")
         yield from notes
@@ -127,23 +142,29 @@ def _failed(error: ErrorInfo | None, before: str, width: int) -> Iterator[Conten
 
 def _short(offer: Offer, width: int) -> Iterator[Content]:
     if offer.by_server:
-        text = f"Too little room where Ollama keeps its models. {memory(offer.missing_bytes)} are missing."
+        text = _("Too little room where Ollama keeps its models. {missing} are missing.").format(
+            missing=memory(offer.missing_bytes)
+        )
         yield from _bullet("✗", text, width, "$text-error")
-        yield from _bullet("→", "`ollama list` and `ollama rm` show and remove its models.", width, "")
+        yield from _bullet("→", _("`ollama list` and `ollama rm` show and remove its models."), width, "")
         return
-    text = f"{memory(offer.missing_bytes)} are missing: {memory(STAYS_FREE_BYTES)} stay free for everything else."
-    yield from _bullet("✗", f"Too little room. {text}", width, "$text-error")
+    text = _("{missing} are missing: {kept} stay free for everything else.").format(
+        missing=memory(offer.missing_bytes), kept=memory(STAYS_FREE_BYTES)
+    )
+    yield from _bullet("✗", _("Too little room. {text}").format(text=text), width, "$text-error")
     for name, size in offer.removable:
         command = shlex.join(["deepseek-tui", "models", "remove", name])
-        yield from _bullet("→", f"No preset uses this one, {memory(size)}: {command}", width, "")
+        yield from _bullet(
+            "→", _("No preset uses this one, {size}: {command}").format(size=memory(size), command=command), width, ""
+        )
     if not offer.removable:
-        hint = "`deepseek-tui models` shows what models take; DEEPSEEK_TUI_HOME names a folder on another disk."
+        hint = _("`deepseek-tui models` shows what models take; DEEPSEEK_TUI_HOME names a folder on another disk.")
         yield from _bullet("→", hint, width, "")
 
 
 def _fact(name: str, text: str, width: int) -> Iterator[Content]:
     first, *more = wrapped(clean_line(text), max(8, width - _LABEL))
-    yield Content.assemble((f"{name:<{_LABEL}}", "bold"), first)
+    yield Content.assemble((set_cell_size(name, _LABEL), "bold"), first)
     for line in more:
         yield Content(" " * _LABEL + line)
 

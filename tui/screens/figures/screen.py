@@ -40,7 +40,7 @@ class FiguresScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with Scroll() as box:
-            box.border_title = "Every figure explained"
+            box.border_title = _("Every figure explained")
             box.border_subtitle = keys.filled(
                 _("{figures.close} closes · {scroll.up} {scroll.down} scroll · {figures.usage}: usage over time")
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 
 from backends.base import Loaded
@@ -24,7 +24,7 @@ from tui.widgets.lines import wrapped
 from tui.words import N_, _
 
 _INDENT = "  "
-_HEAD = ("", "predicted", "published", "measured")
+_HEAD = ("", N_("predicted"), N_("published"), N_("measured"))
 _NAME = 5
 _LABEL = 8
 MEASURE = N_(
@@ -65,9 +65,9 @@ def content(view: View, width: int, *, ascii_only: bool = False) -> Content:
         lines += [Content(""), *_columns(plan, machine, view, width)]
         if plan.fit is not None:
             lines += [Content(""), *_places(plan, machine, width, ascii_only=ascii_only)]
-            lines += [Content(""), *_listed("Why", _reasons(plan), width)]
-            others = list(told.alternatives(plan)) or ["Nothing that is known of would be better."]
-            lines += [Content(""), *_listed("What could be otherwise", others, width)]
+            lines += [Content(""), *_listed(_("Why"), _reasons(plan), width)]
+            others = list(told.alternatives(plan)) or [_("Nothing that is known of would be better.")]
+            lines += [Content(""), *_listed(_("What could be otherwise"), others, width)]
             lines += [Content(""), *_rests(plan, machine, view, width)]
     return Content("\n").join(lines)
 
@@ -75,10 +75,10 @@ def content(view: View, width: int, *, ascii_only: bool = False) -> Content:
 def _machine(view: View, width: int) -> Iterator[Content]:
     machine = view.machine
     if machine is None:
-        yield Content.styled("Looking at this machine …", "dim")
+        yield Content.styled(_("Looking at this machine …"), "dim")
         yield from _plain(view.said, width, "$text-warning")
         return
-    yield _title(machine.title or "This machine", width)
+    yield _title(machine.title or _("This machine"), width)
     rests = list(told.machine_rests(machine))
     speeds = {"its memory", "its speed", "its reads"}
     for rest, speed in zip(rests, [*rests[1:], None], strict=True):
@@ -87,9 +87,9 @@ def _machine(view: View, width: int) -> Iterator[Content]:
         parts = [rest.value or DASH]
         if speed is not None and speed.name in speeds:
             parts.append(f"{speed.value} {speed.origin}".removeprefix(f"{DASH} "))
-        yield from _named(rest.name, " · ".join(parts), width)
+        yield from _named(_(rest.name), " · ".join(parts), width)
     for note in machine.notes:
-        yield from _named("note", note, width)
+        yield from _named(_("note"), note, width)
     if view.said:
         yield from _plain(view.said, width, "$text-warning")
     elif unmeasured(machine):
@@ -101,12 +101,14 @@ def _head(view: View, width: int) -> Iterator[Content]:
     left = clean_line(view.title)
     if plan is not None:
         left += f" · {backend_title(plan.backend)}"
-    right = " ".join(part for part in (view.key, f"{view.place} of {view.among}") if part)
+    right = " ".join(
+        part for part in (view.key, _("{place} of {among}").format(place=view.place, among=view.among)) if part
+    )
     gap = width - cell_len(left) - cell_len(right)
     yield _title(left + " " * gap + right if gap > 0 else left, width)
     if plan is None:
         if view.machine is not None:
-            yield from _plain("It cannot be planned just now.", width, "dim")
+            yield from _plain(_("It cannot be planned just now."), width, "dim")
         return
     parts = [f"{plan.family} {plan.quantization}"]
     if plan.size_bytes is not None:
@@ -116,11 +118,17 @@ def _head(view: View, width: int) -> Iterator[Content]:
     yield from _plain(" · ".join(parts), width, "dim")
     loaded = view.loaded
     if loaded is not None and loaded.layers is not None and loaded.gpu_layers is not None:
-        now = f"In memory now: {loaded.gpu_layers}/{loaded.layers} layers on the card, context {count(loaded.context)}."
-        yield from _plain(f"{now} The plan is for loading it anew.", width, "")
+        now = _(
+            "In memory now: {number}/{layers} layers on the card, context {context}. The plan is for loading it anew."
+        ).format(number=loaded.gpu_layers, layers=loaded.layers, context=count(loaded.context))
+        yield from _plain(now, width, "")
     if view.own_context is not None and plan.fit is not None:
         own = filled(_("the preset has {context}, and {plan.load} loads it with that"), context=count(view.own_context))
-        yield from _plain(f"Tried with a context of {count(plan.fit.context)}: {own}.", width, "$text-warning")
+        yield from _plain(
+            _("Tried with a context of {context}: {own}.").format(context=count(plan.fit.context), own=own),
+            width,
+            "$text-warning",
+        )
 
 
 def _warnings(plan: PresetPlan, width: int) -> Iterator[Content]:
@@ -138,7 +146,7 @@ def _warnings(plan: PresetPlan, width: int) -> Iterator[Content]:
 
 def _columns(plan: PresetPlan, machine: Machine, view: View, width: int) -> Iterator[Content]:
     rows = [
-        (one.name, one.predicted, one.published, one.measured)
+        (_(one.name), one.predicted, one.published, one.measured)
         for one in told.columns(plan, machine, view.rates, view.costs)
     ]
     if plan.fit is None:
@@ -147,11 +155,11 @@ def _columns(plan: PresetPlan, machine: Machine, view: View, width: int) -> Iter
         return
     room = max(1, width - len(_INDENT))
     kept = _fitting(rows, room)
-    for number, line in enumerate(table.table(_HEAD, kept, room) if kept else ()):
+    for number, line in enumerate(table.table(_heads(), kept, room) if kept else ()):
         text = _INDENT + line
         yield Content.styled(text, "bold") if number == 0 else Content(text)
     for name, *row in (row for row in rows if row not in kept):
-        cells_of = [f"{head} {cell}" for head, cell in zip(_HEAD[1:], row, strict=True) if cell != DASH]
+        cells_of = [f"{head} {cell}" for head, cell in zip(_heads()[1:], row, strict=True) if cell != DASH]
         yield from _hanging(f"{name}: {'; '.join(cells_of) or DASH}", width)
 
 
@@ -159,7 +167,7 @@ def _fitting(rows: Sequence[tuple[str, ...]], room: int) -> list[tuple[str, ...]
     """Return the rows whose table fits: without those that have the longest text."""
     kept = list(rows)
     while kept:
-        wide = sum(max(map(cell_len, column)) for column in zip(_HEAD, *kept, strict=True)) + 3 * table.GAP
+        wide = sum(max(map(cell_len, column)) for column in zip(_heads(), *kept, strict=True)) + 3 * table.GAP
         if wide <= room:
             break
         kept.remove(max(kept, key=lambda row: sum(map(cell_len, row[1:]))))
@@ -167,7 +175,7 @@ def _fitting(rows: Sequence[tuple[str, ...]], room: int) -> list[tuple[str, ...]
 
 
 def _places(plan: PresetPlan, machine: Machine, width: int, *, ascii_only: bool) -> Iterator[Content]:
-    yield _title("Where the bytes go", width)
+    yield _title(_("Where the bytes go"), width)
     found = bars(plan, machine)
     tails = [_tail(bar) for bar in found]
     room = width - len(_INDENT) - _NAME - 2 - max(map(cell_len, tails), default=0) - 1
@@ -180,17 +188,27 @@ def _places(plan: PresetPlan, machine: Machine, width: int, *, ascii_only: bool)
             yield from _plain(f"{_INDENT}{bar.name} {tail}", width, "")
         yield from _legend(bar, width, ascii_only=ascii_only)
     if plan.fit is not None and plan.fit.card is None:
-        yield from _plain(f"{_INDENT}VRAM has no part in it: the CPU computes everything.", width, "dim")
+        yield from _plain(_INDENT + _("VRAM has no part in it: the CPU computes everything."), width, "dim")
     if plan.fit is not None and plan.fit.streamed_bytes is None:
-        yield from _plain(f"{_INDENT}SSD: whether each token reads from it is unknown.", width, "dim")
+        yield from _plain(_INDENT + _("SSD: whether each token reads from it is unknown."), width, "dim")
     elif plan.fit is not None and not plan.fit.streamed_bytes:
-        yield from _plain(f"{_INDENT}SSD has no part in it once the model is loaded.", width, "dim")
+        yield from _plain(_INDENT + _("SSD has no part in it once the model is loaded."), width, "dim")
+
+
+def _heads() -> tuple[str, ...]:
+    return tuple(_(head) for head in _HEAD)
+
+
+def _right(text: str, width: int) -> str:
+    """Return `text` behind blanks, so that it ends where so many cells end."""
+    return " " * (width - cell_len(text)) + text
 
 
 def _tail(bar: Bar) -> str:
     if bar.name == "SSD":
-        return f"{memory(bar.used)} of {memory(bar.whole)} a token"
-    return f"{memory(bar.used)} of {DASH if bar.room is None else memory(bar.room)}"
+        return _("{used} of {whole} a token").format(used=memory(bar.used), whole=memory(bar.whole))
+    room = DASH if bar.room is None else memory(bar.room)
+    return _("{used} of {whole}").format(used=memory(bar.used), whole=room)
 
 
 def _drawn(bar: Bar, tail: str, room: int, *, ascii_only: bool) -> Content:
@@ -205,9 +223,9 @@ def _drawn(bar: Bar, tail: str, room: int, *, ascii_only: bool) -> Content:
 def _end(bar: Bar, there_is: int, room: int, *, ascii_only: bool) -> Content:
     """Return a mark under a bar where the memory ends that it would need."""
     place = len(_INDENT) + _NAME + 1 + round(there_is / bar.whole * room)
-    text = f"{memory(bar.whole - there_is)} too much from here on"
+    text = _("{size} too much from here on").format(size=memory(bar.whole - there_is))
     mark = "^" if ascii_only else "▲"
-    line = f"{mark} {text}".rjust(place + len(text) + 2) if place < room / 2 else f"{text} {mark}".rjust(place + 1)
+    line = f"{mark} {text}".rjust(place + len(text) + 2) if place < room / 2 else _right(f"{text} {mark}", place + 1)
     return Content.styled(line, "$text-error")
 
 
@@ -237,10 +255,10 @@ def _reasons(plan: PresetPlan) -> list[str]:
 
 
 def _rests(plan: PresetPlan, machine: Machine, view: View, width: int) -> Iterator[Content]:
-    yield _title("What the figures rest on", width)
+    yield _title(_("What the figures rest on"), width)
     for rest in told.rests(plan, machine, view.rates):
         text = " ".join(part for part in (rest.value, rest.origin) if part)
-        yield from _bullet("·", f"{rest.name}: {text}", width, "dim")
+        yield from _bullet("·", f"{_(rest.name)}: {text}", width, "dim")
 
 
 def _listed(title: str, sentences: Iterable[str], width: int) -> Iterator[Content]:
@@ -255,7 +273,7 @@ def _title(text: str, width: int) -> Content:
 
 def _named(name: str, text: str, width: int) -> Iterator[Content]:
     first, *more = wrapped(clean_line(text), max(8, width - len(_INDENT) - _LABEL))
-    yield Content.assemble((f"{_INDENT}{name:<{_LABEL}}", "bold"), first)
+    yield Content.assemble((_INDENT + set_cell_size(name, _LABEL), "bold"), first)
     for line in more:
         yield Content(" " * (len(_INDENT) + _LABEL) + line)
 

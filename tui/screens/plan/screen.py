@@ -77,7 +77,7 @@ class PlanScreen(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         with Scroll() as box:
-            box.border_title = "The plan: what this machine can run"
+            box.border_title = _("The plan: what this machine can run")
             box.border_subtitle = keys.filled(
                 _(
                     "{plan.close} closes · {plan.left} {plan.right} preset · {plan.more} {plan.less} context · "

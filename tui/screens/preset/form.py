@@ -19,11 +19,16 @@ from presets.schema import SLOTS, PresetEntry, registered_options
 from presets.toml_lines import Key
 from tui import keys
 from tui.chat.clean import clean_line
+from tui.words import N_, _
 
 SLOT: Key = ("slot",)
 BACKEND: Key = ("backend",)
 _OPTIONS = ("context", "kv_cache", "gpu_layers")
-_UNITS = {"context": "tokens", "gpu_layers": "auto or a number", "keep_alive_s": "seconds after the last use"}
+_UNITS = {
+    "context": N_("tokens"),
+    "gpu_layers": N_("auto or a number"),
+    "keep_alive_s": N_("seconds after the last use"),
+}
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -71,9 +76,9 @@ def fields(entry: PresetEntry, catalog: Catalog, keep_alive_s: float | None = No
     stays = "" if preset.keep_alive_s is None else _number(preset.keep_alive_s)
     backends = tuple((name, backend_title(name)) for name in preset.backends)
     return (
-        Field(("title",), "title", clean_line(preset.title), clean_line(entry.name)),
-        Field(SLOT, "key", slot, choices=_slots(), notes=_takers(entry, catalog)),
-        Field(BACKEND, "backend", preset.backend, choices=backends),
+        Field(("title",), _("title"), clean_line(preset.title), clean_line(entry.name)),
+        Field(SLOT, _("key"), slot, choices=_slots(), notes=_takers(entry, catalog)),
+        Field(BACKEND, _("backend"), preset.backend, choices=backends),
         *_options(entry),
         Field(("sampling", "temperature"), "temperature", _number(sampling.temperature), _number(usual.temperature)),
         Field(("sampling", "top_p"), "top_p", _number(sampling.top_p), _number(usual.top_p)),
@@ -81,8 +86,10 @@ def fields(entry: PresetEntry, catalog: Catalog, keep_alive_s: float | None = No
             ("keep_alive_s",),
             "keep_alive_s",
             stays,
-            "" if keep_alive_s is None else f"{_number(keep_alive_s)}, as the settings say",
-            _UNITS["keep_alive_s"],
+            ""
+            if keep_alive_s is None
+            else _("{keep_alive_s}, as the settings say").format(keep_alive_s=_number(keep_alive_s)),
+            _(_UNITS["keep_alive_s"]),
         ),
     )
 
@@ -161,7 +168,11 @@ def save(catalog: Catalog, found: writing.Edited) -> None:
 def _takers(entry: PresetEntry, catalog: Catalog) -> dict[str, str]:
     """Return from whom a key would be taken."""
     others = {slot: holder(catalog, entry, slot) for slot in range(1, SLOTS + 1)}
-    return {str(slot): f"taken from {other.preset.title}" for slot, other in others.items() if other is not None}
+    return {
+        str(slot): _("taken from {title}").format(title=other.preset.title)
+        for slot, other in others.items()
+        if other is not None
+    }
 
 
 def _options(entry: PresetEntry) -> Iterator[Field]:
@@ -182,7 +193,7 @@ def _options(entry: PresetEntry) -> Iterator[Field]:
         # Most presets say the context once, for all their backends.
         text = "" if entry.preset.context is None else str(entry.preset.context)
         names = tuple(backend for backend, _default in sharing)
-        yield Field(("context",), "context", text, _plain(sharing[0][1]), _UNITS["context"], backends=names)
+        yield Field(("context",), "context", text, _plain(sharing[0][1]), _(_UNITS["context"]), backends=names)
     yield from own
 
 
@@ -190,7 +201,7 @@ def _option(backend: str, option: msgspec.structs.FieldInfo, value: Any) -> Fiel
     words, usual, name = _words(option.type), _plain(option.default), option.name
     text = str(value) if value is not None else usual if words else ""
     choices = tuple((word, word) for word in words)
-    return Field(("backends", backend, name), name, text, usual, _UNITS.get(name, ""), choices, backends=(backend,))
+    return Field(("backends", backend, name), name, text, usual, _(_UNITS.get(name, "")), choices, backends=(backend,))
 
 
 def _number(value: float) -> str:
@@ -228,4 +239,4 @@ def _is_in(table: Any, key: Key) -> bool:
 
 def _slots() -> tuple[tuple[str, str], ...]:
     """Return the slots with their keys; one without a key has its number."""
-    return (("", "none"), *((str(slot), keys.slot(slot) or str(slot)) for slot in range(1, SLOTS + 1)))
+    return (("", _("none")), *((str(slot), keys.slot(slot) or str(slot)) for slot in range(1, SLOTS + 1)))

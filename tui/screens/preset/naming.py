@@ -37,7 +37,7 @@ class NameScreen(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         with Scroll(can_focus=False) as box:
-            box.border_title = Content(f"Duplicate preset: {clean_line(self._title)}").markup
+            box.border_title = Content(_("Duplicate preset: {title}").format(title=clean_line(self._title))).markup
             box.border_subtitle = keys.filled(_("{line.submit} writes it · {name.leave} leaves"))
             yield TextLine(self._name_first, max_length=64, compact=True)
             yield Lines()
@@ -69,7 +69,10 @@ class NameScreen(ModalScreen[str | None]):
         return None
 
     def _show(self, problem: Problem | None) -> None:
-        text, style = "The name of its file. It has no key at first; its title and all else can be edited then.", "dim"
+        text, style = (
+            _("The name of its file. It has no key at first; its title and all else can be edited then."),
+            "dim",
+        )
         if problem is not None:
             text, style = f"✗ {problem.title}. {problem.hint}", "$text-warning"
         width = min(self.app.size.width, WIDTH) - _BORDER_AND_PADDING

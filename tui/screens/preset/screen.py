@@ -68,7 +68,7 @@ class PresetScreen(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         with Scroll(can_focus=False) as box:
-            box.border_title = Content(f"Edit preset: {clean_line(self._about.title)}").markup
+            box.border_title = Content(_("Edit preset: {title}").format(title=clean_line(self._about.title))).markup
             box.border_subtitle = keys.filled(
                 _(
                     "{edit.save} saves · {edit.leave} leaves · {edit.up} {edit.down} field · "
@@ -80,7 +80,7 @@ class PresetScreen(ModalScreen[bool]):
                     yield Static(Content(field.label), classes="label")
                     yield self._control(field)
                     yield Line()
-            yield Button("Save", id="save", compact=True)
+            yield Button(_("Save"), id="save", compact=True)
             yield Lines()
 
     def on_mount(self) -> None:
@@ -161,8 +161,8 @@ class PresetScreen(ModalScreen[bool]):
             if yes:
                 self.dismiss(False)
 
-        lines = ("What you have changed here was not saved.",)
-        self.app.push_screen(QuestionScreen("Leave without saving?", lines, "leave"), answered)
+        lines = (_("What you have changed here was not saved."),)
+        self.app.push_screen(QuestionScreen(_("Leave without saving?"), lines, _("leave")), answered)
 
     async def _save(self) -> None:
         try:

@@ -58,11 +58,11 @@ class SearchScreen(ModalScreen[Found | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
-            box.border_title = "Find in all chats"
+            box.border_title = _("Find in all chats")
             box.border_subtitle = keys.filled(
                 _("{line.submit} opens · {search.up} {search.down} choose · {search.leave} closes")
             )
-            yield TextLine(self._text, placeholder="What was said or thought", compact=True, select_on_focus=True)
+            yield TextLine(self._text, placeholder=_("What was said or thought"), compact=True, select_on_focus=True)
             hits = OptionList(markup=False)
             hits.can_focus = False
             yield hits

@@ -46,7 +46,7 @@ class UsageScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with Scroll() as box:
-            box.border_title = "Usage: tokens, energy, money"
+            box.border_title = _("Usage: tokens, energy, money")
             box.border_subtitle = keys.filled(
                 _(
                     "{usage.close} closes · {usage.day} {usage.preset} {usage.backend} {usage.chat} or "

@@ -1,0 +1,79 @@
+"""Over an SSH line an answer costs few bytes and little CPU time, nothing costs none, and what is seen is right."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import streaming
+from tests.long_chats import long_chat
+from tests.watched import Watched, watched
+
+PROSE = "Every token reads **all the weights** once, so `decode` is bound by the bandwidth of the memory.\n\n"
+CODE = "```python\nfor token in answer:\n    print(token)\n```\n\n- one\n- two\n\n"
+PIECES = [text[at : at + 4] for text in [(PROSE * 3 + CODE) * 3] for at in range(0, len(text), 4)]
+RATE = 150.0
+FIRST, LAST = "<<first>>", "<<last>>"
+SLACK = 2.0
+"""How far above the goals of the benchmark a machine with other work may be."""
+
+
+@pytest.fixture
+def screen(home: Path) -> Iterator[tuple[Watched, Path]]:
+    """Open a chat that fills the view, with a model that streams."""
+    with streaming.serving([f"{FIRST} ", *PIECES, f" {LAST}"], RATE) as (url, stamps):
+        streaming.write_preset(url)
+        with watched("-p", "stream", "-c", long_chat(40), width=160, height=45) as terminal:
+            terminal.until("Stream · .*/1024k")
+            yield terminal, stamps
+
+
+def test_an_answer_and_a_key_are_cheap_and_nothing_costs_nothing(screen: tuple[Watched, Path]) -> None:
+    terminal, stamps = screen
+    terminal.type("go\r")
+    began = terminal.see(FIRST)
+    before = terminal.cpu_s()
+    ended = terminal.see(LAST, began)
+    count = len(PIECES)
+    assert (terminal.cpu_s() - before) / count <= 0.001 * SLACK
+    assert len(terminal.sent(began, ended)) / count <= 150
+    terminal.until("saved")
+    assert ended - float(stamps.read_text().split()[1]) <= 0.15 * SLACK
+    time.sleep(2.5)  # The engine's last word, and what the others have written.
+    assert len(terminal.sent(ended)) <= 8_000, "one second of a line of 64 kbit/s"
+    rest, cpu_s = time.monotonic(), terminal.cpu_s()
+    time.sleep(3)
+    assert terminal.sent(rest) == b""
+    assert (terminal.cpu_s() - cpu_s) / 3 <= 0.003 * SLACK
+    at = terminal.type("h")
+    terminal.see("h", at)
+    time.sleep(0.5)
+    assert len(terminal.sent(at)) <= 150
+
+
+def test_what_is_seen_is_what_a_whole_repaint_draws(screen: tuple[Watched, Path]) -> None:
+    terminal, _ = screen
+    terminal.type("你好 go 👩\u200d👧\r")
+    terminal.until("one")
+    for keys, shown in (
+        ("\x1b[20~", "Every figure explained"),
+        ("\x1b", "Ask anything"),
+        ("\x1bOP", "Esc closes"),
+        ("\x1b", "Ask anything"),
+    ):
+        terminal.type(keys)
+        terminal.until(shown)
+    terminal.until(LAST)
+    for keys in ("\x1b[5~", "\x1b[5~", "你好 – typed", "\x1b[6~"):
+        terminal.type(keys)
+        time.sleep(0.3)
+    time.sleep(2.5)
+    changed = terminal.cells()
+    terminal.resize(150, 40)
+    terminal.resize(160, 45)
+    time.sleep(1)
+    whole = terminal.cells()
+    assert [row for row, other in zip(changed, whole, strict=True) if row != other] == []
