@@ -84,6 +84,8 @@ class Composer(TextArea):
         super().notify_style_update()
 
     def render_lines(self, crop: Region) -> list[Strip]:
+        if self.has_focus:  # It may have been moved, and an input method composes where the terminal's cursor is.
+            self.app.cursor_position = self.cursor_screen_offset
         # Textual's own reads all styles anew for each key: half of what a key costs.
         if self._styled is not self._theme or self._theme is None:
             self._styled = self._theme

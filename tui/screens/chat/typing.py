@@ -233,7 +233,7 @@ class Typing:
             case "send":
                 async with self._one_by_one:
                     await self._sent(event.text)
-            case "nothing":
+            case "nothing" if not self._composer.text:  # What was sent just before may be back.
                 self._nothing()
             case "scroll":
                 self._scroll(event.text)
