@@ -16,6 +16,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+from tui.line import charset
+
 WAITING_BYTES = 64 * 1024
 """So much may wait: several frames of a large window. More is not drawn later, it is drawn anew."""
 ONCE_BYTES = 256 * 1024
@@ -32,13 +34,20 @@ class _Piece(NamedTuple):
 
 
 class Writer:
-    """A thread that writes to the terminal at `descriptor`.
+    """A thread that writes to the terminal at `descriptor`, in its `encoding`.
 
     `caught_up` is called in it once all is written after frames were dropped: then the screen has to be drawn whole.
     `lost` is called in it, once, when the terminal is gone.
     """
 
-    def __init__(self, descriptor: int, caught_up: Callable[[], object], lost: Callable[[OSError], object]) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        caught_up: Callable[[], object],
+        lost: Callable[[OSError], object],
+        encoding: str = charset.UTF8,
+    ) -> None:
+        self._encoding = encoding
         self._descriptor = apart(descriptor)
         self._caught_up = caught_up
         self._lost = lost
@@ -57,7 +66,7 @@ class Writer:
 
     def write(self, text: str, *, frame: bool) -> None:
         """Have text written, soon and in order; a `frame` may be dropped. Never waits for the terminal."""
-        data = text.encode("utf-8", "replace")
+        data = text.encode(self._encoding, charset.AS_ASCII)
         with self._changed:
             if self._closing or self._gone:
                 return
