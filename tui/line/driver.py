@@ -102,7 +102,8 @@ class LineDriver(LinuxDriver):
 
     def _make_writer(self) -> Writer:
         draw_anew, lost = (lambda: self._soon(self._draw_anew)), (lambda _error: self._soon(self._lost))
-        return Writer(_TERMINAL, draw_anew, lost, charset.encoding(os.environ))
+        encode = partial(str.encode, encoding=charset.encoding(os.environ), errors=charset.AS_ASCII)
+        return Writer(_TERMINAL, draw_anew, lost, encode)
 
     def _draw_anew(self) -> None:
         """Have all drawn: frames were dropped, so nothing is known of what the terminal shows."""
