@@ -48,10 +48,15 @@ def test_text_grows_as_fast_as_the_line_takes_it_and_typing_does_not_wait(termin
     assert "word399" in screen.text
 
 
-def test_a_terminal_that_does_not_answer_is_asked_once_and_text_grows_at_the_usual_rate(terminal, echo) -> None:
+def test_a_terminal_that_does_not_answer_is_asked_once_and_nothing_waits_or_is_stopped(terminal, echo) -> None:
     echo(text=" ".join(f"word{number}" for number in range(200)), tokens_per_second=100)
     screen = terminal("-p", "demo", "--profile", "ssh")
     screen.ask("talk")
     screen.see("word10")
+    # A cursor key that comes in two pieces is no Esc, which would stop the answer.
+    os.write(screen.child.child_fd, b"\x1b")
+    screen.read(0.2)
+    os.write(screen.child.child_fd, b"[A")
     screen.see("(?s)word199.*saved", 4.0)
+    assert "topped" not in screen.text
     assert screen.raw.count(QUESTION) == 1

@@ -21,7 +21,7 @@ from textual.events import Key, Paste, Resize
 from textual.geometry import Size
 from textual.message import Message
 
-from tui.line import pacing, profile
+from tui.line import charset, pacing, profile
 from tui.line.incoming import Afresh, Answered, Incoming, Pasted, Piece, Typed
 from tui.line.pacing import QUESTION, Pacing
 from tui.line.resizing import Resizing, size_of
@@ -101,7 +101,9 @@ class LineDriver(LinuxDriver):
         self._thinner = Thinner(erases=line.through != "screen") if line.over_line else None
 
     def _make_writer(self) -> Writer:
-        return Writer(_TERMINAL, lambda: self._soon(self._draw_anew), lambda _error: self._soon(self._lost))
+        draw_anew, lost = (lambda: self._soon(self._draw_anew)), (lambda _error: self._soon(self._lost))
+        encode = partial(str.encode, encoding=charset.encoding(os.environ), errors=charset.AS_ASCII)
+        return Writer(_TERMINAL, draw_anew, lost, encode)
 
     def _draw_anew(self) -> None:
         """Have all drawn: frames were dropped, so nothing is known of what the terminal shows."""
@@ -207,8 +209,8 @@ class LineDriver(LinuxDriver):
         return self._thinner.thinned(drawn)
 
     def run_input_thread(self) -> None:
-        """Read and hand on what comes, until the end. What is no UTF-8 or no sequence of a terminal is passed over."""
-        decode = getincrementaldecoder("utf-8")("replace").decode
+        """Read and hand on what comes, until the end. What is no text or no sequence of a terminal is passed over."""
+        decode = getincrementaldecoder(charset.encoding(os.environ))("replace").decode
         incoming = Incoming(_HOLD_OVER_SSH_S if profile.current().over_line else _HOLD_S, constants.ESCAPE_DELAY)
         parser, heard = XTermParser(self._debug), 0.0
         with selectors.DefaultSelector() as selector:
