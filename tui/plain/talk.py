@@ -92,9 +92,12 @@ class Talk:
                 return
             except KeyboardInterrupt:
                 say()
-                if not prompt.unfinished() and time.monotonic() - left_at < TWICE_S:
+                if prompt.unfinished():
+                    left_at = 0.0
+                    continue
+                if time.monotonic() - left_at < TWICE_S:
                     return
-                left_at = 0.0 if prompt.unfinished() else time.monotonic()
+                left_at = time.monotonic()
                 say(_("Nothing is running. Ctrl+C again, or Ctrl+D, leaves."))
                 continue
             left_at = 0.0
