@@ -16,9 +16,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from backends import atomic, paths
 from backends.errors import Problem
 from backends.shown import shown_path
+from tui.chat import copied
 from tui.chat.clean import clean
 from tui.line import outlet, profile
 from tui.line.profile import Multiplexer
@@ -30,7 +30,6 @@ Way = Literal["osc52", "passthrough", "screen", "buffer", "file"]
 
 MOST_ENCODED: Final = 74_994
 """Bytes of base64 that terminals take at least; many drop a longer text without a word."""
-FILE: Final = "copied.txt"
 _TMUX_S: Final = 1.0
 _NO_CLIPBOARD: Final = frozenset(("linux", "vt100", "vt220"))
 """Terminals without a clipboard, by TERM."""
@@ -154,11 +153,8 @@ def _loaded(text: str, *, onwards: bool) -> bool:
 
 def _to_file(text: str) -> Path:
     """Write the text into a file that only its owner reads. Raises CannotCopy."""
-    place = paths.state() / FILE
     try:
-        paths.private(place.parent)
-        atomic.replace(place, text.encode("utf-8", "replace"))
+        return copied.keep(text)
     except OSError as error:
-        where = shown_path(place)
+        where = shown_path(copied.file())
         raise CannotCopy("Nothing was copied", f"{where}: {error.strerror}", "Make room there.") from error
-    return place
