@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from textual.widgets import Input, TextArea
 from backends import paths
 from backends.base import ChatRequest, Sampling
 from backends.host.client import HostClient
+from tests.gguf_files import QWEN_14B, sparse_model
 from tests.tui.screens.chatting import Person, at_the_screen
 from tui.chat.asking import NOTHING, Asking, words
 from tui.screens.asking import AskingScreen, form
@@ -287,3 +289,27 @@ def test_the_mark_in_the_title_gets_shorter_and_never_lost() -> None:
         said = marked(title, asking, room)
         assert len(said) <= room
         assert said.endswith(("]", "*")), said
+
+
+def test_a_context_longer_than_the_model_was_made_for_is_warned_of(home: Path) -> None:
+    file = sparse_model(home / "14b.gguf", QWEN_14B, "Q4_K_M", small_vocabulary=True)
+    (home / "config" / "presets" / "mine.toml").write_text(
+        'title = "Mine"\nbackend = "llama_cpp"\ncontext = 8192\n[model]\nfamily = "DeepSeek-R1"\n'
+        f'quantization = "Q4_K_M"\n[backends.llama_cpp]\nsource = "file:{file}"\n'
+    )
+
+    async def look(person: Person) -> None:
+        person.session.target = person.screen._presets.target("mine")
+        screen = await opened(person)
+        await put(person, "context", "1000000")
+        await person.until(lambda: screen._planned[1] not in {"", "…"})
+        assert "Plan" in person.shown()
+        assert screen._warnings
+        assert screen._warnings[0][:40] in person.shown()
+        await put(person, "context", "")
+        assert screen._warnings == ()
+        assert "Plan" not in person.shown()
+        await person.types("escape")
+        await person.until(lambda: person.pilot.app.screen is person.screen)
+
+    at_the_screen(look)

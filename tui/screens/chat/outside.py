@@ -32,7 +32,7 @@ class Outside:
 
     def open(self) -> None:
         """Begin to edit what is typed; it comes back when the editor ends."""
-        self._screen.run_worker(self._tried(), group="outside", exclusive=True)
+        self._screen.run_worker(self._tried(), group="outside")
 
     async def _tried(self) -> None:
         try:
