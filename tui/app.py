@@ -38,7 +38,7 @@ class DeepseekApp(App[None], inherit_bindings=False):
 
     def __init__(self, wish: Wish | None = None, theme: str = "") -> None:
         # NO_COLOR is no colour at all: Textual's own reading of it, greys, is black on black in 16 colours.
-        super().__init__(driver_class=LineDriver, ansi_color=True if "NO_COLOR" in os.environ else None)
+        super().__init__(driver_class=LineDriver, ansi_color=profile.current().colours == "none" or None)
         self._wish = wish or Wish()
         self.set_keymap(now.keymap())
         self.theme = theme if theme in self.available_themes else _default_theme()
@@ -91,7 +91,7 @@ class DeepseekApp(App[None], inherit_bindings=False):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         if isinstance(screen, ChatScreen):
             yield from screen.get_commands()
-        yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
+        yield SystemCommand(_("Theme"), _("Change the colours"), self.action_change_theme)
 
 
 def run_app(
@@ -107,4 +107,7 @@ def run_app(
 
 
 def _default_theme() -> str:
-    return "ansi-dark" if profile.current().colours in {"16", "none"} else "textual-dark"
+    """Return the theme that suits the terminal. One that does not tell how light it is is dark, as nearly all are."""
+    here = profile.current()
+    kind = "ansi" if here.colours in {"16", "none"} else "textual"
+    return f"{kind}-{'light' if here.dark is False else 'dark'}"

@@ -9,11 +9,6 @@ from typing import TextIO
 from tui.line import profile
 
 
-def remote() -> bool:
-    """Say whether this terminal is at the other end of an SSH line."""
-    return profile.remote(os.environ)
-
-
 def few_colours() -> bool:
     """Say whether the terminal promises no more than its own 16 colours."""
     return profile.colours({**os.environ, "NO_COLOR": ""}) == "16"

@@ -40,6 +40,7 @@ def test_lines_pasted_without_brackets_are_sent_by_nothing_but_the_enter_that_is
     screen.see("(?s)first line.*second line.*third line")
     screen.read(0.5)
     assert "You" not in screen.text
+    assert screen.text.count("second line") == 1
     screen.press("enter")
     screen.see(r"(?s)You.*first line.*second line.*third line.*saved")
 

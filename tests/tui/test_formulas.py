@@ -103,6 +103,14 @@ def test_a_matrix_and_equations_below_each_other_take_several_lines_and_one_wher
     assert shown(r"It is $\begin{bmatrix} 1 \\ 2 \end{bmatrix}$.") == ["It is [1; 2]."]
 
 
+def test_a_system_and_a_matrix_have_brackets_as_high_as_they_are() -> None:
+    text = (
+        r"\[ \left\{ \begin{array}{l} x+y=1 \\ x-y=3 \\ z=4 \end{array} \right. \]" + "\n\n"
+        r"\[ \left[\begin{array}{cc} 1 & 2 \\ 3 & 4\end{array}\right], y \]"
+    )
+    assert shown(text) == ["  ⎧ x+y=1", "  ⎨ x-y=3", "  ⎩ z=4", "", "  ⎡ 1  2 ⎤", "  ⎣ 3  4 ⎦, y"]
+
+
 def test_the_answer_in_a_box_is_in_a_box() -> None:
     assert shown("Thus\n\\[\n\\boxed{\\frac{1}{2}}\n\\]\nholds.") == [
         "Thus", "  ┌─────┐", "  │ 1/2 │", "  └─────┘", "holds.",

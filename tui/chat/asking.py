@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Final
 
 import msgspec
@@ -104,9 +103,15 @@ def plain(value: float) -> str:
     return str(int(value)) if value == int(value) else str(value)
 
 
-def named(asking: Asking) -> Iterator[tuple[str, str]]:
-    """Yield what numbers are asked for, with their names."""
-    for name in NUMBERS:
-        value = getattr(asking, name)
-        if value is not None:
-            yield name, plain(value)
+def usual(name: str, sampling: Sampling) -> str:
+    """Return what one of `SAMPLED` is by a preset alone, in words."""
+    value = getattr(sampling, name)
+    if value is None:
+        return _("another each time") if name == "seed" else _("no limit")
+    return plain(value)
+
+
+def words(asking: Asking) -> tuple[str, ...]:
+    """Return what is asked for in words: "system prompt", "temperature 0.2"."""
+    numbers = (f"{name} {plain(getattr(asking, name))}" for name in NUMBERS if name in asking.names)
+    return (*([_("system prompt")] if asking.system else []), *numbers)

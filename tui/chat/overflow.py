@@ -22,7 +22,7 @@ class Overflow(msgspec.Struct, frozen=True):
     `whole_tokens` counts the conversation with nothing left out. From the message `start` on it can be sent, and
     `unsent` are those that are left out then (None and none: even the last question is too long). `summary` goes on
     standing for what was left out before. `larger` is the context to load the model with instead, None if it has none;
-    `trained` is the one it was made for.
+    `trained` is the one it was made for. `told` says that a system prompt of the chat's own is counted too.
     """
 
     answer: str
@@ -33,6 +33,7 @@ class Overflow(msgspec.Struct, frozen=True):
     summary: str = ""
     larger: int | None = None
     trained: int | None = None
+    told: bool = False
 
     @property
     def fits_whole(self) -> bool:
@@ -108,6 +109,7 @@ async def measure(
         summary,
         larger_context(fit.tokens, fit.context, trained) if can_grow else None,
         trained,
+        bool(system),
     )
 
 

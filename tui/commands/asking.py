@@ -29,7 +29,7 @@ from tui.commands.stream import Output
 from tui.hang_up import HangUp
 
 _CUT = {
-    "length": "The answer ends here: the preset's token limit was reached.",
+    "length": "The answer ends here: its token limit was reached.",
     "context": "The answer ends here: the context is full.",
 }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from tui.chat.asking import Asking
 from tui.chat.exporting import export, plain_text
 from tui.chat.exporting.export import Exported
 from tui.chat.exporting.plain_text import when
@@ -19,7 +20,10 @@ LIMIT = 20
 
 
 class ChatRow(msgspec.Struct, frozen=True):
-    """One conversation of the list. Times are Unix seconds; `messages` counts the branch that is shown."""
+    """One conversation of the list. Times are Unix seconds; `messages` counts the branch that is shown.
+
+    `asking` is what it asks of its model in place of its preset, None where that is nothing.
+    """
 
     id: str
     title: str
@@ -30,6 +34,7 @@ class ChatRow(msgspec.Struct, frozen=True):
     pinned_at: float | None
     archived_at: float | None
     deleted_at: float | None
+    asking: Asking | None
 
 
 class BranchRow(msgspec.Struct, frozen=True):
@@ -114,6 +119,7 @@ def _row(store: Store, chat: Conversation) -> ChatRow:
         chat.pinned_at,
         chat.archived_at,
         chat.deleted_at,
+        chat.asking,
     )
 
 

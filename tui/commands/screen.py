@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Open the screen, or talk in plain lines, and stay until it is left; return the exit status."""
     from tui import words
     from tui.line import profile
+    from tui.line.whence import whence
     from tui.settings import Settings, load_settings
 
     wrong = None
@@ -34,7 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
         settings = load_settings()
     except Problem as problem:
         settings, wrong = Settings(), problem  # The screen tells what is wrong with them.
-    chosen = profile.decide(os.environ, arguments.profile or settings.profile, settings.colours)
+    wish = arguments.profile or settings.profile
+    far = None if wish else whence(os.environ).far
+    chosen = profile.decide(os.environ, wish, settings.colours, far=far)
     here = output.is_terminal(0) and output.is_terminal(1)
     if chosen.name == "plain" and not here:
         output.warn(_NO_TERMINAL)

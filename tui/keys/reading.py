@@ -11,6 +11,7 @@ from presets.toml_lines import Key, key_lines, line_of
 from tui import settings
 from tui.keys import now
 from tui.keys.remap import Fault, remap
+from tui.line import profile
 from tui.words import _
 
 _TOLD = 6
@@ -25,7 +26,7 @@ class KeyProblem(Problem):
 
     def __init__(self, source: str, fault: Fault, line: int | None) -> None:
         self.source, self.key, self.line, self.used = source, fault.id, line, fault.used
-        self.what = fault.what
+        self.what, self.program = fault.what, fault.program
         place = f"{source}, line {line}" if line else source
         title = _("A key may not arrive") if fault.used else _("A key cannot be used")
         parts = (place, fault.id if fault.id not in fault.what else "", fault.what)
@@ -50,7 +51,12 @@ def take_own() -> None:
 
 
 def told(problems: tuple[KeyProblem, ...]) -> Problem | None:
-    """Return all of it as one, for the start; None where nothing is wrong."""
+    """Return all of it as one, for the start; None where nothing is wrong.
+
+    A key that is used and may not arrive is told where something is known to keep it: what a terminal sends is not.
+    """
+    through = profile.current().through
+    problems = tuple(each for each in problems if not each.used or (each.program and each.program == through))
     if not problems:
         return None
     first = problems[0]

@@ -19,7 +19,8 @@ _LONGEST = 80
 class Fault(msgspec.Struct, frozen=True):
     """What is wrong with the keys that somebody wishes for an id, and what to do.
 
-    With `used` they are taken all the same. `other` is the id that has such a key already.
+    With `used` they are taken all the same. `other` is the id that has such a key already, `program` the one that would
+    keep it for itself.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Fault(msgspec.Struct, frozen=True):
     hint: str = ""
     used: bool = False
     other: str = ""
+    program: str = ""
 
 
 class Remapped(msgspec.Struct, frozen=True):
@@ -125,7 +127,8 @@ def _doubts(name: str, keys: Keys) -> Iterator[Fault]:
         if program:
             what = _("{key} is the prefix of {program}, which keeps it for itself")
             hint = _("Inside {program} press it twice, or take another one.").format(program=program)
-            yield Fault(name, what.format(key=names.long(key), program=program), hint, used=True)
+            told = what.format(key=names.long(key), program=program)
+            yield Fault(name, told, hint, used=True, program=program)
         if not names.sent(key):
             what = _("{key} is sent by few terminals").format(key=names.long(key))
             yield Fault(name, what, _("Give it a second key: put a comma between them."), used=True)

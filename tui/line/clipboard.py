@@ -108,12 +108,12 @@ def deliver(text: str) -> str:
             return _("sent through {name} to the terminal's clipboard").format(name=name)
         case "buffer" if _loaded(text, onwards=not found.too_large):
             if found.too_large:
-                return _("too large for a terminal's clipboard. tmux has it: its prefix and ] paste it")
-            return _("sent to the terminal's clipboard by tmux, whose prefix and ] paste it too")
+                return _("too large for the clipboard. tmux has it (its prefix and ])")
+            return _("sent to the clipboard by tmux (its prefix and ] paste it too)")
     where = shown_path(_to_file(text))
     if found.too_large:
         size = memory(len(text.encode("utf-8", "replace")))
-        return _("too large for a terminal's clipboard ({size}). It is in {file}").format(size=size, file=where)
+        return _("too large for the clipboard ({size}). It is in {file}").format(size=size, file=where)
     return _("it is in {file}").format(file=where)
 
 

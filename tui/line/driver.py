@@ -21,7 +21,7 @@ from textual.events import Key, Paste, Resize
 from textual.geometry import Size
 from textual.message import Message
 
-from tui.line import pacing, profile
+from tui.line import charset, pacing, profile
 from tui.line.incoming import Afresh, Answered, Incoming, Pasted, Piece, Typed
 from tui.line.pacing import QUESTION, Pacing
 from tui.line.resizing import Resizing, size_of
@@ -101,9 +101,9 @@ class LineDriver(LinuxDriver):
         self._thinner = Thinner(erases=line.through != "screen") if line.over_line else None
 
     def _make_writer(self) -> Writer:
-        if self._pacing is not None:
-            self._pacing.forget()
-        return Writer(_TERMINAL, lambda: self._soon(self._draw_anew), lambda _error: self._soon(self._lost))
+        draw_anew, lost = (lambda: self._soon(self._draw_anew)), (lambda _error: self._soon(self._lost))
+        encode = partial(str.encode, encoding=charset.encoding(os.environ), errors=charset.AS_ASCII)
+        return Writer(_TERMINAL, draw_anew, lost, encode)
 
     def _draw_anew(self) -> None:
         """Have all drawn: frames were dropped, so nothing is known of what the terminal shows."""
@@ -140,6 +140,9 @@ class LineDriver(LinuxDriver):
     def start_application_mode(self) -> None:
         """Take the terminal over."""
         super().start_application_mode()  # type: ignore[no-untyped-call]
+        if self._pacing is not None:
+            self._pacing.begin()
+            self.write(QUESTION)
         signal.signal(signal.SIGWINCH, lambda *_: self._soon(self._resizing.changed))
 
     def process_message(self, message: Message) -> None:
@@ -149,6 +152,15 @@ class LineDriver(LinuxDriver):
             self._soon(self._resizing.changed)
         else:
             super().process_message(message)
+
+    def _enable_mouse_support(self) -> None:
+        """Ask for the mouse; over a line only for what its buttons do: each move is a packet there."""
+        if self._mouse:
+            self.write(f"\x1b[?1000h\x1b[?{1002 if profile.current().over_line else 1003}h\x1b[?1015h\x1b[?1006h")
+
+    def _disable_mouse_support(self) -> None:
+        if self._mouse:
+            self.write("\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?1016l")
 
     def _get_terminal_size(self) -> tuple[int, int]:
         """Return the terminal's size; it is asked for when that has changed, be it to what it was before."""
@@ -197,8 +209,8 @@ class LineDriver(LinuxDriver):
         return self._thinner.thinned(drawn)
 
     def run_input_thread(self) -> None:
-        """Read and hand on what comes, until the end. What is no UTF-8 or no sequence of a terminal is passed over."""
-        decode = getincrementaldecoder("utf-8")("replace").decode
+        """Read and hand on what comes, until the end. What is no text or no sequence of a terminal is passed over."""
+        decode = getincrementaldecoder(charset.encoding(os.environ))("replace").decode
         incoming = Incoming(_HOLD_OVER_SSH_S if profile.current().over_line else _HOLD_S, constants.ESCAPE_DELAY)
         parser, heard = XTermParser(self._debug), 0.0
         with selectors.DefaultSelector() as selector:

@@ -18,13 +18,20 @@ PATIENCE_S = 3.0
 
 
 class Pacing:
-    """One terminal, asked one question at a time. One that has never answered is not asked again."""
+    """One terminal, asked one question at a time, the first one before there is anything to wait for.
+
+    One that has never answered is not asked again, and not waited for.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._asked_at: float | None = None
         self._answers = False
         self._unasked = 0
+
+    def begin(self) -> None:
+        """Take note that the terminal, just taken over, is asked whether it answers at all."""
+        self._asked_at, self._unasked = self._clock(), 0
 
     def ask(self, size: int) -> bool:
         """Say whether to put the question behind so many bytes, which are written now."""
@@ -48,7 +55,7 @@ class Pacing:
 
     def ready(self) -> bool:
         """Say whether what grows by itself may be drawn."""
-        return self._asked_at is None or self._overdue()
+        return not self._answers or self._asked_at is None or self._overdue()
 
     def _overdue(self) -> bool:
         return self._asked_at is not None and self._clock() - self._asked_at >= PATIENCE_S

@@ -51,6 +51,10 @@ _OF_NAMES: dict[Name, Profile] = {
 }
 
 
+# Without colours Textual still has its say on bold and the like, which a console without any colours leaves out.
+_COLOUR_SYSTEMS: dict[Colours, str] = {"true": "truecolor", "256": "256", "16": "standard", "none": "standard"}
+
+
 class _Chosen:
     """The profile of this process, which has one terminal; None before it is chosen."""
 
@@ -68,10 +72,17 @@ def choose(profile: Profile | None) -> None:
 
 
 def decide(
-    environment: Mapping[str, str], wish: Name | Literal[""] = "", palette: Colours | Literal[""] = ""
+    environment: Mapping[str, str],
+    wish: Name | Literal[""] = "",
+    palette: Colours | Literal[""] = "",
+    *,
+    far: bool | None = None,
 ) -> Profile:
-    """Return the profile that an environment speaks of; `wish` and `palette` are what a person asked for by name."""
-    name: Name = wish or ("ssh" if remote(environment) else "local")
+    """Return the profile that an environment speaks of; `wish` and `palette` are what a person asked for by name.
+
+    `far` is what else is known of whether the terminal is at the end of an SSH line.
+    """
+    name: Name = wish or ("ssh" if (remote(environment) if far is None else far) else "local")
     return msgspec.structs.replace(
         _OF_NAMES[name],
         through=multiplexer(environment),
@@ -85,8 +96,14 @@ def apply(profile: Profile, environment: MutableMapping[str, str]) -> None:
     # Animations cost a remote line ten times the bytes, and nobody waits for them on a local one.
     environment.setdefault("TEXTUAL_ANIMATIONS", "none")
     environment.setdefault("ESCDELAY", str(profile.escape_ms))
-    if profile.colours == "256":
-        environment.setdefault("TEXTUAL_COLOR_SYSTEM", "256")
+    environment.setdefault("TEXTUAL_COLOR_SYSTEM", _COLOUR_SYSTEMS[profile.colours])
+    if profile.over_line:
+        # The mouse in pixels, and sizes as sequences: more bytes of what is known anyway.
+        environment.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
+    if profile.colours == "none":
+        environment["NO_COLOR"] = "1"
+    else:  # An empty one does not count, but does so for Textual; and who asks for colours by name has them.
+        environment.pop("NO_COLOR", None)
 
 
 def remote(environment: Mapping[str, str]) -> bool:

@@ -23,6 +23,7 @@ ONCE_BYTES = 256 * 1024
 CANCEL = b"\x18"
 """Ends a sequence that is only half written."""
 _CHUNK_BYTES = 4096
+_SHORT_BYTES = 256
 _POLL_MS = 100
 
 
@@ -32,13 +33,20 @@ class _Piece(NamedTuple):
 
 
 class Writer:
-    """A thread that writes to the terminal at `descriptor`.
+    """A thread that writes to the terminal at `descriptor`; `encode` makes bytes of text, those that it takes.
 
     `caught_up` is called in it once all is written after frames were dropped: then the screen has to be drawn whole.
     `lost` is called in it, once, when the terminal is gone.
     """
 
-    def __init__(self, descriptor: int, caught_up: Callable[[], object], lost: Callable[[OSError], object]) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        caught_up: Callable[[], object],
+        lost: Callable[[OSError], object],
+        encode: Callable[[str], bytes] = str.encode,
+    ) -> None:
+        self._encode = encode
         self._descriptor = apart(descriptor)
         self._caught_up = caught_up
         self._lost = lost
@@ -57,7 +65,7 @@ class Writer:
 
     def write(self, text: str, *, frame: bool) -> None:
         """Have text written, soon and in order; a `frame` may be dropped. Never waits for the terminal."""
-        data = text.encode("utf-8", "replace")
+        data = self._encode(text)
         with self._changed:
             if self._closing or self._gone:
                 return
@@ -65,7 +73,8 @@ class Writer:
             if frame and (self._dropped or (self._waiting and self._waiting + len(data) > WAITING_BYTES)):
                 self._drop_frames()
                 return
-            if self._waiting + len(data) > ONCE_BYTES:
+            # What switches modes is short, and has to come even behind texts that were too many.
+            if self._waiting + len(data) > (ONCE_BYTES if len(data) > _SHORT_BYTES else ONCE_BYTES + WAITING_BYTES):
                 return
             self._pieces.append(_Piece(data, frame))
             self._waiting += len(data)

@@ -97,6 +97,9 @@ def explained(overflow: Overflow, branch: Sequence[StoredMessage]) -> Content:
         lines.append(Content(_("The summary of what came before would not be sent.")))
     else:
         lines.append(Content(_("The last question alone is too long: there is nothing before it to leave out.")))
+    if overflow.told:
+        counted = _("This chat's own system prompt counts too, and is always sent: {chat.asking} shows it.")
+        lines.append(Content(keys.filled(counted)))
     return Content("\n").join([*lines, Content("")])
 
 

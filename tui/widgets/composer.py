@@ -9,8 +9,11 @@ from textual import events
 from textual.binding import BindingType
 from textual.document._document import EditResult
 from textual.document._edit import Edit
+from textual.geometry import Region
 from textual.message import Message
+from textual.strip import Strip
 from textual.widgets import TextArea
+from textual.widgets.text_area import TextAreaTheme
 
 from tui.chat.clean import clean
 from tui.keys import pressed
@@ -70,10 +73,24 @@ class Composer(TextArea):
             ),
         )
         self.cursor_blink = False
+        self._styled: TextAreaTheme | None = None
         self.offering = False
         self._walked_to: tuple[int, int] | None = None
         self.changed: Callable[[], None] = lambda: None
         self.left: Callable[[], None] = lambda: None
+
+    def notify_style_update(self) -> None:
+        self._styled = None
+        super().notify_style_update()
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        if self.has_focus:  # It may have been moved, and an input method composes where the terminal's cursor is.
+            self.app.cursor_position = self.cursor_screen_offset
+        # Textual's own reads all styles anew for each key: half of what a key costs.
+        if self._styled is not self._theme or self._theme is None:
+            self._styled = self._theme
+            return super().render_lines(crop)
+        return super(TextArea, self).render_lines(crop)
 
     async def _on_key(self, event: events.Key) -> None:
         # Not as priority bindings: those overtake the letters typed just before, so a fast "hi⏎" would send nothing.
@@ -124,6 +141,7 @@ class Composer(TextArea):
         self._did("editor")
 
     async def _on_paste(self, event: events.Paste) -> None:
+        event.prevent_default()  # Or Textual pastes once more.
         event.text = clean(event.text.replace("\r\n", "\n").replace("\r", "\n"))
         await super()._on_paste(event)
 

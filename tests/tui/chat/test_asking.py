@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,8 @@ from tests.tui.chat.kept_chats import ASKED, kinds, turn
 from tui.chat.asking import BOUNDS, MOST_CHARACTERS, NOTHING, NUMBERS, Asking, BadAsking, read_number, read_system
 from tui.chat.exporting import export
 from tui.chat.exporting.export import gather
+from tui.chat.exporting.markdown import markdown
+from tui.chat.exporting.plain_text import text as plain_text
 from tui.chat.history import history
 from tui.chat.importing import reading
 from tui.chat.importing.incoming import CannotImport, Incoming
@@ -134,6 +137,21 @@ def test_the_same_chat_that_asks_otherwise_is_told_and_nothing_is_overwritten(st
     assert store.conversation(chat).asking == Asking(temperature=1.0)
     copy = take_in(store, one, as_new=True)
     assert store.conversation(copy.id).asking == FRENCH
+
+
+def test_whoever_reads_a_chat_sees_what_it_asks_for(store: Store) -> None:
+    asking = Asking('Say "oui":\x1b[31m\n- briefly', temperature=0.2, context=8192)
+    chat = store.begin(new_id(), ASKED, "salut", None, asking).conversation
+    one = export.branch(gather(store, chat))
+    head = yaml.safe_load(markdown(one, thoughts=False).split("---\n")[1])
+    assert (head["system_prompt"], head["temperature"], head["context"]) == (asking.system, 0.2, 8192)
+    assert "seed" not in head
+    said = plain_text(one.chat, one.messages, thoughts=False)
+    assert "Asks for: system prompt, temperature 0.2, context 8192\n" in said
+    assert 'System prompt\nSay "oui":␛[31m\n- briefly\n' in said
+    plain = export.branch(gather(store, turn(store, "hello").conversation))
+    assert "system_prompt" not in markdown(plain, thoughts=False)
+    assert "Asks for" not in plain_text(plain.chat, plain.messages, thoughts=False)
 
 
 # Put over the preset.

@@ -121,7 +121,8 @@ def test_an_escaped_line_shows_as_it_is(line: str) -> None:
 @settings(max_examples=40, deadline=None)
 @given(files())
 def test_any_chat_makes_a_document(file: ChatFile) -> None:
-    known = msgspec.structs.asdict(file.chat)
+    asking = file.chat.asking or None
+    known = {**msgspec.structs.asdict(file.chat), "asking": asking}
     said = tuple(StoredMessage(conversation=file.chat.id, **msgspec.structs.asdict(one)) for one in file.messages)
     paid = tuple(Receipt(conversation=file.chat.id, **msgspec.structs.asdict(one)) for one in file.receipts)
     whole = branch(Exported(Conversation(**known), said, paid))

@@ -137,6 +137,7 @@ async def test_the_system_prompt_counts_where_the_conversation_does_not_fit_and_
         number += 1
     found = screen.session.remedies.overflow
     assert number == 4
+    assert found.told
     assert fits(found.fit.tokens - 300, 1024), "without the system prompt it would have fit"
     await screen.session.remedies.go_on_without()
     await screen.until(lambda session: not session.busy)

@@ -72,6 +72,15 @@ def test_what_is_asked_reaches_the_host_and_stays_with_the_chat(ask: Any, reques
     assert requests[1].chat, "an engine may keep the state of a chat that goes on"
 
 
+def test_the_chats_commands_tell_of_it_in_json_too(ask: Any, run: Run) -> None:
+    ask("--system", "Be short.", "hello")
+    assert run("chats", "list", "--json").json["chats"][0]["asking"] == {"system": "Be short."}
+    assert run("chats", "show", "last", "--json").json["chat"]["asking"] == {"system": "Be short."}
+    assert "System prompt\nBe short.\n" in run("chats", "show", "last").out
+    ask("again")
+    assert run("chats", "list", "--json").json["chats"][0]["asking"] is None
+
+
 def test_going_on_changes_only_what_is_said(ask: Any, requests: list[ChatRequest]) -> None:
     ask("--system", "Be short.", "--temperature", "0.2", "hello")
     ask("-c", "last", "--temperature", "", "--max-tokens", "1", "one two three")

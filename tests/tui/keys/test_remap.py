@@ -179,6 +179,22 @@ def test_a_fault_is_told_with_file_line_and_id_and_the_others_are_used() -> None
     assert "line 6: preset.free: ctlr+z: there is no such key. Did you mean ctrl+z?" in told.detail
 
 
+def test_a_doubt_is_told_at_the_start_where_something_keeps_the_key_and_else_where_one_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wished = {"answer.retry": "ctrl+b", "answer.now": "ctrl+shift+x"}
+    for name in ("TMUX", "STY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert len(reading.take(wished)) == 2
+    assert reading.told(reading.take(wished)) is None
+    monkeypatch.setenv("TMUX", "/tmp/tmux-0/default,1,0")
+    told = reading.told(reading.take(wished))
+    assert told is not None
+    assert "Ctrl+B is the prefix of tmux" in told.detail
+    assert "Ctrl+Shift+X" not in told.detail
+
+
 def test_many_faults_are_one_notice() -> None:
     told = reading.told(reading.take({f"nothing.{number}": "f12" for number in range(500)}))
     assert told is not None

@@ -74,7 +74,7 @@ def test_a_text_is_cleaned_and_sent(said: list[str]) -> None:
 def test_a_text_that_is_too_large_is_in_a_file_for_its_owner_alone(said: list[str], home: Path) -> None:
     text = "long\n" * 20_000
     words = clipboard.deliver(text)
-    assert words.startswith("too large for a terminal's clipboard (")
+    assert words.startswith("too large for the clipboard (")
     file = home / "state" / "copied.txt"
     assert words.endswith("copied.txt")
     assert (file.read_text(), file.stat().st_mode & 0o777, said) == (text, 0o600, [])

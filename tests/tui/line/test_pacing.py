@@ -23,7 +23,11 @@ def clock() -> Clock:
 
 @pytest.fixture
 def pacing(clock: Clock) -> Pacing:
-    return Pacing(clock)
+    """The pacing of a terminal that has answered once."""
+    pacing = Pacing(clock)
+    pacing.begin()
+    pacing.answered()
+    return pacing
 
 
 def test_a_frame_is_asked_behind_and_the_next_one_waits_for_the_answer(pacing: Pacing) -> None:
@@ -45,14 +49,18 @@ def test_small_frames_are_asked_behind_only_when_they_add_up(pacing: Pacing) -> 
     assert asked == [False, False, False, False, True]
 
 
-def test_a_terminal_that_never_answers_holds_up_once_and_is_asked_once(pacing: Pacing, clock: Clock) -> None:
-    assert pacing.ask(LARGE)
+def test_a_terminal_that_does_not_answer_is_asked_once_and_holds_nothing_up(clock: Clock) -> None:
+    mute = Pacing(clock)
+    mute.begin()
     for _ in range(10):
+        assert mute.ready()
+        assert not mute.ask(LARGE)
         clock.now += PATIENCE_S
-        assert pacing.ready()
-        assert not pacing.ask(LARGE)
-    pacing.forget()
-    assert not pacing.ask(LARGE)
+    mute.forget()
+    assert not mute.ask(LARGE)
+    mute.answered()  # Late, but it does.
+    assert mute.ask(LARGE)
+    assert not mute.ready()
 
 
 def test_a_terminal_that_has_answered_before_is_asked_again_after_a_stall(pacing: Pacing, clock: Clock) -> None:

@@ -69,6 +69,12 @@ def test_nobody_waits_for_a_terminal_that_reads_nothing_and_memory_stays_bounded
     for _ in range(2_000):
         line.writer.write("y" * 2000, frame=False)
     assert line.writer.waiting_bytes <= ONCE_BYTES
+    before = line.writer.waiting_bytes
+    line.writer.write("[a mode]", frame=False)
+    assert line.writer.waiting_bytes == before + len("[a mode]")
+    for _ in range(100_000):
+        line.writer.write("[a mode]", frame=False)
+    assert line.writer.waiting_bytes <= ONCE_BYTES + WAITING_BYTES
 
 
 def test_when_it_reads_again_what_was_said_once_is_there_and_one_repaint_is_asked_for(line: Line) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +14,15 @@ from textual.widgets import Input, TextArea
 from backends import paths
 from backends.base import ChatRequest, Sampling
 from backends.host.client import HostClient
+from tests.gguf_files import QWEN_14B, sparse_model
 from tests.tui.screens.chatting import Person, at_the_screen
-from tui.chat.asking import NOTHING, Asking
+from tui.chat.asking import NOTHING, Asking, words
 from tui.screens.asking import AskingScreen, form
 from tui.screens.asking.form import About, Checked, check
-from tui.screens.chat.wishing import marked, words
+from tui.screens.chat.wishing import marked
 from tui.screens.figures import FiguresScreen
 from tui.screens.figures.content import View, content
+from tui.screens.overflow import OverflowScreen
 from tui.screens.question import QuestionScreen
 from tui.widgets.lines import Line
 
@@ -153,6 +156,20 @@ def test_a_change_during_an_answer_waits_for_the_next_question_and_can_be_taken_
     at_the_screen(look)
 
 
+def test_a_system_prompt_that_fills_the_context_is_named_where_it_does_not_fit() -> None:
+    async def look(person: Person) -> None:
+        await opened(person)
+        await put(person, "system", "word " * 6000)
+        await saved(person)
+        await person.types(*"why?", "enter")
+        await person.until(lambda: isinstance(person.pilot.app.screen, OverflowScreen))
+        assert "This chat's own system prompt counts too" in person.shown()
+        await person.types("escape")
+        await person.until(lambda: person.pilot.app.screen is person.screen)
+
+    at_the_screen(look)
+
+
 def test_leaving_without_a_change_asks_nothing() -> None:
     async def look(person: Person) -> None:
         await opened(person)
@@ -272,3 +289,27 @@ def test_the_mark_in_the_title_gets_shorter_and_never_lost() -> None:
         said = marked(title, asking, room)
         assert len(said) <= room
         assert said.endswith(("]", "*")), said
+
+
+def test_a_context_longer_than_the_model_was_made_for_is_warned_of(home: Path) -> None:
+    file = sparse_model(home / "14b.gguf", QWEN_14B, "Q4_K_M", small_vocabulary=True)
+    (home / "config" / "presets" / "mine.toml").write_text(
+        'title = "Mine"\nbackend = "llama_cpp"\ncontext = 8192\n[model]\nfamily = "DeepSeek-R1"\n'
+        f'quantization = "Q4_K_M"\n[backends.llama_cpp]\nsource = "file:{file}"\n'
+    )
+
+    async def look(person: Person) -> None:
+        person.session.target = person.screen._presets.target("mine")
+        screen = await opened(person)
+        await put(person, "context", "1000000")
+        await person.until(lambda: screen._planned[1] not in {"", "…"})
+        assert "Plan" in person.shown()
+        assert screen._warnings
+        assert screen._warnings[0][:40] in person.shown()
+        await put(person, "context", "")
+        assert screen._warnings == ()
+        assert "Plan" not in person.shown()
+        await person.types("escape")
+        await person.until(lambda: person.pilot.app.screen is person.screen)
+
+    at_the_screen(look)

@@ -243,7 +243,6 @@ def test_up_and_down_walk_through_what_was_asked_in_all_chats_and_back_to_what_i
 
 
 def test_without_history_nothing_is_kept_and_up_finds_the_questions_of_the_open_chat(home: Path) -> None:
-    talk(("elsewhere", "first"))
     talk(("one", "first"), ("two", "second"))
     (home / "config" / "config.toml").write_text("history = false\n")
 
@@ -256,6 +255,8 @@ def test_without_history_nothing_is_kept_and_up_finds_the_questions_of_the_open_
         await person.types("up")
         assert typed(person) == "one"
         assert not asked.file().exists()
+        await person.types("ctrl+n", "up")
+        assert typed(person) == ""
 
     at_the_screen(look)
 

@@ -16,6 +16,8 @@ from tui.chat.storing.receipts import MICRO, NANO
 from tui.chat.storing.stored import StoredMessage
 from tui.chat.usage import usage
 
+_ASKED = {"system": "system_prompt"}
+
 
 def markdown(exported: Exported, *, thoughts: bool) -> str:
     """Return a chat as one Markdown document. `exported` holds the branch that is to be written, and no other."""
@@ -48,6 +50,9 @@ def facts(exported: Exported) -> dict[str, Value]:
     if len(kinds) > 1:
         by: list[dict[str, Scalar]] = [{"preset": one[0], "model": one[1], "backend": one[2]} for one in kinds]
         found["answered_by"] = by
+    if chat.asking is not None:
+        asked = {name: getattr(chat.asking, name) for name in chat.asking.names}
+        found |= {_ASKED.get(name, name): value for name, value in asked.items()}
     found["messages"] = len(exported.messages)
     if exported.others:
         found["messages_in_other_branches"] = exported.others

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from backends.events import ASSUMED_TARIFF
 from backends.titles import backend_title
 from tui import units
+from tui.chat.asking import words
 from tui.chat.clean import clean, clean_line
 from tui.chat.storing.stored import Conversation, StoredMessage
 
@@ -34,6 +35,12 @@ def _lines(
 ) -> Iterator[str]:
     yield clean_line(chat.title)
     yield f"{chat.id} · {when(chat.created_at)} · {units.counted(len(messages), 'message')}"
+    if chat.asking is not None:
+        yield f"Asks for: {', '.join(words(chat.asking))}"
+    if chat.asking is not None and chat.asking.system:
+        yield f"\nSystem prompt\n{chat.asking.system}"
+    if chat.asking_lost:
+        yield "! This chat's own system prompt and sampling cannot be read; `deepseek-tui chats repair` clears them"
     for message in messages:
         if message.context_start is not None:
             yield f"\n── {LEFT_OUT} ──"

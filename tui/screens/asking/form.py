@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from backends.base import Sampling
+from tui.chat import asking
 from tui.chat.asking import NOTHING, NUMBERS, Asking, BadAsking, plain, read_number, read_system
 from tui.chat.clean import clean_line
 from tui.words import N_, _
@@ -19,7 +20,7 @@ ADVISED_TOP_P = 0.95
 _UNITS = {
     "temperature": N_("0 to 10"),
     "top_p": N_("0 to 1"),
-    "seed": N_("a whole number: the same answer again"),
+    "seed": N_("for the same answer again"),
     "max_tokens": N_("tokens, the thought included"),
     "context": N_("tokens, 256 or more"),
 }
@@ -49,11 +50,11 @@ class Checked(msgspec.Struct, frozen=True):
     wrong: Mapping[str, BadAsking] = {}
 
 
-def texts(asking: Asking) -> dict[str, str]:
+def texts(asked: Asking) -> dict[str, str]:
     """Return what a chat asks for as it would be typed; "" where it asks for nothing."""
-    found = {SYSTEM: asking.system}
+    found = {SYSTEM: asked.system}
     for key in NUMBERS:
-        value = getattr(asking, key)
+        value = getattr(asked, key)
         found[key] = "" if value is None else plain(value)
     return found
 
@@ -63,13 +64,9 @@ def usual(key: str, about: About) -> str:
     match key:
         case "system":
             return _("none")
-        case "seed" if about.sampling.seed is None:
-            return _("another each time")
-        case "max_tokens" if about.sampling.max_tokens is None:
-            return _("no limit")
         case "context":
             return _("the backend's own") if about.context is None else plain(about.context)
-    return plain(getattr(about.sampling, key))
+    return asking.usual(key, about.sampling)
 
 
 def check(typed: Mapping[str, str]) -> Checked:
@@ -115,8 +112,8 @@ def faults(checked: Checked) -> Iterator[str]:
 
 def told(checked: Checked, about: About) -> Iterator[str]:
     """Yield what follows from what was typed, and what is advised."""
-    asking, preset = checked.asking, clean_line(about.preset)
-    wanted = asking.context or about.context
+    asked, preset = checked.asking, clean_line(about.preset)
+    wanted = asked.context or about.context
     if about.context is not None and about.loaded is not None and wanted is not None and _differs(wanted, about.loaded):
         yield _("{preset} is in memory with {loaded:,} tokens, and is loaded anew with {wanted:,}.").format(
             preset=preset, loaded=about.loaded, wanted=wanted
@@ -124,7 +121,7 @@ def told(checked: Checked, about: About) -> Iterator[str]:
     yield _("It holds for this chat from the next question on. What is empty is as {preset} says.").format(
         preset=preset
     )
-    if about.advised and asking.system:
+    if about.advised and asked.system:
         yield _("For R1 DeepSeek advises no system prompt: what it is to do stands better in the question itself.")
     elif about.advised:
         low, high = ADVISED_TEMPERATURE

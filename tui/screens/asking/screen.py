@@ -54,6 +54,7 @@ class AskingScreen(ModalScreen[bool]):
         self._keep = keep
         self._plan = plan
         self._planned: tuple[int | None, str] = (None, "")
+        self._warnings: tuple[str, ...] = ()
         self._controls: dict[str, Input | TextArea] = {}
         self._said = ""
         self._saving = False
@@ -124,6 +125,7 @@ class AskingScreen(ModalScreen[bool]):
         plan = await self._plan(context)
         told = expected(plan) if plan is not None else None
         if self._planned[0] == context:
+            self._warnings = tuple(plan.warnings) if plan is not None else ()
             speed = f" · {told.speed}" if told is not None and told.speed else ""
             self._planned = (context, f"{told.detail}{speed}" if told is not None else "")
             self._show()
@@ -186,7 +188,7 @@ class AskingScreen(ModalScreen[bool]):
         """Have the model planned with the context that is typed."""
         context = checked.asking.context if self._about.context is not None else None
         if context != self._planned[0]:
-            self._planned = (context, "…" if context is not None else "")
+            self._planned, self._warnings = (context, "…" if context is not None else ""), ()
             if context is not None:
                 self.run_worker(self._plan_it(context), group="plan", exclusive=True, exit_on_error=False)
 
@@ -203,6 +205,11 @@ class AskingScreen(ModalScreen[bool]):
                 Content.assemble((("" if number else _("Plan")).ljust(_LABEL), "dim"), (line, "bold"))
                 for number, line in enumerate(plan)
             ]
+        lines += [
+            Content.styled(line, "$text-warning")
+            for text in self._warnings
+            for line in wrapped(clean_line(text), width)
+        ]
         lines += [
             Content.styled(line, "dim") for text in form.told(checked, self._about) for line in wrapped(text, width)
         ]

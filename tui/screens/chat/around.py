@@ -54,7 +54,7 @@ class Around:
 
         `deleted` is what can be taken back.
         """
-        title = session.conversation.title if session and session.conversation else "New chat"
+        title = session.conversation.title if session and session.conversation else _("New chat")
         signals.show_title(f"{title} · deepseek-tui")
         width = self._screen.size.width - 2
         line = "SSH" if profile.current().over_line else ""
@@ -68,7 +68,7 @@ class Around:
             resting = deleted if not session.busy and not session.loading else ""
             doing = doing or resting or progress.doing(session)
             self._line("status").say(footer.footer_line(seen, width))
-        if not doing and self._below and self._screen.has_class("-short"):  # There is no border then.
+        if not doing and self._below and not self._screen.has_class("-tall"):  # There is no border then.
             doing = keys.filled(_(MORE))
         self._line("progress").say(clean_line(doing), fetches)
 

@@ -84,8 +84,10 @@ class Copying:
         lines = blocks[number].text.count("\n") + 1
         what = ngettext("Code, {count} line", "Code, {count} lines", lines).format(count=lines)
         if len(blocks) > 1:
-            what += " " + _("({number} of {blocks}, C again: the next one)").format(
-                number=number + 1, blocks=len(blocks)
+            what += " " + filled(
+                _("({number} of {blocks}, {messages.copy_code} again: the next one)"),
+                number=number + 1,
+                blocks=len(blocks),
             )
         await self._copy(blocks[number].text, what)
         self._last = message, number

@@ -70,8 +70,6 @@ class Meant:
 
     async def note(self, text: str) -> str:
         """Return what is to be said of the files that a text names, before it is sent; "" for nothing."""
-        if "@" not in text:
-            return ""
         try:
             found = await _within(lambda: attaching.look(text))
         except Problem as problem:

@@ -32,7 +32,7 @@ class Outside:
 
     def open(self) -> None:
         """Begin to edit what is typed; it comes back when the editor ends."""
-        self._screen.run_worker(self._tried(), group="outside", exclusive=True)
+        self._screen.run_worker(self._tried(), group="outside")
 
     async def _tried(self) -> None:
         try:
@@ -69,9 +69,9 @@ class Outside:
                 process = await asyncio.create_subprocess_exec(*command, path)
                 return await process.wait()
         except OSError as error:
-            raise Problem("The editor cannot be started", f"{command[0]}: {error.strerror}", "") from error
+            raise Problem(_("The editor cannot be started"), f"{command[0]}: {error.strerror}", "") from error
         except SuspendNotSupported:
-            raise Problem("This terminal cannot be lent to an editor", "", "Type here.") from None
+            raise Problem(_("This terminal cannot be lent to an editor"), "", _("Type here.")) from None
 
 
 @contextlib.contextmanager

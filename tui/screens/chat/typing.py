@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
+from rich.cells import cell_len, set_cell_size
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.screen import Screen
@@ -23,15 +25,15 @@ from tui.chat.storing.stored import StoredMessage
 from tui.keys import filled
 from tui.screens.chat import progress
 from tui.screens.chat.choosing import Presets
-from tui.screens.chat.completing import Completing
-from tui.screens.chat.meant import Meant
 from tui.screens.chat.offering import Asked
-from tui.screens.chat.outside import Outside
 from tui.screens.chat.recalling import Recalling
-from tui.screens.chat.slashes import Slashes
 from tui.settings import Settings
 from tui.widgets.composer import Composer
 from tui.words import N_, _, ngettext
+
+if TYPE_CHECKING:
+    from tui.screens.chat.completing import Completing
+    from tui.screens.chat.meant import Meant
 
 EDITING = N_("Editing: {composer.send} asks it anew beside the old one, {answer.stop} leaves it")
 KEEP_S = 0.5
@@ -61,12 +63,11 @@ class Typing:
         self._nothing = nothing
         self._scroll = scroll
         self._asked = asked
-        self._slashes = Slashes(screen, session, presets, asked)
+        self._presets = presets
         self._composer: Composer
-        self._completing: Completing
-        self._meant: Meant
+        self._more: tuple[Meant, Completing] | None = None
         self._recalling: Recalling
-        self._outside: Outside | None = None
+        self._editor = ""
         self._begun = False
         self._early = False
         self._chat: str | None = None
@@ -84,8 +85,6 @@ class Typing:
     def start(self) -> None:
         """Take notice of what is typed, from the beginning."""
         composer = self._composer = self._screen.query_one(Composer)
-        self._completing = Completing(self._screen, composer, self._slashes, self._show)
-        self._meant = Meant(composer, self._slashes, self._asked)
         self._recalling = Recalling(composer, self._session, self._asked.failed, history=False)
         composer.changed, composer.left = self._changed, drafts.flush
 
@@ -93,7 +92,7 @@ class Typing:
         """Show the draft of the chat that is open now, and send what was to be sent as soon as that can be done."""
         typed = self._composer.text
         self._recalling = Recalling(self._composer, self._session, self._asked.failed, history=settings.history)
-        self._outside = Outside(self._screen, self._composer, lambda: self._chat, self._asked, settings.editor)
+        self._editor = settings.editor
         self._begun = True
         await self._turn_to(self._shown_chat)
         if self._early:
@@ -158,7 +157,9 @@ class Typing:
         return Draft(text, composer.cursor_location, self._queued, editing, self._before, time.time())
 
     def _changed(self) -> None:
-        self._completing.look()
+        line = self._composer.document.get_line(self._composer.cursor_location[0])
+        if self._more is not None or _means_more(line):
+            self._with_more()[1].look()
         if self._begun:
             drafts.later(self._chat, self._now)
             if self._keeping is None:
@@ -185,6 +186,22 @@ class Typing:
         if chat == self._chat:
             self._kept = draft
         return True
+
+    # Commands and files.
+
+    def _with_more(self) -> tuple[Meant, Completing]:
+        """Return what reads commands and names of files in what is typed."""
+        if self._more is None:
+            from tui.screens.chat.completing import Completing  # Not before somebody types one.
+            from tui.screens.chat.meant import Meant
+            from tui.screens.chat.slashes import Slashes
+
+            slashes = Slashes(self._screen, self._session, self._presets, self._asked)
+            composer = self._composer
+            self._more = (
+                Meant(composer, slashes, self._asked), Completing(self._screen, composer, slashes, self._show),
+            )  # fmt: skip
+        return self._more
 
     # A question edited.
 
@@ -217,14 +234,16 @@ class Typing:
             case "send":
                 async with self._one_by_one:
                     await self._sent(event.text)
-            case "nothing":
+            case "nothing" if not self._composer.text:  # What was sent just before may be back.
                 self._nothing()
             case "scroll":
                 self._scroll(event.text)
-            case "editor" if self._outside is not None:
-                self._outside.open()
+            case "editor" if self._begun:
+                from tui.screens.chat.outside import Outside  # Not before somebody wants an editor.
+
+                Outside(self._screen, self._composer, lambda: self._chat, self._asked, self._editor).open()
             case "complete":
-                self._completing.take()
+                self._with_more()[1].take()
             case "older":
                 await self._recalling.go(-1)
             case "newer":
@@ -238,7 +257,7 @@ class Typing:
             self._composer.give_back(text)
             told = _("Nothing was sent. Your text stays here") if self._begun else ""
             self._asked.say(told or _("Starting: it is sent in a moment"))
-        elif not await self._meant.is_said(text):
+        elif _means_more(text) and not await self._with_more()[0].is_said(text):
             pass
         elif not session.busy:
             await self._ask(session, text)
@@ -253,7 +272,7 @@ class Typing:
         self._under_way, running = text, session.answering
         anew = self._editing is not None
         try:
-            whole = await self._meant.whole(text)
+            whole = await self._with_more()[0].whole(text) if _means_more(text) else text
             if self._editing is not None:
                 await session.edit(self._editing.id, whole)
             else:
@@ -263,7 +282,8 @@ class Typing:
             self._asked.failed(problem)
             done = False
         self._under_way = ""
-        self._meant.forget(text)
+        if self._more is not None:
+            self._more[0].forget(text)
         self._recalling.end()
         if not done:
             self._composer.give_back(text)
@@ -335,7 +355,7 @@ class Typing:
 
     def _show(self) -> None:
         """Say above the composer what becomes of what is typed in it."""
-        offered = self._completing.told(self._composer.size.width - 4)
+        offered = self._more[1].told(self._composer.size.width - 4) if self._more is not None else ""
         if offered or self._note:
             title = Content.styled(offered or self._note, "$text-accent" if offered else "$text-muted")
         elif self._editing is not None:
@@ -348,7 +368,7 @@ class Typing:
 
     async def _look_at_files(self) -> None:
         text = self._composer.text
-        note = await self._meant.note(text)
+        note = await self._with_more()[0].note(text) if "@" in text else ""
         if note != self._note and text == self._composer.text:
             self._note = note
             self._show()
@@ -363,10 +383,15 @@ class Typing:
                 more,
             )
             key = filled(told, count=more)
-        room = max(10, self._composer.size.width - len(key) - 12)
+        room = max(10, self._composer.size.width - cell_len(key) - 12)
         text = clean_line(next_one)
-        shown = text if len(text) <= room else f"{text[: room - 1]}…"
+        shown = text if cell_len(text) <= room else set_cell_size(text, room - 1) + "…"
         return _("Next: {text}").format(text=shown) + f"  {key}"
+
+
+def _means_more(text: str) -> bool:
+    """Say whether a text may be a command, or name a file."""
+    return text.lstrip().startswith("/") or "@" in text
 
 
 def _same(one: Draft, other: Draft) -> bool:

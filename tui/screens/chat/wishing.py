@@ -9,9 +9,10 @@ from rich.cells import cell_len, set_cell_size
 from textual.screen import Screen
 
 from backends.titles import backend_title
-from tui.chat.asking import NUMBERS, Asking, plain
+from tui.chat.asking import Asking, words
 from tui.chat.session import Session
 from tui.chat.storing.writing import chat_deleted
+from tui.chat.target import Target
 from tui.screens.chat.choosing import Presets
 from tui.screens.chat.planning import Planning
 from tui.words import _
@@ -75,6 +76,8 @@ class Wishing:
             return About(title, _("the preset"))
         entry = self._presets().entry(chosen.preset)
         context = chosen.spec.options.get("context")
+        loaded = session.loaded_target
+        same = loaded is not None and _model(loaded) == _model(chosen)
         return About(
             title,
             chosen.title,
@@ -83,14 +86,12 @@ class Wishing:
             entry is not None and _R1 in entry.preset.model.family,
             context if isinstance(context, int) else None,
             session.can("seed"),
-            status.loaded.context if status is not None and status.loaded is not None else None,
+            status.loaded.context if status is not None and status.loaded is not None and same else None,
         )
 
 
-def words(asking: Asking) -> tuple[str, ...]:
-    """Return what a chat asks for in words: "system prompt", "temperature 0.2"."""
-    numbers = (f"{name} {plain(getattr(asking, name))}" for name in NUMBERS if name in asking.names)
-    return (*([_("system prompt")] if asking.system else []), *numbers)
+def _model(target: Target) -> tuple[str, str, str]:
+    return target.preset, target.spec.backend, target.spec.model
 
 
 def marked(title: str, asking: Asking, room: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backends.titles import backend_title
 from tui import keys
-from tui.chat.asking import SAMPLED, plain
+from tui.chat.asking import SAMPLED, plain, usual
 from tui.chat.clean import clean_line
 from tui.chat.seen import Seen
 from tui.screens.figures.told import Told
@@ -27,10 +27,8 @@ def asking_figures(seen: Seen) -> list[Told]:
     for name in SAMPLED:
         value = getattr(asking, name)
         if value is not None:
-            usual = getattr(seen.usual.sampling, name) if seen.usual is not None else None
-            what = _("In place of what {preset} says: {usual}.").format(
-                preset=preset, usual=DASH if usual is None else plain(usual)
-            )
+            otherwise = DASH if seen.usual is None else usual(name, seen.usual.sampling)
+            what = _("In place of what {preset} says: {usual}.").format(preset=preset, usual=otherwise)
             told.append(Told(name, plain(value), "chosen", what, source, _seedless(seen) if name == "seed" else ()))
     if asking.context is not None:
         told.append(_context(seen, asking.context, preset, source))
@@ -46,9 +44,8 @@ def _seedless(seen: Seen) -> tuple[str, ...]:
 
 def _context(seen: Seen, asked: int, preset: str, source: str) -> Told:
     notes: tuple[str, ...] = ()
-    usual = seen.usual
-    if usual is not None and not usual.can_grow:
-        backend = clean_line(backend_title(usual.spec.backend))
+    if seen.usual is not None and not seen.usual.can_grow:
+        backend = clean_line(backend_title(seen.usual.spec.backend))
         notes = (_("{backend} cannot be told a context: the model has its own.").format(backend=backend),)
     what = _("The context that the model is loaded with for this chat, in place of that of {preset}.")
     return Told(

@@ -15,6 +15,8 @@ from tui.widgets.transcript.rows import MARGIN, copied
 
 def highlighted(strip: Strip, span: tuple[int, int], style: Style) -> Strip:
     """Return the strip with the selection's style on `span`: characters of its line on the screen, -1 its end."""
+    if not strip.cell_length:
+        return strip
     start = strip.index_to_cell_position(max(0, span[0] - MARGIN))
     end = strip.cell_length if span[1] == -1 else strip.index_to_cell_position(max(0, span[1] - MARGIN))
     if start >= end:

@@ -30,6 +30,7 @@ from tui.widgets.transcript.rows import MARGIN, Row, framed
 from tui.widgets.transcript.selecting import highlighted, selected_text
 from tui.widgets.transcript.standing import Marks, Standing
 
+WIDEST: Final = 120  # cells of a line; a longer one is hard to read
 HEIGHT_STEP: Final = 64  # rows by which the virtual height grows while an answer runs
 
 
@@ -264,7 +265,7 @@ class Transcript(ScrollView, can_focus=True, inherit_bindings=False):
         self._settle()
 
     def on_resize(self) -> None:
-        width = self.scrollable_content_region.width - 2 * MARGIN
+        width = min(self.scrollable_content_region.width - 2 * MARGIN, WIDEST)
         if width != self._column.width:
             self._rewrap(width)
         self._settle()

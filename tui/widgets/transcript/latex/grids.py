@@ -29,13 +29,13 @@ CASES: Final = frozenset(("cases", "dcases", "rcases"))
 WHOLE: Final = frozenset(("equation", "equation*", "displaymath", "math"))
 
 
-def matrix(rows: Sequence[Sequence[str]], name: str) -> Piece:
-    """Return a matrix of the environment `name`, with its brackets."""
+def matrix(rows: Sequence[Sequence[str]], name: str, spec: str = "") -> Piece:
+    """Return a matrix of the environment `name`, with its brackets; `spec` says how columns are flush, as lcr."""
     widths = _widths(rows)
     lines = [
-        "  ".join(_middled(cell, width) for cell, width in zip(row, widths, strict=False)).ljust(
-            sum(widths) + 2 * (len(widths) - 1)
-        )
+        "  ".join(
+            _flush(cell, width, spec[at : at + 1]) for at, (cell, width) in enumerate(zip(row, widths, strict=False))
+        ).ljust(sum(widths) + 2 * (len(widths) - 1))
         for row in rows
     ]
     bracket = _BRACKETS.get(name, "")
@@ -110,8 +110,10 @@ def _even(lines: Sequence[str]) -> list[str]:
     return [line + " " * (width - cell_len(line)) for line in lines]
 
 
-def _middled(text: str, width: int) -> str:
+def _flush(text: str, width: int, side: str) -> str:
     room = width - cell_len(text)
+    if side in {"l", "r"}:
+        return text + " " * room if side == "l" else " " * room + text
     return " " * (room // 2) + text + " " * (room - room // 2)
 
 

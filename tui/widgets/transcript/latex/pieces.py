@@ -94,7 +94,7 @@ def composed(pieces: Sequence[Piece]) -> Grid:
             run.append(piece)
             continue
         if text := joined(run):
-            space_before = " " if parts else ""
+            space_before = " " if parts and text[0] not in ",.;" else ""
             parts.append(Grid((f"{space_before}{text}{' ' if piece.text else ''}",), 0))
         run = []
         if piece.text:

@@ -183,12 +183,19 @@ class Renderer:
         if not rows:
             raise Unknown(node)
         if name in grids.MATRICES:
-            return [grids.matrix(rows, name)]
+            return [grids.matrix(rows, name, self._spec(node))]
         if name in grids.CASES:
             return [grids.cases(rows, name)]
         if name in grids.ALIGNED:
             return [grids.aligned(rows)]
         raise Unknown(node)
+
+    def _spec(self, node: Any) -> str:
+        """Return how the columns of an array are to be flush: l, c and r."""
+        if node.environmentname not in {"array", "tabular"}:
+            return ""
+        chars = "".join(getattr(each, "chars", "") for each in node.nodeargd.argnlist[-1].nodelist)
+        return "".join(character for character in chars if character in "lcr")
 
     def aligned(self, nodes: Sequence[Any]) -> list[Piece]:
         """Return what has line breaks outside of any environment."""
