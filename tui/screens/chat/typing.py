@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 EDITING = N_("Editing: {composer.send} asks it anew beside the old one, {answer.stop} leaves it")
 KEEP_S = 0.5
+_DIM = "dim $foreground"
 
 
 class Typing:
@@ -356,11 +357,11 @@ class Typing:
         """Say above the composer what becomes of what is typed in it."""
         offered = self._more[1].told(self._composer.size.width - 4) if self._more is not None else ""
         if offered or self._note:
-            title = Content.styled(offered or self._note, "$text-accent" if offered else "$text-muted")
+            title = Content.styled(offered or self._note, "$text-accent" if offered else _DIM)
         elif self._editing is not None:
             title = Content(filled(_(EDITING)))
         else:
-            title = Content.styled(self._told_next(), "$text-muted") if self._queued else Content("")
+            title = Content.styled(self._told_next(), _DIM) if self._queued else Content("")
         box = self._screen.query_one("#composer-box", Horizontal)
         if box.border_title != title.markup:
             box.border_title = title
