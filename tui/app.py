@@ -91,7 +91,7 @@ class DeepseekApp(App[None], inherit_bindings=False):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         if isinstance(screen, ChatScreen):
             yield from screen.get_commands()
-        yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
+        yield SystemCommand(_("Theme"), _("Change the colours"), self.action_change_theme)
 
 
 def run_app(

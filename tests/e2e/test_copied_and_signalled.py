@@ -19,7 +19,10 @@ from tests.e2e.conftest import Terminal
 from tui.line import clipboard, outlet, profile
 
 needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="there is no tmux here")
-CODE = "Two ways:\n\n```python\nif x:\n\tprint(1)\n```\n\nor\n\n```sh\necho 2\n```\n"
+CODE = (
+    "See [the page](https://example.org/a) or <https://example.org/b>: two ways\n\n"
+    "```python\nif x:\n\tprint(1)\n```\n\nor\n\n```sh\necho 2\n```\n"
+)
 
 
 def clipped(raw: str) -> list[str]:
@@ -46,6 +49,7 @@ def test_c_and_its_sisters_copy_the_source_of_a_message_its_code_and_all(
     screen.see("Ask anything|demo|Demo")
     screen.ask("show **me**")
     screen.see("echo 2")
+    screen.see(r"the page \(https://example.org/a\)")
     screen.press("tab", "tab", "tab")
     screen.press("c")
     screen.see("The message: sent to the terminal's clipboard")
@@ -61,19 +65,7 @@ def test_c_and_its_sisters_copy_the_source_of_a_message_its_code_and_all(
     assert whole.startswith("# show")
     assert "---\n" not in whole[:4]
     assert "print(1)" in whole
-    assert "\x1b]8;" not in screen.raw
-    screen.leave()
-
-
-def test_an_address_is_shown_and_never_made_a_link(
-    terminal: Callable[..., Terminal], echo: Callable[..., None]
-) -> None:
-    echo(text="See [the page](https://example.org/a) or <https://example.org/b>\n\n| a |\n|---|\n| [c](http://e.x/c) |")
-    screen = terminal("-p", "demo")
-    screen.ask("where")
-    screen.see(r"the page \(https://example.org/a\)")
-    screen.see("http://e.x/c")
-    assert "\x1b]8" not in screen.raw
+    assert "\x1b]8" not in screen.raw  # An address is shown, and is no link.
     screen.leave()
 
 
@@ -95,23 +87,9 @@ def test_the_title_is_that_of_the_chat_once_and_the_old_one_comes_back(
     assert screen.raw.index("\x1b[22;0t") < screen.raw.index("\x1b]2;")
 
 
-def test_without_a_window_title_none_is_written(terminal: Callable[..., Terminal], echo: Callable[..., None]) -> None:
-    settings("window_title = false\n")
-    echo(text="yes")
-    screen = terminal("-p", "demo")
-    screen.ask("what")
-    screen.see("yes")
-    screen.leave()
-    assert "\x1b]2;" not in screen.raw
-    assert ";0t" not in screen.raw
-
-
-@pytest.mark.parametrize(
-    ("done", "signal"),
-    [("bell", "\a"), ("osc9", "\x1b]9;"), ("osc777", "\x1b]777;notify;deepseek-tui;"), ("off", None)],
-)
+@pytest.mark.parametrize(("done", "signal"), [("bell", "\a"), ("osc777", "\x1b]777;notify;deepseek-tui;")])
 def test_who_looks_elsewhere_is_told_of_the_end_and_who_looks_is_not(
-    terminal: Callable[..., Terminal], echo: Callable[..., None], done: str, signal: str | None
+    terminal: Callable[..., Terminal], echo: Callable[..., None], done: str, signal: str
 ) -> None:
     settings(f'done = "{done}"\nwindow_title = false\n')
     echo(text="yes indeed it is so and no other", tokens_per_second=16)
@@ -126,8 +104,10 @@ def test_who_looks_elsewhere_is_told_of_the_end_and_who_looks_is_not(
     screen.see("no other[\\s\\S]*no other")
     screen.read(0.5)
     after = without_pointers(screen.raw[len(told) :])
-    assert (signal in after) if signal else "\a" not in after
-    assert after.count("\a") <= 1
+    assert signal in after
+    assert after.count("\a") == 1
+    assert "\x1b]2;" not in screen.raw  # The settings want no title.
+    assert ";0t" not in screen.raw
     screen.leave()
 
 

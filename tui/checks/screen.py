@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -12,13 +11,12 @@ from backends.errors import Problem
 from backends.shown import printable
 from tui import terminal
 from tui.checks.check import Check
-from tui.line import profile
+from tui.line import clipboard, profile
 from tui.line.whence import whence
 from tui.settings import Settings, load_settings
 
 _NAME = "terminal"
 _NARROW, _LOW = 60, 16
-_PATIENCE_S = 1.0
 _COLOURS = {"true": "16 million colours", "256": "256 colours", "16": "16 colours", "none": "no colours"}
 
 
@@ -36,7 +34,7 @@ def screen() -> Iterator[Check]:
     columns, lines = shutil.get_terminal_size()
     through = ", ".join(_through(settings))
     fixes = list(_fixes(encoding, columns, lines, told=bool(settings.colours)))
-    yield from _clipboard()
+    yield from _clipboard(settings)
     if fixes:
         found = "; ".join(what for what, _ in fixes)
         yield Check(_NAME, "warn", f"TERM={term}, {found}", "   ".join(fix for _, fix in fixes), "ugly")
@@ -67,24 +65,15 @@ def _fixes(encoding: str, columns: int, lines: int, *, told: bool) -> Iterator[t
         yield f"{columns} × {lines} is small", f"Make the window larger: {_NARROW} × {_LOW} or more."
 
 
-def _clipboard() -> Iterator[Check]:
-    """A program's copy goes to the terminal as OSC 52, which tmux passes on only if told to: tmux(1), set-clipboard."""
-    if not os.environ.get("TMUX"):
+def _clipboard(settings: Settings) -> Iterator[Check]:
+    """There is a way through every tmux, but not the one that the settings may name: plain OSC 52 ends at some."""
+    if settings.clipboard != "osc52" or not os.environ.get("TMUX"):
         return
-    try:
-        done = subprocess.run(
-            ["tmux", "show-options", "-sv", "set-clipboard"],
-            capture_output=True,
-            timeout=_PATIENCE_S,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return
-    told = done.stdout.decode(errors="replace").strip()
-    if done.returncode == 0 and told in {"off", "external"}:
-        fix = "tmux set -s set-clipboard on   (and the same line without tmux in ~/.tmux.conf)"
-        yield Check("clipboard", "warn", f"tmux has set-clipboard {told}", fix, "no-copy")
+    tmux = clipboard.ask_tmux()
+    if tmux is not None and tmux.set_clipboard != "on":
+        fix = 'clipboard = "auto" in the settings goes another way, or: tmux set -s set-clipboard on'
+        told = f'clipboard = "osc52", and tmux has set-clipboard {printable(tmux.set_clipboard, 20)}'
+        yield Check("clipboard", "warn", told, fix, "no-copy")
 
 
 def _drawn(settings: Settings) -> Iterator[str]:

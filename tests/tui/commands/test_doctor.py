@@ -36,6 +36,7 @@ def test_a_healthy_machine_fails_nothing(run: Run) -> None:
 
 def test_what_is_broken_fails_with_its_harm_and_the_way_to_mend_it(run: Run, preset: Write, home: Path) -> None:
     preset("bad", context="x")
+    (home / "config").mkdir(exist_ok=True)
     (home / "config" / "config.toml").write_text("keep_alive_s = -1\n")
     (home / "data").mkdir()
     (home / "data" / "chats.sqlite3").write_bytes(b"no database" * 100)
@@ -96,7 +97,9 @@ def test_a_report_and_json_at_once_are_wrong_usage(run: Run) -> None:
     assert run("doctor", "--report", "--json").status == 2
 
 
-def test_on_a_terminal_it_says_what_it_looks_at_and_takes_that_back(tmp_path: Path) -> None:
+def test_on_a_terminal_it_says_what_it_looks_at_and_takes_that_back(home: Path, tmp_path: Path) -> None:
+    (home / "config").mkdir(exist_ok=True)
+    (home / "config" / "config.toml").write_text('clipboard = "osc52"\n')
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "tmux").write_text("#!/bin/sh\necho external\n")
@@ -119,5 +122,5 @@ def test_on_a_terminal_it_says_what_it_looks_at_and_takes_that_back(tmp_path: Pa
     assert not any("looking at" in line for line in shown)
     assert "warn  terminal: TERM=screen, 16 colours" in shown
     assert "      → In ~/.tmux.conf: set -g default-terminal tmux-256color   then: tmux kill-server, and anew" in shown
-    assert "warn  clipboard: tmux has set-clipboard external" in shown
+    assert 'warn  clipboard: clipboard = "osc52", and tmux has set-clipboard external' in shown
     assert all(len(line) <= 90 for line in shown if line.startswith("ok "))

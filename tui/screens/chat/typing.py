@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
+from rich.cells import cell_len, set_cell_size
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.screen import Screen
@@ -383,9 +384,9 @@ class Typing:
                 more,
             )
             key = filled(told, count=more)
-        room = max(10, self._composer.size.width - len(key) - 12)
+        room = max(10, self._composer.size.width - cell_len(key) - 12)
         text = clean_line(next_one)
-        shown = text if len(text) <= room else f"{text[: room - 1]}…"
+        shown = text if cell_len(text) <= room else set_cell_size(text, room - 1) + "…"
         return _("Next: {text}").format(text=shown) + f"  {key}"
 
 
