@@ -102,3 +102,14 @@ def test_on_a_light_terminal_the_screen_is_light(terminal, echo) -> None:
     screen.see("Ask anything")
     backgrounds = [sum(map(int, found)) / 3 for found in re.findall(r"\b48;2;(\d+);(\d+);(\d+)", screen.raw)]
     assert sum(level > 128 for level in backgrounds) > len(backgrounds) * 0.9
+
+
+def test_errors_that_go_into_a_file_leave_the_screen_where_it_is(terminal, echo, home: Path) -> None:
+    echo()
+    shell = home / "shell"
+    shell.write_text(f'#!/bin/sh\nexec {sys.executable} "$@" 2>{home / "errors"}\n')
+    shell.chmod(0o755)
+    screen = terminal("-p", "demo", program=str(shell))
+    screen.see("Demo · echo")
+    screen.leave()
+    assert (home / "errors").read_text() == ""
