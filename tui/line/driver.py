@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _READ_BYTES = 4096
-_TERMINAL = 2
-"""Textual draws to standard error."""
 _LOOK_S, _QUIET_S = 0.1, 2.0
 """Half a sequence is looked after so often, for so long after the last byte; then only what comes wakes us."""
 _HOLD_S, _HOLD_OVER_SSH_S = 0.03, 0.15
@@ -103,7 +101,7 @@ class LineDriver(LinuxDriver):
     def _make_writer(self) -> Writer:
         draw_anew, lost = (lambda: self._soon(self._draw_anew)), (lambda _error: self._soon(self._lost))
         encode = partial(str.encode, encoding=charset.encoding(os.environ), errors=charset.AS_ASCII)
-        return Writer(_TERMINAL, draw_anew, lost, encode)
+        return Writer(_drawn_on(), draw_anew, lost, encode)
 
     def _draw_anew(self) -> None:
         """Have all drawn: frames were dropped, so nothing is known of what the terminal shows."""
@@ -176,7 +174,7 @@ class LineDriver(LinuxDriver):
         if self._output is None:
             return
         with suppress(OSError, termios.error):
-            terminal = apart(_TERMINAL)
+            terminal = apart(_drawn_on())
             os.write(terminal, CANCEL + RESTORE)
             termios.tcsetattr(terminal, termios.TCSANOW, self.attrs_before or termios.tcgetattr(terminal))
 
@@ -265,6 +263,11 @@ class LineDriver(LinuxDriver):
         except (ArithmeticError, LookupError, ParseError, RuntimeError, TypeError, ValueError):
             return _another(parser, self._debug)
         return parser
+
+
+def _drawn_on() -> int:
+    """Return the descriptor that is drawn to: like Textual's standard error, but where that goes into a file."""
+    return 2 if os.isatty(2) else 1
 
 
 def _another(parser: XTermParser, debug: bool) -> XTermParser:

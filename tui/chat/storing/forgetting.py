@@ -1,4 +1,4 @@
-"""A deleted conversation leaves nothing behind: no spool, draft, copy or question for ↑, no state in a host or on disk."""
+"""A deleted conversation leaves nothing behind: no spool, draft, copy or question for ↑, no state in host or file."""
 
 from __future__ import annotations
 
