@@ -52,8 +52,7 @@ class DeepseekApp(App[None], inherit_bindings=False):
         self.push_screen(ChatScreen(self._wish))
         if isinstance(self._driver, LineDriver):
             self._driver.watch(self.refresh, self._hang_up.gone, self._paste_cut)
-        if self._driver is not None:
-            outlet.to(self._driver.write)
+            outlet.to(self._driver.say)
 
     def on_unmount(self) -> None:
         self._hang_up.close()
@@ -67,7 +66,7 @@ class DeepseekApp(App[None], inherit_bindings=False):
 
     def _restore(self) -> None:
         if isinstance(self._driver, LineDriver):
-            self._driver.restore()
+            self._driver.restore(signals.old_title())
 
     def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
         if isinstance(self._driver, LineDriver):
@@ -75,6 +74,9 @@ class DeepseekApp(App[None], inherit_bindings=False):
                 super()._display(screen, renderable)
         else:
             super()._display(screen, renderable)
+
+    def _set_pointer_shape(self, shape: str) -> None:
+        """Leave the pointer of the mouse as it is: few terminals know its shapes, and each change is a packet."""
 
     def copy_to_clipboard(self, text: str) -> None:
         """Copy by the way that leads to this terminal's clipboard, and tell which."""

@@ -169,13 +169,16 @@ class LineDriver(LinuxDriver):
         size = Size(*self._get_terminal_size())
         self.send_message(Resize(size, size, pixel_size=self._pixels))
 
-    def restore(self) -> None:
-        """Give the terminal back as it was, as far as it takes that at once: for an end that there is no time for."""
+    def restore(self, more: str = "") -> None:
+        """Give the terminal back as it was, as far as it takes that at once: for an end that there is no time for.
+
+        `more` gives back what was not switched here.
+        """
         if self._output is None:
             return
         with suppress(OSError, termios.error):
             terminal = apart(_drawn_on())
-            os.write(terminal, CANCEL + RESTORE)
+            os.write(terminal, CANCEL + more.encode() + RESTORE)
             termios.tcsetattr(terminal, termios.TCSANOW, self.attrs_before or termios.tcgetattr(terminal))
 
     def write(self, data: str) -> None:
@@ -183,6 +186,11 @@ class LineDriver(LinuxDriver):
             self._frame.append(data)
         elif self._output is not None:
             self._output.write(data)
+
+    def say(self, sequence: str) -> None:
+        """Write what is no part of the picture, and is said once. Any thread may do it, also while a frame is drawn."""
+        if self._output is not None:
+            self._output.write(sequence)
 
     @contextmanager
     def frame(self) -> Iterator[None]:
