@@ -21,7 +21,7 @@ from tests.conftest import processes_of
 KEYS = {
     "enter": "\r", "esc": "\x1b", "tab": "\t", "f1": "\x1bOP", "f2": "\x1bOQ", "f3": "\x1bOR", "f4": "\x1bOS",
     "f5": "\x1b[15~", "f6": "\x1b[17~", "f7": "\x1b[18~", "f8": "\x1b[19~", "f9": "\x1b[20~", "end": "\x1b[F",
-    "home": "\x1b[H", "up": "\x1b[A",
+    "home": "\x1b[H", "up": "\x1b[A", "down": "\x1b[B",
 }  # fmt: skip
 
 

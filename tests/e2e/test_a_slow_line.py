@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 
-from tests.e2e.conftest import Terminal
+from tests.e2e.conftest import KEYS, Terminal
 from tui.line.pacing import QUESTION
 
 ANSWER = b"\x1b[0n"
 DELAY_S = 0.5
 
 
-def answering(screen: Terminal, seconds: float, answered: int = 0) -> int:
-    """Read for so long, and answer what is asked half a second later; return how many questions were answered."""
-    until, due = time.monotonic() + seconds, []
+def answering(screen: Terminal, seconds: float, answered: int = 0, keys: Sequence[str] = ()) -> int:
+    """Read for so long, and answer what is asked half a second later; return how many questions were answered.
+
+    `keys` are pressed meanwhile, as fast as a key repeats that is held down.
+    """
+    until, due, pressed = time.monotonic() + seconds, [], iter(keys)
     while time.monotonic() < until:
+        os.write(screen.child.child_fd, next(pressed, "").encode())
         screen.read(0.02)
         asked = screen.raw.count(QUESTION)
         assert asked - answered <= 1, "one question at a time"
@@ -60,3 +65,20 @@ def test_a_terminal_that_does_not_answer_is_asked_once_and_nothing_waits_or_is_s
     screen.see("(?s)word199.*saved", 4.0)
     assert "topped" not in screen.text
     assert screen.raw.count(QUESTION) == 1
+
+
+def test_a_key_held_down_is_over_when_it_is_let_go(terminal, echo) -> None:
+    echo(text="short")
+    screen = terminal("-p", "demo", "--profile", "ssh")
+    screen.see("Ask anything")
+    answered = answering(screen, 1.0)
+    screen.press("f1")
+    answered = answering(screen, 1.0, answered)
+    before = len(screen.raw)
+    keys = [KEYS["down"]] * 40 + [KEYS["up"]] * 5
+    answered = answering(screen, 1.5 + 3 * DELAY_S, answered, keys)
+    assert len(screen.raw) - before < 20_000
+    shown = screen.text
+    screen.draw_anew()
+    answering(screen, 2 * DELAY_S, answered)
+    assert screen.text == shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import selectors
 import signal
@@ -22,10 +23,10 @@ from textual.geometry import Size
 from textual.message import Message
 
 from tui.line import charset, pacing, profile
+from tui.line.frames import Frames
 from tui.line.incoming import Afresh, Answered, Incoming, Pasted, Piece, Typed
-from tui.line.pacing import QUESTION, Pacing
+from tui.line.pacing import PATIENCE_S, QUESTION, Pacing
 from tui.line.resizing import Resizing, size_of
-from tui.line.thinning import Thinner
 from tui.line.writing import CANCEL, Writer, apart
 
 if TYPE_CHECKING:
@@ -73,7 +74,6 @@ class LineDriver(LinuxDriver):
     _output: _Output | None = None
     _frame: list[str] | None = None
     _lent = False
-    _thinner: Thinner | None = None
     _changed = True
     """Whether the terminal may show anything since the last frame."""
     _drawn_size = Size()
@@ -84,7 +84,10 @@ class LineDriver(LinuxDriver):
         wait_s = _RESIZED_OVER_SSH_S if profile.current().over_line else _RESIZED_S
         self._resizing = Resizing(self._loop, wait_s, self._tell_size)
         self._pixels: Size | None = None
-        self._pacing = Pacing() if profile.current().over_line else None
+        line = profile.current()
+        self._pacing = Pacing() if line.over_line else None
+        self._frames = Frames(self._pacing, erases=line.through != "screen") if self._pacing is not None else None
+        self._release: asyncio.TimerHandle | None = None
         pacing.use(self._pacing)
 
     @property
@@ -95,8 +98,6 @@ class LineDriver(LinuxDriver):
     def _writer_thread(self, thread: object) -> None:
         """Take our own in the place of the one that Textual has made and not started yet."""
         self._output = None if thread is None else _Output(self._make_writer)
-        line = profile.current()
-        self._thinner = Thinner(erases=line.through != "screen") if line.over_line else None
 
     def _make_writer(self) -> Writer:
         draw_anew, lost = (lambda: self._soon(self._draw_anew)), (lambda _error: self._soon(self._lost))
@@ -200,19 +201,35 @@ class LineDriver(LinuxDriver):
             yield
         finally:
             drawn, self._frame = "".join(self._frame), None
-            if drawn and self._output is not None:
-                drawn = self._thinned(drawn)
-                asking = bool(drawn) and self._pacing is not None and self._pacing.ask(len(drawn))
-                self._output.write(drawn + QUESTION if asking else drawn, frame=True)
+            if drawn:
+                self._draw(drawn)
 
-    def _thinned(self, drawn: str) -> str:
-        """Return what has to be written for a frame; of a terminal of another size nothing is known."""
-        if self._thinner is None:
-            return drawn
-        if self._changed or self._app.size != self._drawn_size:
-            self._thinner.forget()
+    def _draw(self, drawn: str) -> None:
+        """Write a frame. Over a line that is what changes, and later where the line is busy."""
+        if self._frames is not None:
+            if self._app.size != self._drawn_size:
+                self._frames.drop()
+            elif self._changed:
+                self._frames.forget()
             self._changed, self._drawn_size = False, self._app.size
-        return self._thinner.thinned(drawn)
+            drawn = self._frames.put(drawn)
+            if self._frames.held and self._release is None:
+                self._release = self._loop.call_later(PATIENCE_S, self._draw_held)
+        if self._output is not None:
+            self._output.write(drawn, frame=True)
+
+    def _draw_held(self) -> None:
+        """Write what was held back: the line takes more, or nobody says so."""
+        if self._release is not None:
+            self._release.cancel()
+            self._release = None
+        if self._frames is not None and self._frames.held and self._output is not None:
+            self._output.write(self._frames.released(), frame=True)
+
+    def _answered(self) -> None:
+        if self._pacing is not None:
+            self._pacing.answered()
+            self._draw_held()
 
     def run_input_thread(self) -> None:
         """Read and hand on what comes, until the end. What is no text or no sequence of a terminal is passed over."""
@@ -257,8 +274,8 @@ class LineDriver(LinuxDriver):
                 self.process_message(Paste(text))
                 if cut:
                     self._soon(self._cut)
-            case Answered() if self._pacing is not None:
-                self._pacing.answered()
+            case Answered():
+                self._soon(self._answered)
             case Afresh():
                 return _another(parser, self._debug)
         return parser

@@ -14,6 +14,8 @@ QUESTION = "\x1b[5n"
 """How do you do? Every terminal since the VT100 answers: fine, `ESC [ 0 n`, and nothing else looks like that."""
 ASKED_BYTES = 512
 """Less than this is not worth a question."""
+UNSEEN_BYTES = 4096
+"""So much may be on its way: half a second of a line of 64 kbit/s. What is large and comes behind it waits."""
 PATIENCE_S = 3.0
 
 
@@ -27,15 +29,16 @@ class Pacing:
         self._clock = clock
         self._asked_at: float | None = None
         self._answers = False
-        self._unasked = 0
+        self._unasked = self._unseen = 0
 
     def begin(self) -> None:
         """Take note that the terminal, just taken over, is asked whether it answers at all."""
-        self._asked_at, self._unasked = self._clock(), 0
+        self._asked_at, self._unasked, self._unseen = self._clock(), 0, 0
 
     def ask(self, size: int) -> bool:
         """Say whether to put the question behind so many bytes, which are written now."""
         self._unasked += size
+        self._unseen += size
         if self._unasked <= ASKED_BYTES:
             return False
         if self._asked_at is not None and not (self._overdue() and self._answers):
@@ -47,6 +50,7 @@ class Pacing:
         """Take note that the terminal has answered."""
         self._answers = True
         self._asked_at = None
+        self._unseen = self._unasked
 
     def forget(self) -> None:
         """Take the question as not asked: it was dropped on its way, or somebody else has had the answer."""
@@ -56,6 +60,10 @@ class Pacing:
     def ready(self) -> bool:
         """Say whether what grows by itself may be drawn."""
         return not self._answers or self._asked_at is None or self._overdue()
+
+    def full(self) -> bool:
+        """Say whether so much is on its way that more would be seen late."""
+        return self._unseen > UNSEEN_BYTES and not self.ready()
 
     def _overdue(self) -> bool:
         return self._asked_at is not None and self._clock() - self._asked_at >= PATIENCE_S

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from itertools import repeat
+from itertools import repeat, zip_longest
 from typing import Final, NamedTuple
 
 from rich.cells import cell_len
@@ -41,6 +41,14 @@ class Stretch(NamedTuple):
     sure: bool
 
 
+class Picture(NamedTuple):
+    """What a terminal shows: its rows, those of uncertain widths, and its cursor, None if it may be anywhere."""
+
+    rows: dict[int, list[Cell]]
+    odd: set[int]
+    cursor: tuple[int, int] | None
+
+
 class Thinner:
     """The picture of one terminal. `erases` says that what it erases gets the colour that is set then."""
 
@@ -55,6 +63,14 @@ class Thinner:
         self._rows.clear()
         self._odd.clear()
         self._cursor = None
+
+    def picture(self) -> Picture:
+        """Return what is kept of the terminal, for `restore`."""
+        return Picture(self._rows.copy(), self._odd.copy(), self._cursor)
+
+    def restore(self, picture: Picture) -> None:
+        """Take back what was thinned since, and has not been written."""
+        self._rows, self._odd, self._cursor = picture
 
     def thinned(self, frame: str) -> str:
         """Return what has to be written so that the terminal shows `frame`, "" if it does already."""
@@ -76,7 +92,7 @@ class Thinner:
 
     def _row(self, y: int, stretches: list[Stretch], pen: _Pen) -> None:
         old = self._rows.get(y, [])
-        new = list(old)
+        new = old.copy()
         for stretch in stretches:
             _lay(new, stretch)
         self._rows[y] = new
@@ -94,8 +110,7 @@ class Thinner:
             else:
                 self._odd.add(y)
             return
-        old += repeat(None, len(new) - len(old))
-        pairs = enumerate(zip(old, new, strict=True))
+        pairs = enumerate(zip_longest(old, new))
         pen.runs(y, new, [x for x, (was, now) in pairs if was != now and now is not None])
 
 
