@@ -14,7 +14,9 @@ profile.apply(profile.current(), os.environ)
 from rich.console import RenderableType  # noqa: E402
 from textual.app import App, SystemCommand  # noqa: E402 - Textual reads its settings at import
 from textual.binding import BindingType  # noqa: E402
+from textual.events import DescendantFocus  # noqa: E402
 from textual.screen import Screen  # noqa: E402
+from textual.widgets import Input  # noqa: E402
 
 from backends.errors import Problem  # noqa: E402
 from tui.hang_up import HangUp  # noqa: E402
@@ -35,6 +37,8 @@ class DeepseekApp(App[None], inherit_bindings=False):
     TITLE = "deepseek-tui"
     BINDINGS: ClassVar[list[BindingType]] = palette()
     ENABLE_COMMAND_PALETTE = True
+    # Dimmed, all that is under a view would have to be sent when it opens, and again when it closes.
+    CSS = "App.-far ModalScreen, App.-far CommandPalette { background: transparent; }"
 
     def __init__(self, wish: Wish | None = None, theme: str = "") -> None:
         # NO_COLOR is no colour at all: Textual's own reading of it, greys, is black on black in 16 colours.
@@ -42,6 +46,7 @@ class DeepseekApp(App[None], inherit_bindings=False):
         self._wish = wish or Wish()
         self.set_keymap(now.keymap())
         self.theme = theme if theme in self.available_themes else _default_theme()
+        self.set_class(profile.current().over_line, "-far")
 
     def on_load(self) -> None:
         # Before the terminal is taken over: from then on it must be given back, whoever ends us.
@@ -58,6 +63,10 @@ class DeepseekApp(App[None], inherit_bindings=False):
         self._hang_up.close()
         signals.give_title_back()
         outlet.to(None)
+
+    def on_descendant_focus(self, event: DescendantFocus) -> None:
+        if isinstance(event.widget, Input):  # Also those of Textual: a cursor that blinks is never at rest.
+            event.widget.cursor_blink = False
 
     def _paste_cut(self) -> None:
         size = f"{PASTE_CHARACTERS:,}"

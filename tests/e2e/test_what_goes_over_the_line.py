@@ -95,3 +95,20 @@ def test_what_came_under_a_view_is_there_when_it_closes(terminal, echo, card) ->
     screen.press("esc")
     assert "word59" in screen.see(r"(?s)word59.*saved", 2)
     screen.see_gone("saving", 2)
+
+
+def test_a_view_costs_itself_and_a_line_to_type_in_stands_still(terminal, echo) -> None:
+    echo(text="short")
+    screen = terminal("-p", "demo", "--profile", "ssh")
+    screen.see("Ask anything")
+    screen.read(1)
+    for key, seen, most in (("f1", "Esc closes", 6_000), ("^f", "Find in all chats", 2_500), ("^p", "Search", 4_000)):
+        before = len(screen.raw)
+        screen.press(key)
+        screen.see(seen)
+        screen.read(0.7)
+        assert len(screen.raw) - before <= most
+        assert sent(screen, 1.5) == 0, "no cursor blinks"
+        screen.press("esc")
+        screen.see_gone(seen)
+        screen.read(0.5)
