@@ -1,6 +1,7 @@
 """The program in a pseudo-terminal, watched with a clock: what it writes and when, and what CPU time it takes.
 
-The terminal answers what today's terminals answer: whether it can show a frame at once, and where its cursor is.
+The terminal answers what today's terminals answer: whether it can show a frame at once, that it is well, and where its
+cursor is.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ import pyte
 
 _PRIVATE = re.compile(rb"\x1b\[[<>=?][0-9;$]*[a-zA-Z]|\x1b\[\?[0-9;]*\$p")
 _ROOT = Path(__file__).resolve().parent.parent
-_QUESTIONS = re.compile(rb"\x1b\[\?2026\$p|\x1b\[6n")
-_ANSWERS = {b"\x1b[?2026$p": b"\x1b[?2026;2$y", b"\x1b[6n": b"\x1b[1;1R"}
+_QUESTIONS = re.compile(rb"\x1b\[\?2026\$p|\x1b\[[56]n")
+_ANSWERS = {b"\x1b[?2026$p": b"\x1b[?2026;2$y", b"\x1b[5n": b"\x1b[0n", b"\x1b[6n": b"\x1b[1;1R"}
 
 
 class Watched:

@@ -60,8 +60,7 @@ class DeepseekApp(App[None], inherit_bindings=False):
         self.push_screen(ChatScreen(self._wish))
         if isinstance(self._driver, LineDriver):
             self._driver.watch(self.refresh, self._hang_up.gone, self._paste_cut)
-        if self._driver is not None:
-            outlet.to(self._driver.write)
+            outlet.to(self._driver.say)
 
     def on_unmount(self) -> None:
         self._hang_up.close()
@@ -75,7 +74,7 @@ class DeepseekApp(App[None], inherit_bindings=False):
 
     def _restore(self) -> None:
         if isinstance(self._driver, LineDriver):
-            self._driver.restore()
+            self._driver.restore(signals.old_title())
 
     def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
         if isinstance(self._driver, LineDriver):
@@ -83,6 +82,9 @@ class DeepseekApp(App[None], inherit_bindings=False):
                 super()._display(screen, renderable)
         else:
             super()._display(screen, renderable)
+
+    def _set_pointer_shape(self, shape: str) -> None:
+        """Leave the pointer of the mouse as it is: few terminals know its shapes, and each change is a packet."""
 
     def copy_to_clipboard(self, text: str) -> None:
         """Copy by the way that leads to this terminal's clipboard, and tell which."""
@@ -99,7 +101,7 @@ class DeepseekApp(App[None], inherit_bindings=False):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         if isinstance(screen, ChatScreen):
             yield from screen.get_commands()
-        yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
+        yield SystemCommand(_("Theme"), _("Change the colours"), self.action_change_theme)
 
 
 def run_app(

@@ -27,7 +27,8 @@ from tests import streaming
 from tests.watched import Watched, watched
 
 WIDTH, HEIGHT, RATE, TOKENS = 160, 45, 100.0, 400
-FIRST, LAST = "<<first>>", "<<last>>"
+FIRST, LAST = "§§§§", "¶¶¶¶"
+"""Characters that nothing else has: none of them is on the terminal already, so that all of them are sent."""
 WORDS = (
     "Every generated token reads **all the weights** once, so decode is bound by memory bandwidth. With `q8_0` the "
     "cache takes 816 MiB at 8k tokens, and that has to be read too. "

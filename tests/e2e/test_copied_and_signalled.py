@@ -16,20 +16,18 @@ import pexpect
 import pytest
 
 from tests.e2e.conftest import Terminal
-from tui.line import clipboard, outlet, profile
+from tui.line import clipboard, outlet, profile, signals
 
 needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="there is no tmux here")
-CODE = "Two ways:\n\n```python\nif x:\n\tprint(1)\n```\n\nor\n\n```sh\necho 2\n```\n"
+CODE = (
+    "See [the page](https://example.org/a) or <https://example.org/b>: two ways\n\n"
+    "```python\nif x:\n\tprint(1)\n```\n\nor\n\n```sh\necho 2\n```\n"
+)
 
 
 def clipped(raw: str) -> list[str]:
     """What a terminal was told to put into its clipboard."""
     return [base64.b64decode(text).decode() for text in re.findall(r"\x1b\]52;c?;([A-Za-z0-9+/=]*)(?:\a|\x1b\\)", raw)]
-
-
-def without_pointers(raw: str) -> str:
-    """Leave out the shapes of the mouse pointer, which end with a bell too."""
-    return re.sub(r"\x1b\]22;[^\a]*\a", "", raw)
 
 
 def settings(text: str) -> None:
@@ -46,6 +44,7 @@ def test_c_and_its_sisters_copy_the_source_of_a_message_its_code_and_all(
     screen.see("Ask anything|demo|Demo")
     screen.ask("show **me**")
     screen.see("echo 2")
+    screen.see(r"the page \(https://example.org/a\)")
     screen.press("tab", "tab", "tab")
     screen.press("c")
     screen.see("The message: sent to the terminal's clipboard")
@@ -61,19 +60,7 @@ def test_c_and_its_sisters_copy_the_source_of_a_message_its_code_and_all(
     assert whole.startswith("# show")
     assert "---\n" not in whole[:4]
     assert "print(1)" in whole
-    assert "\x1b]8;" not in screen.raw
-    screen.leave()
-
-
-def test_an_address_is_shown_and_never_made_a_link(
-    terminal: Callable[..., Terminal], echo: Callable[..., None]
-) -> None:
-    echo(text="See [the page](https://example.org/a) or <https://example.org/b>\n\n| a |\n|---|\n| [c](http://e.x/c) |")
-    screen = terminal("-p", "demo")
-    screen.ask("where")
-    screen.see(r"the page \(https://example.org/a\)")
-    screen.see("http://e.x/c")
-    assert "\x1b]8" not in screen.raw
+    assert "\x1b]8" not in screen.raw  # An address is shown, and is no link.
     screen.leave()
 
 
@@ -95,23 +82,9 @@ def test_the_title_is_that_of_the_chat_once_and_the_old_one_comes_back(
     assert screen.raw.index("\x1b[22;0t") < screen.raw.index("\x1b]2;")
 
 
-def test_without_a_window_title_none_is_written(terminal: Callable[..., Terminal], echo: Callable[..., None]) -> None:
-    settings("window_title = false\n")
-    echo(text="yes")
-    screen = terminal("-p", "demo")
-    screen.ask("what")
-    screen.see("yes")
-    screen.leave()
-    assert "\x1b]2;" not in screen.raw
-    assert ";0t" not in screen.raw
-
-
-@pytest.mark.parametrize(
-    ("done", "signal"),
-    [("bell", "\a"), ("osc9", "\x1b]9;"), ("osc777", "\x1b]777;notify;deepseek-tui;"), ("off", None)],
-)
+@pytest.mark.parametrize(("done", "signal"), [("bell", "\a"), ("osc777", "\x1b]777;notify;deepseek-tui;")])
 def test_who_looks_elsewhere_is_told_of_the_end_and_who_looks_is_not(
-    terminal: Callable[..., Terminal], echo: Callable[..., None], done: str, signal: str | None
+    terminal: Callable[..., Terminal], echo: Callable[..., None], done: str, signal: str
 ) -> None:
     settings(f'done = "{done}"\nwindow_title = false\n')
     echo(text="yes indeed it is so and no other", tokens_per_second=16)
@@ -120,14 +93,16 @@ def test_who_looks_elsewhere_is_told_of_the_end_and_who_looks_is_not(
     screen.see("no other")
     screen.read(0.5)
     told = screen.raw
-    assert "\a" not in without_pointers(told)
+    assert "\a" not in told
     screen.ask("two")
     screen.type("\x1b[O")  # The terminal has lost the focus.
     screen.see("no other[\\s\\S]*no other")
     screen.read(0.5)
-    after = without_pointers(screen.raw[len(told) :])
-    assert (signal in after) if signal else "\a" not in after
-    assert after.count("\a") <= 1
+    after = screen.raw[len(told) :]
+    assert signal in after
+    assert after.count("\a") == 1
+    assert "\x1b]2;" not in screen.raw  # The settings want no title.
+    assert ";0t" not in screen.raw
     screen.leave()
 
 
@@ -158,6 +133,24 @@ def test_a_text_too_large_for_a_terminal_is_in_tmux(tmux: Tmux, monkeypatch: pyt
     assert tmux("show-buffer") == text
     time.sleep(0.2)
     assert clipped(tmux.read()) == []
+
+
+@needs_tmux
+def test_through_a_tmux_a_message_comes_to_the_terminal_or_a_bell_where_it_would_be_kept_back(
+    tmux: Tmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmux.inside(monkeypatch)
+    signals.choose("osc9", title=False)
+    message = "\x1b]9;done\a"
+    for passing, window, told in (("off", "", "\a"), ("on", "", message), ("on", "another", "\a")):
+        tmux("set", "-g", "allow-passthrough", passing)
+        if window:
+            tmux("new-window", "sleep 60")
+        tmux.read()
+        before = len(tmux.outer)
+        signals.ended("done", 11.0, looking=True)
+        tmux.until(lambda before=before: "\a" in tmux.outer[before:])
+        assert (message in tmux.outer[before:]) == (told == message)
 
 
 class Tmux:
@@ -207,5 +200,6 @@ def tmux(home: Path) -> Iterator[Tmux]:
     one = Tmux(f"deepseek-test-{os.getpid()}")
     yield one
     outlet.to(None)
+    signals.choose("off", title=True)
     one("kill-server")
     one.child.close()

@@ -185,7 +185,18 @@ def test_each_command_says_something_and_an_unknown_one_is_told(plain: Callable[
         ("/resume", "Done|Problem"),
         ("/chats", "1. Why is the sky blue"),
         ("/find blue", "1. Why is"),
-        ("/open 1", "2 messages"),
+        ("/chat 1", "2 messages"),
+        ("/chat blue sky", "2 messages"),
+        ("/rename Of the sky", "The title is Of the sky"),
+        ("/copy", "The message: sent to the terminal's clipboard"),
+        ("/code", "There is no code"),
+        ("/copy-all", "The chat: sent to the terminal's clipboard"),
+        ("/system Be brief.", "It holds from the next question on"),
+        ("/system", "System prompt: Be brief"),
+        ("/sampling temperature 0.2", "It holds"),
+        ("/sampling", "temperature: 0.2(.|\n)*seed: as the preset says"),
+        ("/sampling seed x", "Problem: seed cannot be used"),
+        ("/system none", "It holds"),
         ("/read", "You, "),
         ("/backend", "Demo has only echo"),
         ("/plan", "LAYERS"),
@@ -194,7 +205,7 @@ def test_each_command_says_something_and_an_unknown_one_is_told(plain: Callable[
         ("/free", "The memory is free"),
         ("/new", "A new chat"),
         ("/nwe", "There is no command /nwe, and nothing was sent. Did you mean /new"),
-        ("/open nothing", "Problem: "),
+        ("/chat nothing", "Problem: "),
     ):
         said(one, command, told)
     one.child.send("/quit\r")
@@ -211,6 +222,35 @@ def test_an_edited_question_is_asked_beside_the_old_one(plain: Callable[..., Ter
     with sqlite3.connect(home / "data" / "chats.sqlite3") as db:
         rows = db.execute("SELECT text, parent FROM message WHERE role = 'user' ORDER BY created_at").fetchall()
     assert rows == [("Why", None), ("Why not?", None)]
+
+
+def test_what_was_asked_comes_back_by_the_arrow_at_the_next_start(plain: Callable[..., Terminal]) -> None:
+    said(plain(text="Well."), "Why is the sky blue?")
+    again = plain()
+    again.press("up")
+    again.see("You: Why is the sky blue[?]")
+
+
+def test_a_file_goes_along_with_a_question(plain: Callable[..., Terminal], home: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("It is blue.\n")
+    one = plain(text="Well.")
+    assert "Goes along: " in said(one, f"What says @{tmp_path}/notes.txt ?")
+    with sqlite3.connect(home / "data" / "chats.sqlite3") as db:
+        ((text,),) = db.execute("SELECT text FROM message WHERE role = 'user'").fetchall()
+    assert "It is blue." in text
+    said(one, "And @/nowhere/at/all.txt ?", "Problem: .*no such file")
+
+
+def test_a_question_is_written_in_the_own_editor(plain: Callable[..., Terminal]) -> None:
+    one = plain(text="Well.", environment={"VISUAL": "sh -c 'echo \"From the editor\" > $0'"})
+    one.child.send("/editor\r")
+    one.see("You: From the editor")
+    one.child.send("\r")
+    one.see("Done")
+
+
+def test_a_path_at_the_beginning_is_no_command(plain: Callable[..., Terminal]) -> None:
+    said(plain(text="Well."), "/etc/fstab is what?", "Done")
 
 
 def test_a_conversation_that_is_too_long_is_asked_about(plain: Callable[..., Terminal]) -> None:
@@ -263,3 +303,15 @@ def test_a_signal_to_end_leaves_the_terminal_as_it_was(plain: Callable[..., Term
     os.kill(one.child.pid, signal.SIGTERM)
     one.ended()
     assert one.child.exitstatus == 128 + signal.SIGTERM
+
+
+def test_a_terminal_that_reads_no_more_keeps_nobody(plain: Callable[..., Terminal], home: Path) -> None:
+    line = "A line of words that goes on and ends here.\n"
+    one = plain(text=line * 40, repeat=100, tokens_per_second=20_000.0, context=200_000)
+    one.child.send("Go on\r")
+    time.sleep(2.0)  # Nobody reads, and more comes than a terminal holds.
+    os.kill(one.child.pid, signal.SIGTERM)
+    assert one.gone(2.5) < 2.5
+    plain()
+    ((state, text),) = answers(home)
+    assert (state, len(text)) == ("done", len(line * 40 * 100))

@@ -15,13 +15,12 @@ CODE = (
 )
 
 
-@pytest.mark.parametrize(("width", "height", "where"), [(40, 10, "ssh"), (80, 24, "local"), (300, 90, "ssh")])
+@pytest.mark.parametrize(("width", "height"), [(40, 10), (300, 90)])
 def test_what_has_streamed_is_what_a_repaint_draws(
-    terminal: Callable[..., Terminal], echo: Callable[..., None], width: int, height: int, where: str
+    terminal: Callable[..., Terminal], echo: Callable[..., None], width: int, height: int
 ) -> None:
     echo(text=SOLVED + CODE + "The end.", tokens_per_second=200, reasoning="First I think. " * 30)
-    line = {"SSH_CONNECTION": "10.0.0.1 2 10.0.0.2 22"} if where == "ssh" else {}
-    screen = terminal("-p", "demo", width=width, height=height, **line)
+    screen = terminal("-p", "demo", width=width, height=height, SSH_CONNECTION="10.0.0.1 2 10.0.0.2 22")
     screen.ask("solve")
     screen.see("The end", 30)
     screen.read(2.5)  # The plan at the side takes in the measured speed.

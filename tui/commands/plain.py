@@ -13,15 +13,19 @@ def run(arguments: argparse.Namespace, settings: Settings, wrong: Problem | None
     """Talk; return the exit status. `wrong` is what is wrong with the settings. Raises Problem."""
     from functools import partial
 
+    from tui.line import clipboard, outlet, signals
     from tui.plain import hang_up, told
     from tui.plain.commands import complete
     from tui.plain.prompt import Prompt
-    from tui.plain.speaking import say
+    from tui.plain.speaking import say, steer
     from tui.plain.talk import Talk, Wish
 
     terminal = hang_up.Terminal()
     if wrong is not None:
         say(told.problem(wrong))
+    outlet.to(steer)
+    clipboard.choose(settings.clipboard)
+    signals.choose(settings.done, title=False)
     talk = Talk(settings)
     hang_up.watch(terminal)
     try:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Sequence
 
 import msgspec
 
-from tui.plain import doing, doing_chats
+from tui.chat import attaching
+from tui.plain import doing, doing_asking, doing_chats, doing_text
 from tui.plain.speaking import say
 from tui.plain.talk import Talk
 from tui.words import N_, _
 
 Act = Callable[[Talk, str], None]
+_WORD = re.compile(r"/([a-z]+(?:-[a-z]+)*)(?:\s+(.*))?", re.IGNORECASE)
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -27,9 +30,16 @@ class Command(msgspec.Struct, frozen=True):
 COMMANDS = (
     Command("new", "", N_("begin a new chat"), doing_chats.new),
     Command("chats", N_("[HOW MANY]"), N_("list the last chats, with numbers"), doing_chats.chats),
-    Command("open", N_("NUMBER"), N_("open a chat of the list, or the last one: /open last"), doing_chats.open_chat),
+    Command(
+        "chat", N_("NUMBER or WORDS"), N_("open a chat of the list, or by words of its title"), doing_chats.open_chat
+    ),
     Command("read", "", N_("read this chat out"), doing_chats.read),
     Command("find", N_("WORDS"), N_("find what was said or thought, in all chats"), doing_chats.find),
+    Command("rename", N_("TITLE"), N_("give this chat another title"), doing_chats.rename),
+    Command("delete-chat", "", N_("delete this chat"), doing_chats.delete),
+    Command("copy", "", N_("send the last answer to the terminal's clipboard"), doing_text.copy),
+    Command("code", N_("[NUMBER]"), N_("send a block of its code there"), doing_text.code),
+    Command("copy-all", "", N_("send the whole chat there"), doing_text.copy_all),
     Command("export", "", N_("write this chat into a Markdown file"), doing_chats.export),
     Command("retry", "", N_("answer the last question once more"), doing.retry),
     Command("resume", "", N_("go on with an answer that was cut off"), doing.resume),
@@ -37,6 +47,14 @@ COMMANDS = (
     Command("thought", "", N_("read the last thought out"), doing.thought),
     Command("before", "", N_("go to the version before of the last answer"), doing.before),
     Command("after", "", N_("go to the version after it"), doing.after),
+    Command("editor", "", N_("write the question in your own editor"), doing_text.editor),
+    Command("system", N_("[TEXT or none]"), N_("tell or set this chat's own system prompt"), doing_asking.system),
+    Command(
+        "sampling",
+        N_("[NAME VALUE]"),
+        N_("tell or set temperature, top_p and others of this chat"),
+        doing_asking.sampling,
+    ),
     Command("presets", "", N_("list what can answer"), doing.presets),
     Command("preset", N_("NAME or KEY"), N_("answer with another preset, say /preset 2"), doing.preset),
     Command("backend", "", N_("use the preset's next backend"), doing.backend),
@@ -50,15 +68,20 @@ _KEYS = (
     N_('Enter sends. A line that ends with \\ goes on in the next one, and so does all between two lines of """.'),
     N_("While an answer comes, Ctrl+C stops it, Ctrl+Y closes a thought, Ctrl+D leaves and lets it go on."),
     N_("What else is typed meanwhile stands at the next prompt. A first / that is no command is written //."),
+    N_("@ before the name of a file sends its text along."),
 )
 
 
 def do(talk: Talk, text: str) -> bool:
-    """Do what a line says if it is a command; say whether it is one. Raises Problem."""
-    if not text.startswith("/") or text.startswith("//"):
+    """Do what a line says if it is a command; say whether it is one. Raises Problem.
+
+    A text of several lines is none, and neither is one that begins with a path: "/etc/fstab says …".
+    """
+    match = _WORD.fullmatch(text.strip())
+    if match is None or "\n" in text:
         return False
-    name, _blank, rest = text[1:].partition(" ")
-    if name in {"help", "?", ""}:
+    name, rest = match[1].lower(), (match[2] or "").strip()
+    if name == "help":
         _help()
         return True
     command = next((command for command in COMMANDS if command.name == name), None)
@@ -67,12 +90,15 @@ def do(talk: Talk, text: str) -> bool:
         hint = _("Did you mean /{name}?").format(name=near[0]) if near else _("/help tells the commands.")
         say(_("There is no command /{name}, and nothing was sent. {hint}").format(name=name, hint=hint))
     else:
-        command.act(talk, rest.strip())
+        command.act(talk, rest)
     return True
 
 
 def complete(talk: Talk, line: str) -> Sequence[str]:
     """Return what a line that is begun can become."""
+    token = attaching.begun(line)
+    if token is not None:
+        return [line[: len(line) - len(token)] + offer for offer in attaching.offers(token)]
     if not line.startswith("/"):
         return ()
     if line.startswith("/preset "):

@@ -8,14 +8,16 @@ from functools import partial
 from backends.shown import shown_path
 from tui.chat.clean import clean_line
 from tui.chat.exporting.plain_text import when, who
-from tui.chat.storing import paging
-from tui.plain import told
+from tui.chat.storing import paging, shelf
+from tui.plain import prompt, told
 from tui.plain.speaking import say
 from tui.plain.talk import Talk
 from tui.words import _, ngettext
 
 _LISTED = 10
 _FOUND = 10
+_LOOKED_AT = 500
+"""So many chats, the last ones, a title is looked for in."""
 
 
 def new(talk: Talk, _rest: str) -> None:
@@ -36,14 +38,16 @@ def chats(talk: Talk, rest: str) -> None:
 
 
 def open_chat(talk: Talk, rest: str) -> None:
-    """Open a chat by its number in the list, its id or "last". Raises StoreError."""
+    """Open a chat by its number in the list, words of its title, its id or "last". Raises StoreError."""
     if not rest:
         chats(talk, rest)
         return
     wanted = rest
     if rest.isdecimal() and 1 <= int(rest) <= len(talk.found):
         wanted = talk.found[int(rest) - 1]
-    chat = paging.named(talk.store, wanted)
+    words = rest.lower().split()
+    titled = [chat for chat in talk.store.conversations(_LOOKED_AT) if all(w in chat.title.lower() for w in words)]
+    chat = titled[0] if titled and wanted == rest else paging.named(talk.store, wanted)
     talk.loop.call(talk.session.open(chat.id))
     count = len(talk.session.branch)
     text = ngettext(
@@ -84,7 +88,7 @@ def find(talk: Talk, rest: str) -> None:
         say(f"{number}. {clean_line(hit.title)} ({when(hit.at)}): {clean_line(hit.snippet)}")
     if hits:
         talk.found = [hit.conversation for hit in hits]
-        say(_("/open with a number opens it."))
+        say(_("/chat with a number opens it."))
 
 
 def export(talk: Talk, _rest: str) -> None:
@@ -97,3 +101,26 @@ def export(talk: Talk, _rest: str) -> None:
     chat, places = talk.session.conversation.id, tuple(export_here.folders())
     path = talk.loop.call(asyncio.to_thread(partial(export_here.export_here, talk.store, chat, places)))
     say(_("This chat is in {path}").format(path=shown_path(path)))
+
+
+def rename(talk: Talk, rest: str) -> None:
+    """Give the chat another title. Raises StoreError."""
+    chat = talk.session.conversation
+    if chat is None or not rest:
+        say(_("Nothing was said in this chat yet.") if chat is None else _("Which title? For example: /rename The sky"))
+        return
+    shelf.rename(talk.store, chat.id, rest)
+    talk.loop.call(talk.session.reread())
+    say(_("The title is {title}").format(title=clean_line(rest)))
+
+
+def delete(talk: Talk, _rest: str) -> None:
+    """Throw the chat away; it can be had back for some days. Raises StoreError."""
+    chat = talk.session.conversation
+    if chat is None:
+        say(_("Nothing was said in this chat yet."))
+    elif prompt.sure(_("Delete the chat “{title}”?").format(title=clean_line(chat.title))):
+        shelf.throw_away(talk.store, chat.id)
+        talk.loop.call(talk.session.new())
+        back = f"deepseek-tui chats restore {chat.id[:8]}"
+        say(_("It is deleted. `{command}` brings it back.").format(command=back))

@@ -8,7 +8,7 @@ import re
 import select
 import signal
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Literal
@@ -64,6 +64,15 @@ class Keyboard:
         if len(self._typed) < _MOST_BYTES:
             self._typed += data
         return None
+
+    @staticmethod
+    def lend(work: Callable[[], object]) -> None:
+        """Lend the terminal to another program; Ctrl+C is for that one meanwhile."""
+        interrupt = signal.signal(signal.SIGINT, lambda *_given: None)
+        try:
+            work()
+        finally:
+            signal.signal(signal.SIGINT, interrupt)
 
     def typed(self) -> str:
         """Return what was typed meanwhile, without what is no text; it is forgotten then."""

@@ -19,6 +19,12 @@ def say(text: str = "", *, as_it_is: bool = False) -> None:
     sys.stdout.flush()
 
 
+def steer(sequence: str) -> None:
+    """Write what a terminal obeys and does not show: its clipboard, its bell."""
+    sys.stdout.write(sequence)
+    sys.stdout.flush()
+
+
 def broken(line: str, wide: int) -> list[str]:
     """Return a line as several of at most `wide` cells; a word that is longer is left to the terminal."""
     if cells(line) <= wide:

@@ -11,19 +11,21 @@ import msgspec
 from backends.errors import Problem
 from presets.catalog import Catalog, load_catalog
 from presets.schema import PresetEntry
-from tui.chat import recovery
+from tui.chat import asked, attaching, recovery
 from tui.chat.session import Session
 from tui.chat.storing import paging
 from tui.chat.storing.store import Store
 from tui.chat.target import Target, choose
+from tui.line import signals
 from tui.plain import questions, told
 from tui.plain.following import Following
 from tui.plain.hang_up import hand_over
 from tui.plain.keyboard import Keyboard
 from tui.plain.loop import Loop
-from tui.plain.prompt import HISTORY, Prompt
+from tui.plain.prompt import Prompt
 from tui.plain.speaking import say
 from tui.settings import Settings
+from tui.units import memory
 from tui.words import _, ngettext
 
 TWICE_S = 3.0
@@ -73,7 +75,9 @@ class Talk:
         """Ask and answer until the person leaves."""
         from tui.plain.commands import do
 
-        prompt.remember(_asked_before(self.store) if self.settings.history else ())
+        if self.settings.history:
+            with contextlib.suppress(Problem):
+                prompt.remember([question.text for question in asked.load(self.store)])
         if self.session.busy:
             self.follow()
         left_at = 0.0
@@ -88,9 +92,12 @@ class Talk:
                 return
             except KeyboardInterrupt:
                 say()
-                if not prompt.unfinished() and time.monotonic() - left_at < TWICE_S:
+                if prompt.unfinished():
+                    left_at = 0.0
+                    continue
+                if time.monotonic() - left_at < TWICE_S:
                     return
-                left_at = 0.0 if prompt.unfinished() else time.monotonic()
+                left_at = time.monotonic()
                 say(_("Nothing is running. Ctrl+C again, or Ctrl+D, leaves."))
                 continue
             left_at = 0.0
@@ -104,14 +111,23 @@ class Talk:
 
     def ask(self, text: str) -> None:
         """Send a question, or another version of the one that is edited. Raises Problem; then nothing was sent."""
+        files = attaching.look(text)
+        sent = attaching.expanded(text) if files else text
+        if files:
+            names = ", ".join(file.name for file in files)
+            size = sum(file.size for file in files)
+            say(_("Goes along: {names}, {size}").format(names=names, size=memory(size)))
         edited, self.edited = self.edited, ""
         with contextlib.suppress(Problem):
             self.loop.call(self.session.refresh())
         if edited and any(message.id == edited for message in self.session.branch):
-            self.loop.call(self.session.edit(edited, text))
+            self.loop.call(self.session.edit(edited, sent))
         else:
-            self.loop.call(self.session.send(text))
+            self.loop.call(self.session.send(sent))
+        self._remember(text)
+        began = time.monotonic()
         self.follow()
+        signals.ended(self._title, time.monotonic() - began, looking=True)
 
     def follow(self, *, already: int = 0) -> None:
         """Follow what runs to its end, and ask what then has to be decided. Raises Problem."""
@@ -133,6 +149,18 @@ class Talk:
                     return
             elif not questions.mend(self.loop, self.session):
                 return
+
+    def _remember(self, text: str) -> None:
+        """Keep what was asked for the arrow keys of the next start."""
+        chat = self.session.conversation
+        question = next((one for one in reversed(self.session.branch) if one.role == "user"), None)
+        if self.settings.history and chat is not None and question is not None:
+            with contextlib.suppress(Problem):
+                asked.add(asked.Question(text, chat.id, question.id))
+
+    @property
+    def _title(self) -> str:
+        return self.session.conversation.title if self.session.conversation is not None else ""
 
     def close(self) -> None:
         """Let go of everything: what runs goes on in its host."""
@@ -157,8 +185,7 @@ class Talk:
         return None
 
     def _greet(self, target: Target | None) -> None:
-        title = self.session.conversation.title if self.session.conversation is not None else ""
-        if title:
+        if title := self._title:
             count = len(self.session.branch)
             text = ngettext("Chat: {title}, {count} message.", "Chat: {title}, {count} messages.", count)
             say(text.format(title=title, count=count) + " " + _("/new begins another, /read reads it out."))
@@ -173,11 +200,3 @@ class Talk:
         if problem is not None and problem is not self._problem:
             say(told.problem(problem))
         self._problem = problem
-
-
-def _asked_before(store: Store) -> list[str]:
-    """Return what was asked last, the oldest first."""
-    rows = store.rows(
-        "SELECT text FROM message WHERE role = 'user' AND deleted_at IS NULL ORDER BY created_at DESC LIMIT ?", HISTORY
-    )
-    return [row["text"] for row in reversed(rows)]

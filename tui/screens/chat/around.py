@@ -54,7 +54,7 @@ class Around:
 
         `deleted` is what can be taken back.
         """
-        title = session.conversation.title if session and session.conversation else "New chat"
+        title = session.conversation.title if session and session.conversation else _("New chat")
         signals.show_title(f"{title} · deepseek-tui")
         width = self._screen.size.width - 2
         line = "SSH" if profile.current().over_line else ""

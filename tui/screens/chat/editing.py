@@ -25,6 +25,7 @@ from tui.screens.chat.choosing import Presets
 from tui.screens.chat.offering import Asked
 from tui.screens.chat.planning import Planning
 from tui.widgets.sidebar import PresetList
+from tui.words import _
 
 if TYPE_CHECKING:  # Imported when a preset is edited.
     from presets.plan import PresetPlan
@@ -57,10 +58,20 @@ class Editing:
         """Yield what the palette offers."""
         for entry in self._presets().entries:
             title, name = escape(clean_line(entry.preset.title)), entry.name
-            yield SystemCommand(f"Edit preset {title} …", escape(clean_line(name)), partial(self.do, "edit", name))
-            yield SystemCommand(f"Duplicate preset {title} …", "Under another name", partial(self.do, "copy", name))
+            yield SystemCommand(
+                _("Edit preset {title} …").format(title=title), escape(clean_line(name)), partial(self.do, "edit", name)
+            )
+            yield SystemCommand(
+                _("Duplicate preset {title} …").format(title=title),
+                _("Under another name"),
+                partial(self.do, "copy", name),
+            )
             if not entry.builtin:
-                yield SystemCommand(f"Delete preset {title} …", "Its model stays", partial(self.do, "delete", name))
+                yield SystemCommand(
+                    _("Delete preset {title} …").format(title=title),
+                    _("Its model stays"),
+                    partial(self.do, "delete", name),
+                )
 
     def do(self, what: PresetList.Work, name: str) -> None:
         """Begin to edit, copy or delete a preset."""
@@ -101,7 +112,9 @@ class Editing:
             return
         written = await apart(lambda: writing.create(new, writing.copied(entry)))
         await self._asked.reload()
-        self._asked.say(f"{written.preset.title} is written. `e` in the list edits it")
+        self._asked.say(
+            keys.filled(_("{title} is written. {presets.edit} in the list edits it"), title=written.preset.title)
+        )
 
     async def _delete(self, name: str) -> None:
         from presets import writing
@@ -111,15 +124,15 @@ class Editing:
         path = await apart(lambda: writing.check_removable(catalog, name))
         entry = self._presets().entry(name)
         builtin = (BUILTIN / f"{name}.toml").exists()
-        lines = [f"The file {path.name} would be deleted. Its model stays."]
+        lines = [_("The file {name} would be deleted. Its model stays.").format(name=path.name)]
         if builtin:
-            lines.append("The built-in of this name is used again then.")
+            lines.append(_("The built-in of this name is used again then."))
         if self._runs(name):
-            lines.append("It is in memory now and runs on as it is, until another is chosen.")
+            lines.append(_("It is in memory now and runs on as it is, until another is chosen."))
         title = entry.preset.title if entry is not None else name
         from tui.screens.question import QuestionScreen
 
-        question = QuestionScreen(f"Delete the preset {title}?", tuple(lines), "delete it")
+        question = QuestionScreen(_("Delete the preset {title}?").format(title=title), tuple(lines), _("delete it"))
         if not await self._screen.app.push_screen_wait(question):
             return
         await apart(lambda: writing.remove(catalog, name))
@@ -127,7 +140,8 @@ class Editing:
             await self._follow(entry)
         else:
             await self._asked.reload()
-        self._asked.say(f"{title} is deleted" + (": the built-in is back" if builtin else ""))
+        told = _("{title} is deleted: the built-in is back") if builtin else _("{title} is deleted")
+        self._asked.say(told.format(title=title))
 
     # What follows.
 
@@ -138,15 +152,18 @@ class Editing:
         after = self._presets().entry(name)
         if after is None:
             return
-        key = f"{keys.slot(after.preset.slot) or 'choosing it'} loads"
-        told = f"{after.preset.title} is saved"
+        key = keys.slot(after.preset.slot)
+        told = _("{title} is saved").format(title=after.preset.title)
         target = session.target if session is not None else None
         if session is not None and target is not None and target.preset == name:
             backend = target.spec.backend
             other = backend if backend != before.preset.backend and backend in after.preset.backends else None
             new = self._presets().target(name, other)
             if new is not None and self._runs(name) and new.spec.options != target.spec.options:
-                told += f". It runs on as it was loaded; {key} it anew"
+                again = _(". It runs on as it was loaded; choosing it loads it anew")
+                if key:
+                    again = _(". It runs on as it was loaded; {key} loads it anew").format(key=key)
+                told += again
             if new is not None:
                 self._take(session, target, new)
         self._asked.say(told)

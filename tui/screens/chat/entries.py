@@ -12,10 +12,10 @@ from tui.chat.storing.stored import StoredMessage
 from tui.keys import filled
 from tui.units import clock, duration
 from tui.widgets.transcript.model import Entry, FootnoteKind
-from tui.words import _
+from tui.words import N_, _
 
-NOT_SENT = "── not sent to the model from here up ──"
-LEFT_OUT = "not sent"
+NOT_SENT = N_("── not sent to the model from here up ──")
+LEFT_OUT = N_("not sent")
 
 
 def entries(session: Session, titles: dict[str, str]) -> list[Entry]:
@@ -56,11 +56,11 @@ def entry(
 
     Keys that go on with it are named where it is the `last` one.
     """
-    title = "You" if message.role == "user" else label(message, titles)
+    title = _("You") if message.role == "user" else label(message, titles)
     if number:
         title += f" {number}"
     if left_out:
-        title += f" · {LEFT_OUT}"
+        title += f" · {_(LEFT_OUT)}"
     if message.role == "user":
         return Entry(message.id, "user", title, clock(message.created_at), message.text)
     footnote, kind = ending(message, full, last=last)
@@ -81,7 +81,7 @@ def entry(
 def thought_key(session: Session) -> str:
     """Return what can be done about a thought on its way: a key, "" where the model's server takes no such wish."""
     if session.running.hurried:
-        return "closing the thought …"
+        return _("closing the thought …")
     return filled(_("{answer.now} answers now")) if session.can("answer_now") else ""
 
 
@@ -95,7 +95,7 @@ def live_entry(
         thought = thought_line(answer.thought_s, answer.reasoning_tokens)
         if thinking:
             speed = answer.tokens_per_second
-            parts = ["thinking", f"{answer.reasoning_tokens:,} tokens"]
+            parts = [_("thinking"), _("{count:,} tokens").format(count=answer.reasoning_tokens)]
             if speed is not None:
                 parts.append(f"{speed:.1f} tok/s")
             thought = " · ".join([*parts, key] if key else parts)
@@ -114,15 +114,15 @@ def live_entry(
 
 def label(message: StoredMessage, titles: dict[str, str]) -> str:
     """Return who answered: "Starter 135M · llama.cpp"."""
-    title = titles.get(message.preset or "", message.preset or "unknown")
+    title = titles.get(message.preset or "", message.preset or _("unknown"))
     return f"{title} · {backend_title(message.backend)}" if message.backend else title
 
 
 def thought_line(seconds: float | None, tokens: int | None) -> str:
     """Return the folded thought's line."""
-    parts = [f"thought for {duration(seconds)}" if seconds is not None else "thought"]
+    parts = [_("thought for {time}").format(time=duration(seconds)) if seconds is not None else _("thought")]
     if tokens:
-        parts.append(f"{tokens:,} tokens")
+        parts.append(_("{count:,} tokens").format(count=tokens))
     return " · ".join(parts)
 
 
@@ -134,7 +134,7 @@ def ending(message: StoredMessage, full: str, *, last: bool = True) -> tuple[str
 
 def _ending(message: StoredMessage, full: str, again: str) -> tuple[str, FootnoteKind]:
     if message.error is not None:
-        kept = "What was said before is kept." if message.text or message.reasoning else ""
+        kept = _("What was said before is kept.") if message.text or message.reasoning else ""
         error = message.error
         hint = "" if error.kind in {EngineDied.kind, ContextOverflow.kind, CannotContinue.kind} else error.hint
         if again and error.kind == ContextOverflow.kind:
@@ -150,19 +150,19 @@ def _ending(message: StoredMessage, full: str, again: str) -> tuple[str, Footnot
         return " ".join(part for part in parts if part), "error"
     match message.state:
         case "interrupted":
-            return f"Interrupted: under a second of it may be missing. {again}", "warning"
+            return _("Interrupted: under a second of it may be missing. {again}").format(again=again), "warning"
         case "stopped":
-            return f"Stopped. {again}", "info"
+            return _("Stopped. {again}").format(again=again), "info"
         case "streaming":
-            return "being written elsewhere", "info"
+            return _("being written elsewhere"), "info"
     match message.reason:
         case "context":
-            return full or "The context was full: the answer ends here.", "warning"
+            return full or _("The context was full: the answer ends here."), "warning"
         case "length":
             goes_on = filled(_("{answer.resume} goes on.")) if again else ""
-            return f"The token limit was reached. {goes_on}", "info"
+            return _("The token limit was reached. {goes_on}").format(goes_on=goes_on), "info"
     if not message.text and message.state == "done":
-        return f"The model said nothing. {again}", "info"
+        return _("The model said nothing. {again}").format(again=again), "info"
     return "", ""
 
 
@@ -177,14 +177,15 @@ def _filled(session: Session, message: StoredMessage) -> str:
     if fits(tokens or 0, room.context):
         said = _("The context was full. {answer.resume} goes on: {tokens:,} tokens are loaded now.")
         return filled(said, tokens=room.context)
-    is_full = f"The context of {room.context:,} tokens is full"
+    is_full = _("The context of {tokens:,} tokens is full").format(tokens=room.context)
     if room.larger is not None:
         return filled(_("{is_full}. {answer.resume} goes on with {larger:,}."), is_full=is_full, larger=room.larger)
     unsent = history(session.branch).unsent
     if sum(other.role == "user" and other.id not in unsent for other in session.branch) > 1:
         said = _("{is_full}, and the model was made for no more. {answer.resume} shows what can be left out.")
         return filled(said, is_full=is_full)
-    return f"{is_full}, and the model was made for no more. Ask for a shorter answer, or use another preset."
+    said = _("{is_full}, and the model was made for no more. Ask for a shorter answer, or use another preset.")
+    return said.format(is_full=is_full)
 
 
 def _lost_asking() -> Entry:
@@ -196,8 +197,8 @@ def _lost_asking() -> Entry:
 
 def _mark(sent: History) -> Entry:
     """Return the line between what is not sent and what is, with the summary that is sent instead."""
-    text = f"Sent in its place, as a summary:\n{sent.summary}" if sent.summary else ""
-    return Entry(f"start-{sent.start}", "notice", NOT_SENT, "", text)
+    text = _("Sent in its place, as a summary:\n{summary}").format(summary=sent.summary) if sent.summary else ""
+    return Entry(f"start-{sent.start}", "notice", _(NOT_SENT), "", text)
 
 
 def _again(message: StoredMessage) -> str:

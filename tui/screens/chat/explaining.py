@@ -19,7 +19,8 @@ from tui.screens.chat.choosing import Presets
 from tui.settings import SettingsError, load_settings
 from tui.widgets.transcript import Transcript
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # The views are imported when they are first opened.
+    from tui.screens.figures.content import View
     from tui.screens.figures.more import Published
 
 SETTLE_S = 1.0

@@ -27,6 +27,7 @@ from tui.screens.chat.choosing import Presets, wanted_of
 from tui.screens.chat.lists import Coming
 from tui.screens.chat.shown import Shown
 from tui.widgets.fetch_line import show_over
+from tui.words import _
 
 if TYPE_CHECKING:  # What looks at jobs is imported by the first look: after the first frame.
     from backends.jobs.job import JobView
@@ -104,7 +105,11 @@ class Fetching:
         """Yield what the palette offers: to stop each fetch."""
         for view in self.running:
             title = escape(clean_line(view.spec.title))
-            yield SystemCommand(f"Stop fetching {title}", "What is here stays", lambda key=view.key: self.stop(key))
+            yield SystemCommand(
+                _("Stop fetching {title}").format(title=title),
+                _("What is here stays"),
+                lambda key=view.key: self.stop(key),
+            )
 
     # Looking.
 
@@ -219,7 +224,7 @@ class Fetching:
         loads = ""
         if wish is not None and (wish.explicit or wish.said == self._said()):
             busy = self._session is not None and self._session.busy
-            loads = "It loads when the answer is done" if busy else "It loads now"
+            loads = _("It loads when the answer is done") if busy else _("It loads now")
         self._shown.notice(notices.fetch_entry(view, key, loads, preset=entry is not None))
 
     def _names(self, key: str) -> list[str]:

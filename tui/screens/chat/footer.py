@@ -12,6 +12,7 @@ from tui.chat.clean import clean_line
 from tui.chat.seen import Figure, Seen
 from tui.screens.figures.words import chat_of, cost_of, energy_of, on_the_card, speed_of_reads, split_of, two_shades
 from tui.units import DASH, count, gigabytes, memory
+from tui.words import _
 
 SEPARATOR = " │ "
 LEAST_READS_PER_S = 1e6
@@ -92,14 +93,15 @@ def _cut(text: str, width: int) -> str:
 def model_part(seen: Seen) -> Part:
     """Return the model and how many of its layers are on the card."""
     if seen.target is None:
-        return Part(("model",), ("No preset",))
+        return Part(("model",), (_("No preset"),))
     title, backend = seen.target.title, seen.target.spec.backend
     whole = f"{title} · {backend_title(backend)}"
     # Where there is little room, llama.cpp goes without saying.
     short = title if backend == "llama_cpp" else whole
     loaded = seen.loaded
     if loaded is None:
-        word = "loading" if seen.status is not None and seen.status.phase == "loading" else "not loaded"
+        loading = seen.status is not None and seen.status.phase == "loading"
+        word = _("loading") if loading else _("not loaded")
         forms = [f"{whole} · {word}", f"{short} · {word}"]
     elif loaded.layers is None or loaded.gpu_layers is None:
         share = f" · {on_the_card(loaded)}" if loaded.vram_bytes is not None and loaded.model_bytes else ""
@@ -108,7 +110,12 @@ def model_part(seen: Seen) -> Part:
         forms = [f"{whole} · CPU", f"{short} · CPU"]
     else:
         layers = f"{loaded.gpu_layers}/{loaded.layers}"
-        forms = [f"{whole} · {layers} layers on the card", f"{whole} · {layers} layers", f"{short} · {layers}"]
+        on_card, of_them = _("{layers} layers on the card"), _("{layers} layers")
+        forms = [
+            f"{whole} · {on_card.format(layers=layers)}",
+            f"{whole} · {of_them.format(layers=layers)}",
+            f"{short} · {layers}",
+        ]
     return Part(("model",), tuple(dict.fromkeys(forms)))
 
 
@@ -132,7 +139,7 @@ def speed_part(seen: Seen) -> Part:
 def context_part(seen: Seen) -> Part:
     """Return how full the context is, in the engine's own counts."""
     full = f"{count(seen.tokens)}/{count(seen.loaded.context if seen.loaded is not None else None)}"
-    return Part(("context",), (f"context {full}", full))
+    return Part(("context",), (_("context {full}").format(full=full), full))
 
 
 def cost_part(seen: Seen) -> Part:
@@ -140,7 +147,7 @@ def cost_part(seen: Seen) -> Part:
     figures: tuple[Figure, ...] = ("cost", "energy")
     cost, joules = cost_of(seen), energy_of(seen)
     if cost == joules == DASH:
-        return Part(figures, (f"cost {DASH}",))
+        return Part(figures, (_("cost {amount}").format(amount=DASH),))
     if joules == DASH:
         return Part(figures, (cost,))
     if cost == DASH:
@@ -152,17 +159,18 @@ def cost_part(seen: Seen) -> Part:
 def chat_part(seen: Seen) -> Part:
     """Return what the whole conversation has cost."""
     cost, joules = chat_of(seen)
-    forms = (f"chat {cost}",) if joules == DASH else (f"chat {cost} · {joules}", f"chat {cost}")
+    short = _("chat {amount}").format(amount=cost)
+    forms = (short,) if joules == DASH else (f"{short} · {joules}", short)
     return Part(("chat",), forms)
 
 
 def saved_part(seen: Seen) -> Part | None:
     """Return whether what is on the screen is on disk."""
     if seen.unsaved:
-        return Part(("saved",), (f"✗ not saved: {seen.unsaved}",))
+        return Part(("saved",), ("✗ " + _("not saved: {unsaved}").format(unsaved=seen.unsaved),))
     if seen.empty:
         return None
-    return Part(("saved",), ("saving" if seen.answer is not None else "saved",))
+    return Part(("saved",), (_("saving") if seen.answer is not None else _("saved"),))
 
 
 def ram_part(seen: Seen) -> Part | None:

@@ -11,6 +11,7 @@ from tui.widgets.composer import Composer
 from tui.widgets.lines import Line
 from tui.widgets.sidebar import PresetList
 from tui.widgets.transcript import Transcript
+from tui.words import _
 
 
 def widgets() -> ComposeResult:
@@ -19,10 +20,10 @@ def widgets() -> ComposeResult:
     with Horizontal(id="body"):
         with Vertical(id="sidebar"):
             with Vertical(id="presets-box") as presets:
-                presets.border_title = "Presets"
+                presets.border_title = _("Presets")
                 yield PresetList(id="presets")
             with Vertical(id="chats-box") as chats:
-                chats.border_title = "Chats"
+                chats.border_title = _("Chats")
                 yield ChatList(id="chats")
         with Vertical(id="main"):
             yield Transcript(id="transcript")

@@ -13,7 +13,7 @@ from tui.keys import filled
 from tui.words import N_, _
 
 LEAVE_S = 0.8
-_GOES_ON = "The answer goes on. `deepseek-tui` shows it."
+_GOES_ON = N_("The answer goes on. `deepseek-tui` shows it.")
 _NOT_BEGUN = N_("No model had the question yet. `deepseek-tui` shows it, and {answer.retry} asks it again.")
 _STOPS, _STOP_S = 20, 0.1
 
@@ -60,7 +60,7 @@ class Leaving:
         session = self._session()
         last_words = None
         if session is not None and session.answer is not None:
-            last_words = filled(_(_NOT_BEGUN)) if turn.on_the_way() else _GOES_ON
+            last_words = filled(_(_NOT_BEGUN)) if turn.on_the_way() else _(_GOES_ON)
         if session is not None:
             await session.leave()
         self._screen.app.exit(message="\n".join(words for words in (last_words, self._typed()) if words) or None)

@@ -15,6 +15,7 @@ from tui.chat.storing.paging import Page
 from tui.chat.storing.stored import Conversation
 from tui.widgets.chat_list import ARCHIVED, ChatLine
 from tui.widgets.sidebar import PresetLine
+from tui.words import _
 
 if TYPE_CHECKING:  # What plans is imported after the first frame.
     from presets.plan import PresetPlan
@@ -61,7 +62,7 @@ def preset_lines(
             detail, mark = comes.text, "fetching" if comes.running else mark
         lines.append(PresetLine(entry.name, preset.slot or 0, preset.title, detail, told.speed, mark))
     lines += [
-        PresetLine(problem.name, 0, problem.name, "cannot be used", "", "problem") for problem in catalog.problems
+        PresetLine(problem.name, 0, problem.name, _("cannot be used"), "", "problem") for problem in catalog.problems
     ]
     return lines
 
@@ -75,11 +76,11 @@ def chat_lines(page: Page, shown: str | None) -> list[ChatLine]:
     lines = []
     pinned = [chat for chat in page.chats if chat.pinned_at is not None]
     if pinned:
-        lines += [ChatLine("", "Pinned"), *map(line, pinned)]
+        lines += [ChatLine("", _("Pinned")), *map(line, pinned)]
     for day, group in _days(page.chats[len(pinned) :], time.time()):
         lines += [ChatLine("", day), *map(line, group)]
     if page.archived and page.offset + len(page.chats) >= page.listed:
-        lines.append(ChatLine(ARCHIVED, f"{'▾' if page.shows_archived else '▸'} Archived · {page.archived:,}"))
+        lines.append(ChatLine(ARCHIVED, f"{'▾' if page.shows_archived else '▸'} {_('Archived')} · {page.archived:,}"))
         lines += map(line, page.put_aside)
     return lines
 
@@ -103,7 +104,7 @@ def _speed(entry: PresetEntry) -> str:
     if published is None or published.tokens_per_second is None:
         return ""
     low, high = published.tokens_per_second
-    return f"published {low:g}–{high:g} tok/s"
+    return _("published {low}–{high} tok/s").format(low=f"{low:g}", high=f"{high:g}")
 
 
 def _days(conversations: Sequence[Conversation], now: float) -> list[tuple[str, list[Conversation]]]:
@@ -113,7 +114,7 @@ def _days(conversations: Sequence[Conversation], now: float) -> list[tuple[str, 
     groups: list[tuple[str, list[Conversation]]] = []
     for conversation in conversations:
         day = time.strftime("%Y-%m-%d", time.localtime(conversation.updated_at))
-        name = "Today" if day == today else "Yesterday" if day == yesterday else day
+        name = _("Today") if day == today else _("Yesterday") if day == yesterday else day
         if not groups or groups[-1][0] != name:
             groups.append((name, []))
         groups[-1][1].append(conversation)

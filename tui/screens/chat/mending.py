@@ -16,6 +16,7 @@ from backends.titles import backend_title
 from tui.chat.session import Session
 from tui.chat.target import Target
 from tui.settings import confirm_origin
+from tui.words import _
 
 
 class Mending:
@@ -60,12 +61,12 @@ class Mending:
     async def confirmed(self, origin: str) -> bool:
         """Ask whether conversations may be sent to a server that is new, and write it down; say whether they may."""
         lines = [
-            f"Your questions and the answers so far would be sent to {origin}.",
-            "It is asked once for each server. `deepseek-tui origins` lists and removes them, and keeps their keys.",
+            _("Your questions and the answers so far would be sent to {server}.").format(server=origin),
+            _("It is asked once for each server. `deepseek-tui origins` lists and removes them, and keeps their keys."),
         ]
         if origin.startswith("http:"):
-            lines.insert(1, "The line is not encrypted: whoever is between here and there can read along.")
-        if not await self._asked("A new server", tuple(lines), "send them"):
+            lines.insert(1, _("The line is not encrypted: whoever is between here and there can read along."))
+        if not await self._asked(_("A new server"), tuple(lines), _("send them")):
             return False
         try:
             await asyncio.to_thread(confirm_origin, origin)
@@ -77,10 +78,10 @@ class Mending:
     async def started(self, target: Target, command: str) -> bool:
         """Ask whether to start the server that `target` needs, and do it; say whether it answers now."""
         name = backend_title(target.spec.backend)
-        lines = (f"`{command}` would start it here. It goes on running when you leave.",)
-        if not await self._asked(f"{name} is not running", lines, "start it"):
+        lines = (_("`{command}` would start it here. It goes on running when you leave.").format(command=command),)
+        if not await self._asked(_("{name} is not running").format(name=name), lines, _("start it")):
             return False
-        self._say(f"Starting {name} …")
+        self._say(_("Starting {name} …").format(name=name))
         from backends import registry  # Not at the top: see `Presets`.
 
         try:

@@ -77,7 +77,7 @@ class Messages:
             if what == "undo":
                 await self._take_back(session)
             elif session.conversation is None or not session.branch:
-                self._asked.say("There is no message yet")
+                self._asked.say(_("There is no message yet"))
             else:
                 await self._do(session, what)
         except Problem as problem:
@@ -104,7 +104,7 @@ class Messages:
     def _edit(self, session: Session, at: StoredMessage) -> None:
         question = opened.question_of(session.branch, at.id)
         if question is None:
-            self._asked.say("There is no question to edit")
+            self._asked.say(_("There is no question to edit"))
         else:
             self._typing.edit(question)
 
@@ -144,7 +144,7 @@ class Messages:
             return
         there = await session.walk(at.id, step)
         if there == at.id:
-            self._asked.say("This is the last version" if step > 0 else "This is the first version")
+            self._asked.say(_("This is the last version") if step > 0 else _("This is the first version"))
         else:
             self._show(session)
             self._transcript.stand(there)
@@ -159,7 +159,7 @@ class Messages:
 
     async def _take_back(self, session: Session) -> None:
         back = await self._undoing.take_back(session)
-        self._asked.say("It is back" if back is not None else "Nothing was deleted here")
+        self._asked.say(_("It is back") if back is not None else _("Nothing was deleted here"))
         if back is not None and back.message is not None:
             self._show(session)
             self._transcript.stand(back.message)

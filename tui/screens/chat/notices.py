@@ -37,61 +37,78 @@ def welcome_entry(*, starter: bool) -> Entry:
         slots=slots(),
     )
     if starter:
-        text += "\nThe starter is a tiny model that came with the program: good for trying things out, and often wrong."
-    return Entry(WELCOME, "notice", "Welcome to deepseek-tui", "", text)
+        text += "\n" + _(
+            "The starter is a tiny model that came with the program: good for trying things out, and often wrong."
+        )
+    return Entry(WELCOME, "notice", _("Welcome to deepseek-tui"), "", text)
 
 
 def first_entry(told: Sequence[str]) -> Entry:
     """Return the welcome of the first start, once it is known what this machine can run."""
-    return Entry(WELCOME, "notice", "Welcome to deepseek-tui", "", "\n".join(told))
+    return Entry(WELCOME, "notice", _("Welcome to deepseek-tui"), "", "\n".join(told))
 
 
 def fetch_entry(view: JobView, key: str, loads: str = "", *, preset: bool) -> Entry:
     """Return how a fetch ended. `key` chooses its preset, if it is a `preset`'s; `loads` says when it is loaded."""
     title, progress, error = printable(view.spec.title, 80), view.progress, view.progress.error
     when = clock(progress.updated_at or time.time())  # It may have ended while no screen was there.
-    choosing = f"{key} loads it" if key else "choosing it loads it" if preset else "`deepseek-tui presets new` uses it"
+    choosing = _("choosing it loads it") if preset else _("`deepseek-tui presets new` uses it")
+    if key:
+        choosing = _("{key} loads it").format(key=key)
     if view.state == "done":
         # A hash that was right is no news; one that there is not is.
         note = progress.note if progress.note != "Verified." else ""
-        text = " ".join(part for part in (f"{loads or choosing}.", note) if part)
-        return Entry(f"fetch-{view.key}", "notice", f"▼ {title} is here", when, text)
-    again = f"{key} goes on from there." if key else "Fetching it again goes on from there."
-    here = f"{memory(progress.done_bytes)} are here and stay: {again}" if progress.done_bytes else ""
+        text = " ".join(part for part in (_("{what}.").format(what=loads or choosing), note) if part)
+        return Entry(f"fetch-{view.key}", "notice", "▼ " + _("{title} is here").format(title=title), when, text)
+    again = _("{key} goes on from there.").format(key=key) if key else _("Fetching it again goes on from there.")
+    here = ""
+    if progress.done_bytes:
+        here = _("{size} are here and stay: {again}").format(size=memory(progress.done_bytes), again=again)
     if view.state == "stopped":
-        return Entry(f"fetch-{view.key}", "notice", f"▼ {title}: stopped", when, here or "Nothing of it is here yet.")
-    killed = "Its process was killed, or ended with the machine."
+        head = "▼ " + _("{title}: stopped").format(title=title)
+        return Entry(f"fetch-{view.key}", "notice", head, when, here or _("Nothing of it is here yet."))
+    killed = _("Its process was killed, or ended with the machine.")
     parts = (f"{error.title.removesuffix('.')}.", error.detail, error.hint) if error is not None else (killed,)
     text = "\n".join(printable(part, 2000) for part in (*parts, here) if part)
     return Entry(
-        f"fetch-{view.key}", "notice", f"✗ {title} was not fetched", when, text,
+        f"fetch-{view.key}", "notice", "✗ " + _("{title} was not fetched").format(title=title), when, text,
         footnote_kind="error",
     )  # fmt: skip
 
 
 def notes_entry(title: str, notes: tuple[str, ...]) -> Entry:
     """Return what the engine says about a model it has loaded: a context it rounded, a card it cannot use."""
-    return Entry("notes", "notice", f"{title}: worth knowing", clock(time.time()), "\n".join(notes))
+    return Entry(
+        "notes", "notice", _("{title}: worth knowing").format(title=title), clock(time.time()), "\n".join(notes)
+    )
 
 
 def preflight_entry(title: str, found: Preflight) -> Entry:
     """Return what is to be known before a model is loaded."""
-    return Entry("preflight", "notice", f"{title}: before it loads", clock(time.time()), "\n".join(found.sentences))
+    return Entry(
+        "preflight",
+        "notice",
+        _("{title}: before it loads").format(title=title),
+        clock(time.time()),
+        "\n".join(found.sentences),
+    )
 
 
 def engine_entry(note: str) -> Entry:
     """Return what an engine says about the answer on its way."""
-    return Entry("engine", "notice", "Worth knowing", clock(time.time()), note)
+    return Entry("engine", "notice", _("Worth knowing"), clock(time.time()), note)
 
 
 def backends_entry(title: str, stays: str, refusals: tuple[Refusal, ...]) -> Entry:
     """Return which backends cannot run a preset now, and why; `stays` is the only one that can, "" if another did."""
-    head = f"{title}: only {stays} can be used now" if stays else f"{title}: passed over"
+    head = _("{title}: passed over").format(title=title)
+    if stays:
+        head = _("{title}: only {backend} can be used now").format(title=title, backend=stays)
     text = "\n".join(refusal.sentence for refusal in refusals)
     return Entry("backends", "notice", head, clock(time.time()), text)
 
 
 def exported_entry(path: str) -> Entry:
     """Return where a chat was exported to."""
-    text = f"This branch is in {path}\n`deepseek-tui chats export` writes all branches, thoughts, and other forms."
-    return Entry("exported", "notice", "Exported", clock(time.time()), text)
+    text = _("This branch is in {path}\n`deepseek-tui chats export` writes all branches, thoughts, and other forms.")
+    return Entry("exported", "notice", _("Exported"), clock(time.time()), text.format(path=path))

@@ -69,9 +69,9 @@ class Outside:
                 process = await asyncio.create_subprocess_exec(*command, path)
                 return await process.wait()
         except OSError as error:
-            raise Problem("The editor cannot be started", f"{command[0]}: {error.strerror}", "") from error
+            raise Problem(_("The editor cannot be started"), f"{command[0]}: {error.strerror}", "") from error
         except SuspendNotSupported:
-            raise Problem("This terminal cannot be lent to an editor", "", "Type here.") from None
+            raise Problem(_("This terminal cannot be lent to an editor"), "", _("Type here.")) from None
 
 
 @contextlib.contextmanager

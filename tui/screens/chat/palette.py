@@ -40,10 +40,10 @@ def commands(
         yield from one.commands()
     for entry in presets.entries:
         title, name = escape(clean_line(entry.preset.title)), entry.name
-        yield SystemCommand(f"Preset: {title}", escape(clean_line(name)), partial(choose, name))
+        yield SystemCommand(_("Preset: {title}").format(title=title), escape(clean_line(name)), partial(choose, name))
     for key in AREAS["everywhere"].keys:
         if key.group != PRESETS and not key.id.startswith("move.") and key.id not in _NOT_HERE:
             yield SystemCommand(_(key.help), every(key.id), partial(run, key.action))
-    yield SystemCommand("Usage: tokens, energy, money", "By day, preset, backend or chat", partial(run, "usage"))
+    yield SystemCommand(_("Usage: tokens, energy, money"), _("By day, preset, backend or chat"), partial(run, "usage"))
     for one in last:
         yield from one.commands()

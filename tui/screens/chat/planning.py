@@ -22,7 +22,7 @@ from tui.screens.chat.explaining import Explaining
 from tui.screens.chat.lists import Coming
 from tui.screens.chat.shown import Shown
 from tui.widgets.sidebar import PresetList
-from tui.words import _
+from tui.words import N_, _
 
 if TYPE_CHECKING:  # What plans is imported when there is something to plan: after the first frame.
     from presets.plan import PresetPlan
@@ -36,7 +36,7 @@ SIDEBAR_WIDTH = 28
 PATIENCE_S = 10.0
 """So long the first plan is waited for, to say something about a load that has begun."""
 _POLL_S = 0.05
-REFUSED = "A model is loading or answering, and would take its share of what is measured: press m when it is done."
+REFUSED = N_("A model is loading or answering, and would take its share of what is measured: press m when it is done.")
 
 
 class Planning:
@@ -126,9 +126,13 @@ class Planning:
             if figure == "ours" and not found.output_on_card:
                 figures["ours"] = keys.filled(_("The plan puts nothing on a card: {program.plan} says why."))
             elif figure == "ours":
-                figures["ours"] = f"The plan predicts {memory(found.bytes.vram.total)} {layers}"
+                figures["ours"] = _("The plan predicts {what} {layers}").format(
+                    what=memory(found.bytes.vram.total), layers=layers
+                )
             elif found.tokens_per_second is not None:
-                figures["speed"] = f"The plan predicts {told.predicted(found)} tok/s {layers}"
+                figures["speed"] = _("The plan predicts {what} {layers}").format(
+                    what=f"{told.predicted(found)} tok/s", layers=layers
+                )
         return figures
 
     @property
@@ -205,11 +209,11 @@ class Planning:
         if planned is None:
             return ""
         if session is not None and (session.busy or session.loading):
-            return REFUSED
+            return _(REFUSED)
         if any(view.busy for view in await launch.survey()):
-            return REFUSED
+            return _(REFUSED)
         if not unmeasured(planned.machine):
-            return "This machine was measured already."
+            return _("This machine was measured already.")
         loop, context = asyncio.get_running_loop(), contextvars.copy_context()
         failures: list[str] = []
 
@@ -222,10 +226,10 @@ class Planning:
         try:
             await apart(lambda: calibrate(planned.machine, files_here(entries), hear))
         except (OSError, RuntimeError, MemoryError) as error:
-            return f"This machine cannot be measured: {error}."
+            return _("This machine cannot be measured: {error}.").format(error=error)
         if self._live is not None:
             self._live.again()
-        return " ".join(failures) or "Measured."
+        return " ".join(failures) or _("Measured.")
 
     # Before a load.
 

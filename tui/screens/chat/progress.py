@@ -16,7 +16,7 @@ from tui.words import _
 def doing(session: Session) -> str:
     """Return what is being done that the transcript does not show, "" if nothing is."""
     target, loaded = session.target, session.loaded_target
-    model = target.title if target else "No preset"
+    model = target.title if target else _("No preset")
     text = progress(model, session.step, session.status, session.answer)
     if not text and session.running.watching and session.answer is not None and not session.answer.tokens:
         text = filled(_("The answer is on its way and shows here as it comes · {answer.stop} stops it"))
@@ -26,7 +26,7 @@ def doing(session: Session) -> str:
     if session.busy and session.answer is not None and loaded is not None and target != loaded:
         return filled(_("{model} comes when this answer is done · {answer.stop} stops the answer"), model=model)
     if not session.busy and loaded is None and not session.loading:
-        return f"{model} is not in memory: your next question loads it, or its key"
+        return _("{model} is not in memory: your next question loads it, or its key").format(model=model)
     return ""
 
 
@@ -56,7 +56,7 @@ def no_thought(session: Session) -> str:
     """Return why no thought can be closed now."""
     if session.answer is not None and session.answer.thinking and not session.can("answer_now"):
         return filled(_("The server of this model cannot close a thought. {answer.stop} stops it"))
-    return "There is no thought to close"
+    return _("There is no thought to close")
 
 
 def not_yet(session: Session) -> str:
@@ -71,25 +71,27 @@ def not_yet(session: Session) -> str:
 def unsaved(session: Session) -> str:
     """Return that the answer has ended and waits for room on the disk, "" if it does not."""
     ended = session.answer is not None and session.answer.finished
-    return "The last answer is not on disk yet: make room for it" if ended and session.unsaved else ""
+    return _("The last answer is not on disk yet: make room for it") if ended and session.unsaved else ""
 
 
 def progress(title: str, step: LaunchStep | None, status: Status | None, answer: Answer | None) -> str:
     """Return what is being done before the first token, "" if nothing is."""
     match step:
         case Waiting(title=other, phase=phase):
-            doing = {"loading": "is loading", "prefill": "is answering", "decode": "is answering"}.get(phase, phase)
+            doing = {"loading": _("is loading"), "prefill": _("is answering"), "decode": _("is answering")}.get(
+                phase, phase
+            )
             said = _("In line: {model} {doing}. It is not ended unasked. {answer.stop} gives up")
             return filled(said, model=other, doing=doing)
         case Ending(title=other):
-            return f"{title}: ending {other}, to free its memory"
+            return _("{title}: ending {other}, to free its memory").format(title=title, other=other)
         case Starting():
-            return f"{title}: starting"
+            return _("{title}: starting").format(title=title)
     if status is not None and status.phase == "loading":
         load = status.load
         if load is None or load.stage == "warming":
-            return f"{title}: warming up"
-        doing = {"reading": "reading the model", "offloading": "onto the GPU"}[load.stage]
+            return _("{title}: warming up").format(title=title)
+        doing = {"reading": _("reading the model"), "offloading": _("onto the GPU")}[load.stage]
         note = f" · {load.note}" if load.note else ""
         stage = f"{title}: {doing}{_fraction(load.fraction)}{note}"
         return filled(_("{stage} · {answer.stop} stops"), stage=stage)

@@ -40,18 +40,18 @@ class Shelving:
         session = self._session()
         chat = session.conversation if session is not None else None
         if chat is not None:
-            yield self._command("Rename this chat …", filled(_("{chats.rename} in the chats")), "rename", chat)
-            pin = "Unpin this chat" if chat.pinned_at is not None else "Pin this chat"
+            yield self._command(_("Rename this chat …"), filled(_("{chats.rename} in the chats")), "rename", chat)
+            pin = _("Unpin this chat") if chat.pinned_at is not None else _("Pin this chat")
             yield self._command(pin, filled(_("{chats.pin} in the chats: it stays at the top")), "pin", chat)
-            aside = "Take this chat out of the archive" if chat.archived_at is not None else "Archive this chat"
+            aside = _("Take this chat out of the archive") if chat.archived_at is not None else _("Archive this chat")
             told = filled(_("{chats.archive} in the chats: it is found at their end"))
             yield self._command(aside, told, "archive", chat)
             told = filled(_("{chats.delete} in the chats; {chats.undo} takes it back"))
-            yield self._command("Delete this chat", told, "delete", chat)
-        what = "Hide the archived chats" if self._page.shows_archived else "Show the archived chats"
-        yield SystemCommand(what, "At the end of the list", self.fold)
+            yield self._command(_("Delete this chat"), told, "delete", chat)
+        what = _("Hide the archived chats") if self._page.shows_archived else _("Show the archived chats")
+        yield SystemCommand(what, _("At the end of the list"), self.fold)
         told = filled(_("{chats.undo} in the chats, {messages.undo} in the messages"))
-        yield SystemCommand("Take back what was deleted", told, lambda: self.do("undo", ""))
+        yield SystemCommand(_("Take back what was deleted"), told, lambda: self.do("undo", ""))
 
     def _command(self, title: str, told: str, what: ChatList.Work, chat: Conversation) -> SystemCommand:
         return SystemCommand(title, told, lambda: self.do(what, chat.id))
@@ -125,11 +125,13 @@ class Shelving:
 
     async def _pin(self, session: Session, chat: Conversation) -> None:
         await asyncio.to_thread(shelf.pin, session.store, chat.id, chat.pinned_at is None)
-        self._asked.say(f"{'Pinned' if chat.pinned_at is None else 'Not pinned any more'}: {clean_line(chat.title)}")
+        self._asked.say(
+            f"{_('Pinned') if chat.pinned_at is None else _('Not pinned any more')}: {clean_line(chat.title)}"
+        )
 
     async def _archive(self, session: Session, chat: Conversation) -> None:
         await asyncio.to_thread(shelf.archive, session.store, chat.id, chat.archived_at is None)
-        what = "Archived: it is at the end of the chats" if chat.archived_at is None else "Out of the archive"
+        what = _("Archived: it is at the end of the chats") if chat.archived_at is None else _("Out of the archive")
         self._asked.say(f"{what}: {clean_line(chat.title)}")
 
     async def _delete(self, session: Session, chat: Conversation) -> None:
@@ -141,4 +143,8 @@ class Shelving:
 
     async def _take_back(self, session: Session) -> None:
         back = await self._undoing.take_back(session)
-        self._asked.say(f"It is back: {clean_line(back.title)}" if back is not None else "Nothing was deleted here")
+        self._asked.say(
+            _("It is back: {title}").format(title=clean_line(back.title))
+            if back is not None
+            else _("Nothing was deleted here")
+        )

@@ -84,14 +84,14 @@ async def switch(
         return
     title, now = entry.preset.title, target.spec.backend
     if len(entry.preset.backends) < 2:
-        say(f"{title} has only {backend_title(now)}")
+        say(_("{title} has only {backend}").format(title=title, backend=backend_title(now)))
         return
     from backends import registry  # Not at the top: see `Presets`.
 
     def probe(name: str, options: dict[str, object]) -> Availability:
         return registry.probe(name, options=options)
 
-    say(f"Looking at what else can run {title} …")
+    say(_("Looking at what else can run {title} …").format(title=title))
     found = await asyncio.to_thread(next_backend, entry, now, keep_alive_s, probe)
     say("")
     if session.target != target:
@@ -110,4 +110,4 @@ async def switch(
         stays = wanted.target is None
         shown.notice(notices.backends_entry(title, backend_title(now) if stays else "", wanted.refusals))
     elif wanted.target is None:
-        say(f"{title} has only {backend_title(now)} here")
+        say(_("{title} has only {backend} here").format(title=title, backend=backend_title(now)))

@@ -47,8 +47,9 @@ class Undoing:
         last, many = self._deleted[-1], len(self._deleted)
         key = shown("messages.undo" if last.message is not None or typing else "chats.undo")
         back = _("{key} in the messages takes it back") if typing else _("{key} takes it back")
-        more = f", then {many - 1} more" if many > 1 else ""
-        return f"Deleted · {back.format(key=key)}{more}: {clean_line(title_from(last.title))}"
+        more = _(", then {count} more").format(count=many - 1) if many > 1 else ""
+        told, title = back.format(key=key) + more, clean_line(title_from(last.title))
+        return _("Deleted · {told}: {title}").format(told=told, title=title)
 
     async def take_back(self, session: Session) -> Deleted | None:
         """Undo the last deletion and show what it was; return it, None if there is none. Raises StoreError."""

@@ -26,7 +26,12 @@ _OPENINGS: Final = ("$$", "\\[", "\\begin{")
 _BOXED: Final = "\\boxed{"
 _LONGEST_BARE: Final = 200
 # Words, or an amount before words, are no formula: "$20 per month and 3 cents$".
-_WORDS: Final = r"[\d.,]+ [A-Za-z]{2,}|[A-Za-z]{4,}$|[^\\^_=<>+*/|{}()-]* [^\\^_=<>+*/|{}()-]*$"
+_WORDS: Final = r"[\d.,]+ ?(?: [A-Za-z]{2}|[\u3040-\u9fff\uac00-\ud7a3])|[A-Za-z]{4,}$|(?=[^\\^_=<>+*/|{}()-]*$)[^ ]* "
+_ONLY_WORDS: Final = r"\s*[A-Za-z]{2,}(?:[\s,.]+[A-Za-z]{2,})*\s*$"
+_MACRO: Final = re.compile(r"\\[A-Za-z]{2}")
+_CLOSING: Final = re.compile(r"(?<!\\)(?:\\\\)*\$")
+_NO_BEGIN: Final = frozenset("@#?!%&;,")
+"""What a dollar of a shell stands before, and no formula begins with."""
 
 
 def opened(line: str) -> str | None:
@@ -73,19 +78,26 @@ def find(source: str, start: int, end: int) -> tuple[int, str] | None:
     if two in _PAIRS:
         closing = source.find(_PAIRS[two], start + 2, min(end, start + 2 + LONGEST))
         inside = source[start + 2 : max(closing, start + 2)]
-        return (closing + 2, inside) if inside and "`" not in inside else None
+        if not inside or "`" in inside or (two == "$$" and re.match(_ONLY_WORDS, inside)):
+            return None
+        return closing + 2, inside
     if two[:1] == "$":
         return _between_dollars(source, start, end)
     return _bare_box(source, start, end)
 
 
 def rule(state: StateInline, silent: bool) -> bool:
-    """Make a token of the formula at the parser's place, if there is one that can be shown."""
+    """Make a token of the formula at the parser's place; text of its source, if that is surely one but not shown."""
     found = find(state.src, state.pos, state.posMax) if state.src[state.pos] in "$\\" else None
-    if found is None or _shown(found[1]) is None:
+    if found is None:
         return False
-    if not silent:
+    known = _shown(found[1]) is not None
+    if not known and not _MACRO.search(found[1]):
+        return False
+    if not silent and known:
         state.push(KIND, "", 0).content = found[1]
+    elif not silent:
+        state.pending += state.src[state.pos : found[0]]
     state.pos = found[0]
     return True
 
@@ -107,14 +119,21 @@ def _shown(source: str) -> Formula | None:
 
 
 def _between_dollars(source: str, start: int, end: int) -> tuple[int, str] | None:
-    closing = source.find("$", start + 1, min(end, start + 1 + LONGEST))
-    inside = source[start + 1 : closing]
-    if closing < 0 or not inside or inside[0].isspace() or inside[-1].isspace() or inside[-1] == "\\" or "`" in inside:
+    found = _CLOSING.search(source, start + 1, min(end, start + 1 + LONGEST))
+    inside = source[start + 1 : found.end() - 1] if found is not None else ""
+    if found is None or not inside or inside[0].isspace() or inside[-1].isspace() or "`" in inside:
         return None
-    after = source[closing + 1 : closing + 2]
-    if after.isalnum() or after == "$" or source[start - 1 : start].isalnum() or re.match(_WORDS, inside):
+    # Letters of other scripts have no spaces around a formula; after a dollar they are no variable either.
+    before, after = source[start - 1 : start], source[found.end() : found.end() + 2]
+    if _is_word(before) or _is_word(after[:1]) or (after[:1] == "_" and _is_word(after[1:])) or after[:1] in {"$", "{"}:
         return None
-    return closing + 1, inside
+    if inside[0] in _NO_BEGIN or (inside[0] == after[:1] == "(") or re.match(_WORDS, inside):
+        return None
+    return found.end(), inside
+
+
+def _is_word(character: str) -> bool:
+    return character.isascii() and character.isalnum()
 
 
 def _bare_box(source: str, start: int, end: int) -> tuple[int, str] | None:

@@ -51,9 +51,10 @@ def formula(source: str) -> Formula | None:
         lines = composed(pieces).lines if any(piece.grid is not None for piece in pieces) else ()
     except (_parse_error(), Unknown, RecursionError, IndexError, AttributeError, TypeError, ValueError):
         return None
-    if not flat:
+    spans = _spans(clean_line(flat))
+    if not spans:
         return None
-    return Formula(_spans(clean_line(flat)), tuple(_spans(clean_line(line)) for line in lines))
+    return Formula(spans, tuple(_spans(clean_line(line)) for line in lines))
 
 
 def _harmless(source: str) -> bool:
