@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Iterable
 from typing import ClassVar
 
 from tui.line import profile
+
+_collects = gc.isenabled()
+gc.disable()  # What is imported stays: nothing is found by looking for garbage in it.
 
 profile.apply(profile.current(), os.environ)
 
@@ -27,6 +31,10 @@ from tui.screens.chat import ChatScreen  # noqa: E402
 from tui.screens.chat.start import Wish  # noqa: E402
 from tui.settings import Settings  # noqa: E402
 from tui.words import _  # noqa: E402
+
+gc.freeze()
+if _collects:
+    gc.enable()
 
 
 class DeepseekApp(App[None], inherit_bindings=False):
@@ -52,8 +60,7 @@ class DeepseekApp(App[None], inherit_bindings=False):
         self.push_screen(ChatScreen(self._wish))
         if isinstance(self._driver, LineDriver):
             self._driver.watch(self.refresh, self._hang_up.gone, self._paste_cut)
-        if self._driver is not None:
-            outlet.to(self._driver.write)
+            outlet.to(self._driver.say)
 
     def on_unmount(self) -> None:
         self._hang_up.close()
@@ -67,7 +74,7 @@ class DeepseekApp(App[None], inherit_bindings=False):
 
     def _restore(self) -> None:
         if isinstance(self._driver, LineDriver):
-            self._driver.restore()
+            self._driver.restore(signals.old_title())
 
     def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
         if isinstance(self._driver, LineDriver):
@@ -75,6 +82,9 @@ class DeepseekApp(App[None], inherit_bindings=False):
                 super()._display(screen, renderable)
         else:
             super()._display(screen, renderable)
+
+    def _set_pointer_shape(self, shape: str) -> None:
+        """Leave the pointer of the mouse as it is: few terminals know its shapes, and each change is a packet."""
 
     def copy_to_clipboard(self, text: str) -> None:
         """Copy by the way that leads to this terminal's clipboard, and tell which."""

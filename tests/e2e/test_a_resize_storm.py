@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from tests.e2e.conftest import Terminal
 from tests.e2e.test_the_line_is_cut import cpu_s
 
@@ -13,10 +11,9 @@ CHANGES, SECONDS = 200, 2.0
 CPU_S = 1.0
 
 
-@pytest.mark.parametrize("profile", ["ssh", "local"])
-def test_two_hundred_sizes_in_two_seconds_cost_little_and_the_last_one_is_drawn(terminal, echo, profile: str) -> None:
+def test_two_hundred_sizes_in_two_seconds_cost_little_and_the_last_one_is_drawn(terminal, echo) -> None:
     echo(text=" ".join(f"word{number}" for number in range(300)), tokens_per_second=2000)
-    screen: Terminal = terminal("-p", "demo", "--profile", profile, width=100, height=30)
+    screen: Terminal = terminal("-p", "demo", "--profile", "ssh", width=100, height=30)
     screen.ask("talk")
     screen.see("word299.*\n[\\s\\S]*saved")
     screen.read(1)

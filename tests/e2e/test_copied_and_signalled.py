@@ -16,7 +16,7 @@ import pexpect
 import pytest
 
 from tests.e2e.conftest import Terminal
-from tui.line import clipboard, outlet, profile
+from tui.line import clipboard, outlet, profile, signals
 
 needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="there is no tmux here")
 CODE = (
@@ -28,11 +28,6 @@ CODE = (
 def clipped(raw: str) -> list[str]:
     """What a terminal was told to put into its clipboard."""
     return [base64.b64decode(text).decode() for text in re.findall(r"\x1b\]52;c?;([A-Za-z0-9+/=]*)(?:\a|\x1b\\)", raw)]
-
-
-def without_pointers(raw: str) -> str:
-    """Leave out the shapes of the mouse pointer, which end with a bell too."""
-    return re.sub(r"\x1b\]22;[^\a]*\a", "", raw)
 
 
 def settings(text: str) -> None:
@@ -98,12 +93,12 @@ def test_who_looks_elsewhere_is_told_of_the_end_and_who_looks_is_not(
     screen.see("no other")
     screen.read(0.5)
     told = screen.raw
-    assert "\a" not in without_pointers(told)
+    assert "\a" not in told
     screen.ask("two")
     screen.type("\x1b[O")  # The terminal has lost the focus.
     screen.see("no other[\\s\\S]*no other")
     screen.read(0.5)
-    after = without_pointers(screen.raw[len(told) :])
+    after = screen.raw[len(told) :]
     assert signal in after
     assert after.count("\a") == 1
     assert "\x1b]2;" not in screen.raw  # The settings want no title.
@@ -138,6 +133,24 @@ def test_a_text_too_large_for_a_terminal_is_in_tmux(tmux: Tmux, monkeypatch: pyt
     assert tmux("show-buffer") == text
     time.sleep(0.2)
     assert clipped(tmux.read()) == []
+
+
+@needs_tmux
+def test_through_a_tmux_a_message_comes_to_the_terminal_or_a_bell_where_it_would_be_kept_back(
+    tmux: Tmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmux.inside(monkeypatch)
+    signals.choose("osc9", title=False)
+    message = "\x1b]9;done\a"
+    for passing, window, told in (("off", "", "\a"), ("on", "", message), ("on", "another", "\a")):
+        tmux("set", "-g", "allow-passthrough", passing)
+        if window:
+            tmux("new-window", "sleep 60")
+        tmux.read()
+        before = len(tmux.outer)
+        signals.ended("done", 11.0, looking=True)
+        tmux.until(lambda before=before: "\a" in tmux.outer[before:])
+        assert (message in tmux.outer[before:]) == (told == message)
 
 
 class Tmux:
@@ -187,5 +200,6 @@ def tmux(home: Path) -> Iterator[Tmux]:
     one = Tmux(f"deepseek-test-{os.getpid()}")
     yield one
     outlet.to(None)
+    signals.choose("off", title=True)
     one("kill-server")
     one.child.close()

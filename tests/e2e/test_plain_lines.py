@@ -303,3 +303,15 @@ def test_a_signal_to_end_leaves_the_terminal_as_it_was(plain: Callable[..., Term
     os.kill(one.child.pid, signal.SIGTERM)
     one.ended()
     assert one.child.exitstatus == 128 + signal.SIGTERM
+
+
+def test_a_terminal_that_reads_no_more_keeps_nobody(plain: Callable[..., Terminal], home: Path) -> None:
+    line = "A line of words that goes on and ends here.\n"
+    one = plain(text=line * 40, repeat=100, tokens_per_second=20_000.0, context=200_000)
+    one.child.send("Go on\r")
+    time.sleep(2.0)  # Nobody reads, and more comes than a terminal holds.
+    os.kill(one.child.pid, signal.SIGTERM)
+    assert one.gone(2.5) < 2.5
+    plain()
+    ((state, text),) = answers(home)
+    assert (state, len(text)) == ("done", len(line * 40 * 100))

@@ -78,24 +78,19 @@ def test_without_the_mouse_the_terminal_hears_nothing_of_one(terminal, echo, hom
     settings(home, mouse="false")
     echo()
     screen = terminal("-p", "demo")
-    screen.see("Ask anything")
-    screen.ask("hello")
-    screen.see("saved")
+    screen.see("Demo · echo")
     screen.leave()
     assert not modes(screen.raw).keys() & {"9", "1000", "1001", "1002", "1003", "1005", "1006", "1015", "1016"}
 
 
-@pytest.mark.parametrize(
-    ("wish", "expected"), [("true", {"38;2"}), ("256", {"38;5"}), ("16", BASIC), ("none", set()), ("", set())]
-)
+@pytest.mark.parametrize(("wish", "expected"), [("256", {"38;5"}), ("16", BASIC), ("none", set()), ("", set())])
 def test_there_are_as_many_colours_as_asked_for(terminal, echo, home: Path, wish: str, expected: set[str]) -> None:
     """None at all by the settings, and by NO_COLOR on a terminal that has all of them."""
     if wish:
         settings(home, colours=f'"{wish}"')
-    echo(text="**bold** and `code`")
+    echo()
     screen = terminal("-p", "demo", TERM="xterm-256color", COLORTERM="truecolor", **({} if wish else {"NO_COLOR": "1"}))
-    screen.ask("hello")
-    screen.see("(?s)bold.*saved")
+    screen.see("Demo · echo")
     found = colour_codes(screen.raw)
     assert found <= expected
     assert bool(found) == bool(expected)
@@ -107,3 +102,14 @@ def test_on_a_light_terminal_the_screen_is_light(terminal, echo) -> None:
     screen.see("Ask anything")
     backgrounds = [sum(map(int, found)) / 3 for found in re.findall(r"\b48;2;(\d+);(\d+);(\d+)", screen.raw)]
     assert sum(level > 128 for level in backgrounds) > len(backgrounds) * 0.9
+
+
+def test_errors_that_go_into_a_file_leave_the_screen_where_it_is(terminal, echo, home: Path) -> None:
+    echo()
+    shell = home / "shell"
+    shell.write_text(f'#!/bin/sh\nexec {sys.executable} "$@" 2>{home / "errors"}\n')
+    shell.chmod(0o755)
+    screen = terminal("-p", "demo", program=str(shell))
+    screen.see("Demo · echo")
+    screen.leave()
+    assert (home / "errors").read_text() == ""

@@ -178,7 +178,7 @@ def _fenced(attached: Attached) -> str:
 
 
 def _cannot(place: Place, why: str) -> CannotAttach:
-    return CannotAttach(f"{printable(place.written)} cannot go along", f"{place.path}: {why}", "")
+    return CannotAttach(f"{printable(place.written)}: {why}", str(place.path), "")
 
 
 def _too_large(place: Place) -> CannotAttach:

@@ -11,7 +11,7 @@ from backends.errors import Problem
 from backends.shown import printable
 from tui import terminal
 from tui.checks.check import Check
-from tui.line import clipboard, profile
+from tui.line import profile, tmux
 from tui.line.whence import whence
 from tui.settings import Settings, load_settings
 
@@ -69,10 +69,10 @@ def _clipboard(settings: Settings) -> Iterator[Check]:
     """There is a way through every tmux, but not the one that the settings may name: plain OSC 52 ends at some."""
     if settings.clipboard != "osc52" or not os.environ.get("TMUX"):
         return
-    tmux = clipboard.ask_tmux()
-    if tmux is not None and tmux.set_clipboard != "on":
+    found = tmux.ask()
+    if found is not None and found.set_clipboard != "on":
         fix = 'clipboard = "auto" in the settings goes another way, or: tmux set -s set-clipboard on'
-        told = f'clipboard = "osc52", and tmux has set-clipboard {printable(tmux.set_clipboard, 20)}'
+        told = f'clipboard = "osc52", and tmux has set-clipboard {printable(found.set_clipboard, 20)}'
         yield Check("clipboard", "warn", told, fix, "no-copy")
 
 

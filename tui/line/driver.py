@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _READ_BYTES = 4096
-_TERMINAL = 2
-"""Textual draws to standard error."""
 _LOOK_S, _QUIET_S = 0.1, 2.0
 """Half a sequence is looked after so often, for so long after the last byte; then only what comes wakes us."""
 _HOLD_S, _HOLD_OVER_SSH_S = 0.03, 0.15
@@ -103,7 +101,7 @@ class LineDriver(LinuxDriver):
     def _make_writer(self) -> Writer:
         draw_anew, lost = (lambda: self._soon(self._draw_anew)), (lambda _error: self._soon(self._lost))
         encode = partial(str.encode, encoding=charset.encoding(os.environ), errors=charset.AS_ASCII)
-        return Writer(_TERMINAL, draw_anew, lost, encode)
+        return Writer(_drawn_on(), draw_anew, lost, encode)
 
     def _draw_anew(self) -> None:
         """Have all drawn: frames were dropped, so nothing is known of what the terminal shows."""
@@ -171,13 +169,16 @@ class LineDriver(LinuxDriver):
         size = Size(*self._get_terminal_size())
         self.send_message(Resize(size, size, pixel_size=self._pixels))
 
-    def restore(self) -> None:
-        """Give the terminal back as it was, as far as it takes that at once: for an end that there is no time for."""
+    def restore(self, more: str = "") -> None:
+        """Give the terminal back as it was, as far as it takes that at once: for an end that there is no time for.
+
+        `more` gives back what was not switched here.
+        """
         if self._output is None:
             return
         with suppress(OSError, termios.error):
-            terminal = apart(_TERMINAL)
-            os.write(terminal, CANCEL + RESTORE)
+            terminal = apart(_drawn_on())
+            os.write(terminal, CANCEL + more.encode() + RESTORE)
             termios.tcsetattr(terminal, termios.TCSANOW, self.attrs_before or termios.tcgetattr(terminal))
 
     def write(self, data: str) -> None:
@@ -185,6 +186,11 @@ class LineDriver(LinuxDriver):
             self._frame.append(data)
         elif self._output is not None:
             self._output.write(data)
+
+    def say(self, sequence: str) -> None:
+        """Write what is no part of the picture, and is said once. Any thread may do it, also while a frame is drawn."""
+        if self._output is not None:
+            self._output.write(sequence)
 
     @contextmanager
     def frame(self) -> Iterator[None]:
@@ -265,6 +271,11 @@ class LineDriver(LinuxDriver):
         except (ArithmeticError, LookupError, ParseError, RuntimeError, TypeError, ValueError):
             return _another(parser, self._debug)
         return parser
+
+
+def _drawn_on() -> int:
+    """Return the descriptor that is drawn to: like Textual's standard error, but where that goes into a file."""
+    return 2 if os.isatty(2) else 1
 
 
 def _another(parser: XTermParser, debug: bool) -> XTermParser:

@@ -118,6 +118,11 @@ def multiplexer(environment: Mapping[str, str]) -> Multiplexer:
     return "screen" if environment.get("STY") or environment.get("TERM", "").startswith("screen.") else ""
 
 
+def is_console(environment: Mapping[str, str]) -> bool:
+    """Say whether the terminal is one without a window, and so without a title or a clipboard."""
+    return environment.get("TERM", "") in {"linux", "vt100", "vt220"}
+
+
 def colours(environment: Mapping[str, str]) -> Colours:
     """Return how many colours the terminal promises."""
     if environment.get("NO_COLOR"):

@@ -5,10 +5,11 @@ Both are text that a terminal shows outside of the picture: cleaned, short, and 
 
 from __future__ import annotations
 
+import os
 from typing import Final, Literal
 
 from tui.chat.clean import clean_line
-from tui.line import outlet, profile
+from tui.line import outlet, profile, tmux
 from tui.line.profile import Multiplexer
 
 Setting = Literal["off", "bell", "osc9", "osc777"]
@@ -31,9 +32,15 @@ def choose(done: Setting, *, title: bool) -> None:
 
 
 def ended(text: str, took_s: float, *, looking: bool) -> None:
-    """Signal the end of an answer that took so long; one that somebody has plainly seen is not signalled."""
-    if took_s > LONG_S or not looking:
-        outlet.say(signal(_Chosen.done, text, profile.current().through))
+    """Signal the end of an answer that took so long; one that somebody has plainly seen is not signalled.
+
+    In a tmux that would keep a message back it is a bell. That is asked, which takes moments: for a thread.
+    """
+    if _Chosen.done == "off" or (took_s <= LONG_S and looking):
+        return
+    through = profile.current().through
+    kept_back = through == "tmux" and _Chosen.done != "bell" and not tmux.passes_on()
+    outlet.say(signal("bell" if kept_back else _Chosen.done, text, through))
 
 
 def signal(setting: Setting, text: str, through: Multiplexer) -> str:
@@ -53,16 +60,20 @@ def signal(setting: Setting, text: str, through: Multiplexer) -> str:
 def show_title(text: str) -> None:
     """Give the window a title, if it is another than it has; what it had before is kept for `give_title_back`."""
     title = shortened(text, _LONGEST_TITLE)
-    if _Chosen.title and title != _Chosen.shown:
+    if _Chosen.title and title != _Chosen.shown and not profile.is_console(os.environ):
         outlet.say(("\x1b[22;0t" if _Chosen.shown is None else "") + f"\x1b]2;{title}\a")
         _Chosen.shown = title
 
 
 def give_title_back() -> None:
     """Give the window the title that it had."""
-    if _Chosen.shown is not None:
-        outlet.say("\x1b[23;0t")
-        _Chosen.shown = None
+    outlet.say(old_title())
+    _Chosen.shown = None
+
+
+def old_title() -> str:
+    """Return what gives the window the title that it had, "" where it has that."""
+    return "" if _Chosen.shown is None else "\x1b[23;0t"
 
 
 def shortened(text: str, most: int) -> str:

@@ -69,12 +69,14 @@ class Writer:
         with self._changed:
             if self._closing or self._gone:
                 return
-            # One frame is taken whatever its size: all of a large window, in many colours.
-            if frame and (self._dropped or (self._waiting and self._waiting + len(data) > WAITING_BYTES)):
-                self._drop_frames()
-                return
             # What switches modes is short, and has to come even behind texts that were too many.
-            if self._waiting + len(data) > (ONCE_BYTES if len(data) > _SHORT_BYTES else ONCE_BYTES + WAITING_BYTES):
+            most = ONCE_BYTES if len(data) > _SHORT_BYTES else ONCE_BYTES + WAITING_BYTES
+            if frame:
+                # One is taken whatever its size: all of a large window, in many colours.
+                if self._dropped or (self._waiting and self._waiting + len(data) > WAITING_BYTES):
+                    self._drop_frames()
+                    return
+            elif self._waiting + len(data) > most:
                 return
             self._pieces.append(_Piece(data, frame))
             self._waiting += len(data)

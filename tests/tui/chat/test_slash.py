@@ -41,7 +41,7 @@ def test_each_command_is_there_once_and_says_what_it_does() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["/etc/fstab says", "/etc/fstab", "/ a lone slash", "/", "/home/x/y.py fails", "/new\nline", "/usr2 is full",
+    ["/etc/fstab says", "/etc/fstab", "/ a lone slash", "/", "/srv/x/y.py fails", "/new\nline", "/usr2 is full",
      "hi /new", "/2 of them", "/a.out crashes", "", "/über alles"],
 )  # fmt: skip
 def test_a_message_that_only_begins_like_one_is_a_message(text: str) -> None:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.line import clipboard, outlet, profile, signals
-from tui.line.clipboard import MOST_ENCODED, Plan, Tmux, has_clipboard, plan
+from tui.line import clipboard, outlet, profile, signals, tmux
+from tui.line.clipboard import MOST_ENCODED, Plan, has_clipboard, plan
+from tui.line.tmux import Tmux
 
 ON, EXTERNAL = Tmux("on", "off", can_load=True), Tmux("external", "off", can_load=True)
 PASSING, OLD = Tmux("external", "on", can_load=True), Tmux("external", "off", can_load=False)
@@ -97,7 +98,7 @@ def test_a_tmux_that_hangs_holds_up_nothing_for_long(
     (tmp_path / "tmux").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setenv("TMUX", "/nowhere,1,0")
-    monkeypatch.setattr(clipboard, "_TMUX_S", 0.1)
+    monkeypatch.setattr(tmux, "_PATIENCE_S", 0.1)
     assert clipboard.deliver("x") == "sent to the terminal's clipboard"
     assert len(said) == 1
 
@@ -137,11 +138,30 @@ def test_only_a_long_answer_or_one_that_nobody_sees_is_signalled(said: list[str]
     assert said == ["\a", "\a"]
 
 
+def test_inside_a_tmux_that_does_not_answer_the_signal_is_a_bell(
+    said: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TMUX", "/nowhere,1,0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    signals.choose("osc9", title=True)
+    signals.ended("long", 11.0, looking=True)
+    assert said == ["\a"]
+
+
+def test_a_console_has_no_window_to_give_a_title(said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "linux")
+    signals.show_title("a title")
+    signals.give_title_back()
+    assert said == []
+
+
 def test_a_title_is_written_once_for_each_change_and_given_back(said: list[str]) -> None:
     signals.show_title("a;b\x1b\n" + "long " * 40)
     signals.show_title("a;b\x1b\n" + "long " * 40)
     signals.show_title("other")
+    assert signals.old_title() == "\x1b[23;0t"
     signals.give_title_back()
+    assert signals.old_title() == ""
     signals.give_title_back()
     title = ("a,b␛ " + "long " * 40)[:79] + "…"
     assert said == [f"\x1b[22;0t\x1b]2;{title}\a", "\x1b]2;other\a", "\x1b[23;0t"]

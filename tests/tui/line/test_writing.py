@@ -132,7 +132,8 @@ def test_at_the_end_of_a_stalled_line_the_terminal_is_still_told_what_gives_it_b
     assert len(read) < 60_000
 
 
-def test_a_frame_larger_than_what_may_wait_is_written_when_nothing_waits(line: Line) -> None:
-    line.writer.write("x" * (WAITING_BYTES + 1), frame=True)
-    assert len(line.read()) == WAITING_BYTES + 1
+@pytest.mark.parametrize("size", [WAITING_BYTES + 1, ONCE_BYTES + 1])
+def test_a_frame_larger_than_what_may_wait_is_written_when_nothing_waits(line: Line, size: int) -> None:
+    line.writer.write("x" * size, frame=True)
+    assert len(line.read()) == size
     assert line.repaints == 0

@@ -20,8 +20,8 @@ from tui.chat.asking import NOTHING, Asking, words
 from tui.screens.asking import AskingScreen, form
 from tui.screens.asking.form import About, Checked, check
 from tui.screens.chat.wishing import marked
-from tui.screens.figures import FiguresScreen
 from tui.screens.figures.content import View, content
+from tui.screens.figures.screen import FiguresScreen
 from tui.screens.overflow import OverflowScreen
 from tui.screens.question import QuestionScreen
 from tui.widgets.lines import Line

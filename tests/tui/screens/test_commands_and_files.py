@@ -92,7 +92,9 @@ def test_chats_are_opened_by_words_of_their_title_and_what_keys_do_is_done(tmp_p
 def test_an_unknown_command_is_not_sent_but_by_enter_once_more() -> None:
     async def look(person: Person) -> None:
         await person.types(*"/exprot", "enter")
-        await person.until(lambda: "There is no command /exprot: /export?" in person.shown())
+        await person.until(
+            lambda: "Not sent: no command /exprot, but /export · Enter again sends it as it is" in person.shown()
+        )
         assert typed(person) == "/exprot"
         await person.types("enter")
         await person.waits()
@@ -115,7 +117,7 @@ def test_a_file_is_told_before_it_goes_along_and_goes_along_fenced() -> None:
         await person.types(*"see @no")
         await person.until(lambda: "@notes.txt  Tab takes it" in person.shown())
         await person.types("tab")
-        await person.until(lambda: "Goes along: notes.txt · 2.9 KB · ~750 tokens" in person.shown())
+        await person.until(lambda: "Goes along: notes.txt · 3.0 KB · ~750 tokens" in person.shown())
         assert typed(person) == "see @notes.txt"
         await person.types("enter")
         await person.waits()
@@ -131,7 +133,7 @@ def test_a_file_that_cannot_go_along_is_told_and_enter_once_more_sends_the_words
 
     async def look(person: Person) -> None:
         await person.types(*"see @folder", "enter")
-        await person.until(lambda: "it is a folder. Nothing was sent" in person.shown())
+        await person.until(lambda: "Not sent: folder: it is a folder · Enter again sends it as it is" in person.shown())
         assert typed(person) == "see @folder"
         assert not person.texts
         await person.types("enter")

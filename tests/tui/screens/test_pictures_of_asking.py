@@ -12,7 +12,7 @@ from tests.gguf_files import QWEN_14B, sparse_model
 from tests.tui.screens.conftest import BOTH, chat_screen, picture
 from tui.chat.asking import Asking
 from tui.screens.asking import AskingScreen
-from tui.screens.figures import FiguresScreen
+from tui.screens.figures.screen import FiguresScreen
 
 ASKED = Asking("Answer in one sentence, in the language of the question.", temperature=0.2, seed=7)
 

@@ -263,3 +263,23 @@ def test_without_history_nothing_is_kept_and_up_finds_the_questions_of_the_open_
 
 def test_drafts_are_kept_soon() -> None:
     assert typing.KEEP_S <= 0.5
+
+
+def test_what_was_typed_in_a_chat_that_another_deletes_for_good_stays_in_the_composer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tui.screens.chat.screen.REFRESH_S", 0.2)
+    talk(("one", "first"))
+
+    async def look(person: Person) -> None:
+        await person.types(*"mine")
+        chat = person.session.branch[0].conversation
+        other = Store()
+        other.delete(chat)
+        other.close()
+        await person.until(lambda: person.session.conversation is None)
+        await person.until(lambda: typed(person) == "mine")
+        assert drafts.chats() <= {chat}
+
+    at_the_screen(look)
+    assert drafts.load(None).text == "mine"

@@ -30,8 +30,8 @@ from tui.chat.storing.store import Store
 from tui.chat.storing.stored import Asked, StoreError, new_id
 from tui.chat.usage import usage
 from tui.screens.chat.start import Wish
-from tui.screens.figures import FiguresScreen
 from tui.screens.figures.content import View
+from tui.screens.figures.screen import FiguresScreen
 from tui.screens.usage import UsageScreen
 from tui.screens.usage.content import content
 from tui.screens.usage.reading import Found, Month, read

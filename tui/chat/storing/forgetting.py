@@ -1,4 +1,4 @@
-"""A deleted conversation leaves nothing behind: no spool, draft or question for ↑, no state in a host or on disk."""
+"""A deleted conversation leaves nothing behind: no spool, draft, copy or question for ↑, no state in host or file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from backends import chat_states
 from backends.errors import Problem
 from backends.host import launch, spool
 from backends.host.client import open_client
-from tui.chat import asked, drafts
+from tui.chat import asked, copied, drafts
 from tui.chat.storing import shelf
 from tui.chat.storing.shelf import Purged
 from tui.chat.storing.store import Store
@@ -21,10 +21,10 @@ KEPT_S = 7 * 24 * 3600.0
 """How long what was thrown away can be taken back."""
 
 
-async def forget(chat: str, messages: Sequence[str] = (), *, whole: bool = True) -> None:
+async def forget(chat: str, messages: Sequence[str] = (), *, whole: bool = True, gone_s: float = 0.0) -> None:
     """Remove what is kept of a deleted conversation beside the store. Raises Problem if a file stays behind.
 
-    If not the `whole` of it was deleted, what is typed in it stays.
+    If not the `whole` of it was deleted, what is typed in it stays. It cannot be seen, or copied, since `gone_s` ago.
     A host that is answering does it after its answer; nobody waits for that.
     """
     for message in set(spool.answers()).intersection(messages):
@@ -32,6 +32,7 @@ async def forget(chat: str, messages: Sequence[str] = (), *, whole: bool = True)
     await asyncio.gather(*(_tell(view, chat) for view in await launch.survey()))
     await asyncio.to_thread(chat_states.forget, chat)
     await asyncio.to_thread(asked.forget, chat if whole else "", messages)
+    await asyncio.to_thread(copied.drop, gone_s)
     if whole:
         await asyncio.to_thread(drafts.drop, chat)
 
@@ -60,7 +61,7 @@ async def empty(store: Store, older_than_s: float = KEPT_S) -> list[Purged]:
     purged = await asyncio.to_thread(shelf.purge, store, older_than_s)
     for one in purged:
         # A state holds the words of single messages too.
-        await forget(one.conversation, one.messages, whole=one.whole)
+        await forget(one.conversation, one.messages, whole=one.whole, gone_s=older_than_s)
     for chat in await asyncio.to_thread(left, store):
         await forget(chat)
     return purged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from textual.screen import Screen
@@ -36,4 +37,5 @@ class Ending:
         took = time.monotonic() - self._since
         words = _("Answered in {time}: {title}") if last.state == "done" else _("Not answered, after {time}: {title}")
         text = words.format(time=duration(took), title=session.conversation.title)
-        signals.ended(text, took, looking=self._screen.app.app_focus)
+        looking = self._screen.app.app_focus
+        self._screen.run_worker(asyncio.to_thread(signals.ended, text, took, looking=looking), group="signals")

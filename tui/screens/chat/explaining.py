@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from textual.screen import Screen
 
@@ -15,12 +16,12 @@ from tui.chat.seen import Figure, Seen, see
 from tui.chat.session import Session
 from tui.chat.tally import ChatBill, Tally
 from tui.screens.chat.choosing import Presets
-from tui.screens.figures import FiguresScreen
-from tui.screens.figures.content import View
-from tui.screens.figures.more import Published
-from tui.screens.usage import UsageScreen
 from tui.settings import SettingsError, load_settings
 from tui.widgets.transcript import Transcript
+
+if TYPE_CHECKING:  # The views are imported when they are first opened.
+    from tui.screens.figures.content import View
+    from tui.screens.figures.more import Published
 
 SETTLE_S = 1.0
 
@@ -76,6 +77,9 @@ class Explaining:
 
     def open(self, session: Session | None, predicted: Callable[[str], dict[Figure, str]]) -> None:
         """Open the view of every figure; `predicted` gives what the plan of a preset says of some."""
+        from tui.screens.figures.content import View
+        from tui.screens.figures.screen import FiguresScreen
+
         _read_rates(session)
 
         def look() -> View:
@@ -93,12 +97,16 @@ class Explaining:
         if session is None:
             self._screen.app.bell()
             return
+        from tui.screens.usage import UsageScreen
+
         _read_rates(session)
         found = {entry.name: entry.preset.published for entry in self._presets().entries}
         published = {name: said.usd_per_answer for name, said in found.items() if said and said.usd_per_answer}
         self._screen.app.push_screen(UsageScreen(session.store, published))
 
     def _published(self, preset: str) -> Published:
+        from tui.screens.figures.more import Published
+
         entry = self._presets().entry(preset)
         if entry is None:
             return Published()

@@ -52,7 +52,7 @@ class Meant:
         try:
             await _within(lambda: attaching.look(text))
         except Problem as problem:
-            self._refuse(text, _told(problem))
+            self._refuse(text, problem.title)
             return False
         return True
 
@@ -73,14 +73,15 @@ class Meant:
         try:
             found = await _within(lambda: attaching.look(text))
         except Problem as problem:
-            return clean_line(_told(problem))
+            return clean_line(problem.title)
         return clean_line(_told_files(found)) if found else ""
 
     def _refuse(self, text: str, why: str) -> None:
         self._composer.give_back(text)
         self._refused = text
-        told = filled(_("Nothing was sent. {composer.send} again sends it as it is"))
-        self._asked.say(f"{clean_line(why)}. {told}")
+        # The text of the user's own is put in last: it may have braces.
+        told = filled(_("Not sent: %s · {composer.send} again sends it as it is"))
+        self._asked.say(told.replace("%s", clean_line(why), 1))
 
 
 async def _within(work: Callable[[], Found]) -> Found:
@@ -92,21 +93,18 @@ async def _within(work: Callable[[], Found]) -> Found:
         raise Problem(_("The disk does not answer"), "", "") from None
 
 
-def _told(problem: Problem) -> str:
-    why = problem.detail.rpartition(": ")[2]
-    return f"{problem.title}: {why}" if why else problem.title
-
-
 def _unknown(read: slash.Unknown) -> str:
     if read.near:
-        return _("There is no command /{name}: /{near}?").format(name=read.name, near=read.near[0])
+        return _("no command /{name}, but /{near}").format(name=read.name, near=read.near[0])
     if read.name in slash.BY_NAME:
         return _("/{name} takes nothing after it").format(name=read.name)
-    return _("There is no command /{name}").format(name=read.name)
+    return _("no command /{name}").format(name=read.name)
 
 
 def _told_files(found: Sequence[attaching.Attached]) -> str:
     size, tokens = sum(one.size for one in found), sum(one.tokens for one in found)
-    return _("Goes along: {names} · {size} KB · ~{tokens} tokens").format(
-        names=", ".join(one.name for one in found), size=f"{size / 1024:.1f}", tokens=f"{tokens:,}"
+    return _("Goes along: {names} · {size} · ~{tokens} tokens").format(
+        names=", ".join(one.name for one in found),
+        size=f"{size / 1000:.1f} KB" if size >= 1000 else f"{size} B",
+        tokens=f"{tokens:,}",
     )

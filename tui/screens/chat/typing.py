@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
-from rich.cells import cell_len, set_cell_size
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.screen import Screen
@@ -17,26 +16,26 @@ from textual.timer import Timer
 from backends.errors import Problem
 from tui.chat import drafts
 from tui.chat.asked import Question
-from tui.chat.clean import clean_line
 from tui.chat.drafts import Draft
 from tui.chat.history import last_question
 from tui.chat.session import Session
 from tui.chat.storing.stored import StoredMessage
 from tui.keys import filled
 from tui.screens.chat import progress
+from tui.screens.chat.above import EDITING, told_next
 from tui.screens.chat.choosing import Presets
 from tui.screens.chat.offering import Asked
 from tui.screens.chat.recalling import Recalling
 from tui.settings import Settings
 from tui.widgets.composer import Composer
-from tui.words import N_, _, ngettext
+from tui.words import _
 
 if TYPE_CHECKING:
     from tui.screens.chat.completing import Completing
     from tui.screens.chat.meant import Meant
 
-EDITING = N_("Editing: {composer.send} asks it anew beside the old one, {answer.stop} leaves it")
 KEEP_S = 0.5
+_DIM = "dim $foreground"
 
 
 class Typing:
@@ -121,7 +120,9 @@ class Typing:
             self._editing, self._before, self._queued = None, "", ()
             self._recalling.end()
             composer.put("")
-            if not _same(put_away, self._kept):
+            if chat is None and put_away.text and await self._is_gone(old):
+                composer.put(put_away.text)  # Deleted elsewhere, for good; what is typed here was not.
+            elif not _same(put_away, self._kept):
                 await self._save(old, put_away)
         draft = await asyncio.to_thread(drafts.load, chat)
         if chat != self._chat:
@@ -140,6 +141,13 @@ class Typing:
         if draft.queued:
             self._asked.say(_("The question that was next was not sent: it is here again"))
         self._show()
+
+    async def _is_gone(self, chat: str | None) -> bool:
+        session, query = self._session(), "SELECT 1 FROM conversation WHERE id = ?"
+        try:
+            return session is not None and not await asyncio.to_thread(session.store.rows, query, chat)
+        except Problem:
+            return False
 
     @property
     def _shown_chat(self) -> str | None:
@@ -357,11 +365,15 @@ class Typing:
         """Say above the composer what becomes of what is typed in it."""
         offered = self._more[1].told(self._composer.size.width - 4) if self._more is not None else ""
         if offered or self._note:
-            title = Content.styled(offered or self._note, "$text-accent" if offered else "$text-muted")
+            title = Content.styled(offered or self._note, "$text-accent" if offered else _DIM)
         elif self._editing is not None:
             title = Content(filled(_(EDITING)))
         else:
-            title = Content.styled(self._told_next(), "$text-muted") if self._queued else Content("")
+            title = (
+                Content.styled(told_next(self._queued, self._composer.size.width), _DIM)
+                if self._queued
+                else Content("")
+            )
         box = self._screen.query_one("#composer-box", Horizontal)
         if box.border_title != title.markup:
             box.border_title = title
@@ -372,21 +384,6 @@ class Typing:
         if note != self._note and text == self._composer.text:
             self._note = note
             self._show()
-
-    def _told_next(self) -> str:
-        next_one, more = self._queued[0], len(self._queued) - 1
-        key = filled(_("{answer.stop} takes it back"))
-        if more:
-            told = ngettext(
-                "and {count} more · {answer.stop} takes that back",
-                "and {count} more · {answer.stop} takes the last one back",
-                more,
-            )
-            key = filled(told, count=more)
-        room = max(10, self._composer.size.width - cell_len(key) - 12)
-        text = clean_line(next_one)
-        shown = text if cell_len(text) <= room else set_cell_size(text, room - 1) + "…"
-        return _("Next: {text}").format(text=shown) + f"  {key}"
 
 
 def _means_more(text: str) -> bool:

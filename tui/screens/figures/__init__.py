@@ -1,5 +1,1 @@
 """Every figure of the screen explained: what it is, where it comes from, and how sure it is."""
-
-from tui.screens.figures.screen import FiguresScreen
-
-__all__ = ["FiguresScreen"]

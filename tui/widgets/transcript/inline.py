@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Line = list[tuple[str, Style | None]]
 """One line of styled text."""
 
-_ESCAPABLE: Final = frozenset("*_`~#+-.>|<&\"'\n")
+_ESCAPABLE: Final = frozenset("*_`~#+-.>|<&$\"'\n")
 _ACTIVE: Final = frozenset("*_`~[]<>&!\\$")
 _EMPHASIS: Final = {"strong": Style(bold=True), "em": Style(italic=True), "s": Style(strike=True)}
 

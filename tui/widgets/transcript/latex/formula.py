@@ -14,12 +14,10 @@ import msgspec
 from rich.cells import cell_len
 
 from tui.chat.clean import clean_line
-from tui.widgets.transcript.latex import grids
+from tui.widgets.transcript.latex import LONGEST, grids
 from tui.widgets.transcript.latex.pieces import BOX_BEGINS, BOX_ENDS, composed, joined
 from tui.widgets.transcript.latex.render import Renderer, Unknown, is_break
 
-LONGEST: Final = 2_000
-"""Characters of a formula that is shown as one; of a longer one, the source is."""
 _DEEPEST: Final = 12
 _MOST_MACROS: Final = 400
 
@@ -53,9 +51,10 @@ def formula(source: str) -> Formula | None:
         lines = composed(pieces).lines if any(piece.grid is not None for piece in pieces) else ()
     except (_parse_error(), Unknown, RecursionError, IndexError, AttributeError, TypeError, ValueError):
         return None
-    if not flat:
+    spans = _spans(clean_line(flat))
+    if not spans:
         return None
-    return Formula(_spans(clean_line(flat)), tuple(_spans(clean_line(line)) for line in lines))
+    return Formula(spans, tuple(_spans(clean_line(line)) for line in lines))
 
 
 def _harmless(source: str) -> bool:

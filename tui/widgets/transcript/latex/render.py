@@ -143,6 +143,8 @@ class Renderer:
     def _sign(self, name: str) -> Piece:
         known = getattr(self._signs.get_macro_spec(name), "simplify_repl", None)
         sign = symbols.own(name) or (known if isinstance(known, str) else "")
+        if name in symbols.BARS:
+            return Piece(*symbols.BARS[name])
         if name in symbols.FUNCTIONS:
             return Piece(sign or name, "big" if name in symbols.WITH_LIMITS else "function")
         if not sign or "%" in sign[:-1] or len(sign) > 4 or not sign.isprintable():
@@ -242,7 +244,7 @@ def _atoms(node: Any) -> list[Any]:
 def _spaced(nodes: Sequence[Any]) -> list[Any]:
     """Return the atoms of nodes; a space that LaTeX takes for the end of a name stays before an operator."""
     out: list[Any] = []
-    for node, after in zip(nodes, [*nodes[1:], None], strict=True):
+    for node, after in zip(nodes, [*nodes[1:], None], strict=False):
         out += _atoms(node)
         if getattr(node, "macro_post_space", "") and getattr(after, "chars", "")[:1] in _OPERATORS:
             out.append(" ")

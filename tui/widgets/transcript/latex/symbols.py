@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Final
+from typing import Final, Literal
 
 _RAISED: Final = str.maketrans(
     "0123456789+-=()abcdefghijklmnoprstuvwxyzABDEGHIJKLMNOPRTUVWαβγδεθιφχ",
@@ -18,7 +18,7 @@ ACCENTS: Final = {
     "overline": "\u0305", "underline": "\u0332", "dot": "\u0307", "ddot": "\u0308", "check": "\u030c",
     "breve": "\u0306", "acute": "\u0301", "grave": "\u0300", "mathring": "\u030a", "overrightarrow": "\u20d7",
 }  # fmt: skip
-LINES: Final = {"overline", "underline"}
+LINES: Final = {"overline", "underline", "vec", "overrightarrow"}
 """The accents that go over several characters."""
 
 FUNCTIONS: Final = frozenset(
@@ -58,6 +58,8 @@ FUNCTIONS: Final = frozenset(
         "Pr",
         "argmax",
         "argmin",
+        "Re",
+        "Im",
     ]
 )
 WITH_LIMITS: Final = frozenset(("lim", "limsup", "liminf", "max", "min", "sup", "inf", "argmax", "argmin"))
@@ -141,6 +143,12 @@ IGNORED: Final = frozenset(
 SPACES: Final = {",": " ", ";": " ", ":": " ", " ": " ", ">": " ", "quad": "  ", "qquad": "  ", "enspace": " "}
 SPACES_OF: Final = frozenset(["thinspace", "medspace", "thickspace", "space", "nobreakspace"])
 
+BARS: Final[dict[str, tuple[str, Literal["open", "close", "sign"]]]] = {
+    "lvert": ("|", "open"), "rvert": ("|", "close"), "vert": ("|", "sign"),
+    "lVert": ("‖", "open"), "rVert": ("‖", "close"), "Vert": ("‖", "sign"),
+}  # fmt: skip
+"""Bars around something, which are no operators, and what kind of pieces they are."""
+
 _OWN: Final = {
     "implies": "⟹", "impliedby": "⟸", "iff": "⟺", "ne": "≠", "degree": "°", "triangle": "△", "checkmark": "✓",
     "Re": "Re", "Im": "Im", "land": "∧", "lor": "∨", "neg": "¬", "colon": ":", "|": "‖", "%": "%", "gt": ">",
@@ -149,6 +157,7 @@ _OWN: Final = {
     "dotsc": "…", "dotsb": "⋯", "dotsm": "⋯", "lnot": "¬", "phi": "φ", "epsilon": "ε", "setminus": "∖", "hdots": "…",
     "Longleftrightarrow": "⟺", "longmapsto": "⟼", "backslash": "\\", "-": "", "/": "", "sim": "~", "div": "÷",
     "cdotp": "·", "and": "&", "nleq": "≰", "ngeq": "≱", "varnothing": "∅", "AA": "Å", "surd": "√", "blank": "_",
+    "gets": "←",
 }  # fmt: skip
 # Signs of mathematics that stand for something, and not between two things.
 _STANDING: Final = frozenset("∂∇∞∀∃∄∅¬√∛∜∠△⊤⊥∴∵□■…⋮⋱ℓ")
