@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
-from collections.abc import Iterable
-from typing import ClassVar
 
 from tui.line import profile
 
@@ -14,6 +11,10 @@ _collects = gc.isenabled()
 gc.disable()  # What is imported stays: nothing is found by looking for garbage in it.
 
 profile.apply(profile.current(), os.environ)
+
+import asyncio  # noqa: E402
+from collections.abc import Iterable  # noqa: E402
+from typing import ClassVar  # noqa: E402
 
 from rich.console import RenderableType  # noqa: E402
 from textual.app import App, SystemCommand  # noqa: E402 - Textual reads its settings at import
