@@ -23,8 +23,8 @@ _LOOKED_AT = 500
 def new(talk: Talk, _rest: str) -> None:
     """Begin a new chat."""
     talk.loop.call(talk.session.new())
-    talk.take_draft()
     say(_("A new chat."))
+    talk.take_draft()
 
 
 def chats(talk: Talk, rest: str) -> None:
@@ -50,12 +50,12 @@ def open_chat(talk: Talk, rest: str) -> None:
     titled = [chat for chat in talk.store.conversations(_LOOKED_AT) if all(w in chat.title.lower() for w in words)]
     chat = titled[0] if titled and wanted == rest else paging.named(talk.store, wanted)
     talk.loop.call(talk.session.open(chat.id))
-    talk.take_draft()
     count = len(talk.session.branch)
     text = ngettext(
         "{title}, {count} message. /read reads it out.", "{title}, {count} messages. /read reads it out.", count
     )
     say(text.format(title=clean_line(chat.title), count=count))
+    talk.take_draft()
     if talk.session.busy:
         talk.follow()
 
