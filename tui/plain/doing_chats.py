@@ -29,8 +29,7 @@ def new(talk: Talk, _rest: str) -> None:
 
 def chats(talk: Talk, rest: str) -> None:
     """List the last chats, with the numbers that open them. Raises StoreError."""
-    most = int(rest) if rest.isdecimal() and int(rest) > 0 else _LISTED
-    listed = talk.store.conversations(most)
+    listed = talk.store.conversations(prompt.number(rest, _LOOKED_AT) or _LISTED)
     if not listed:
         say(_("There are no chats yet."))
     for number, chat in enumerate(listed, 1):
@@ -43,9 +42,8 @@ def open_chat(talk: Talk, rest: str) -> None:
     if not rest:
         chats(talk, rest)
         return
-    wanted = rest
-    if rest.isdecimal() and 1 <= int(rest) <= len(talk.found):
-        wanted = talk.found[int(rest) - 1]
+    listed = prompt.number(rest, len(talk.found))
+    wanted = rest if listed is None else talk.found[listed - 1]
     words = rest.lower().split()
     titled = [chat for chat in talk.store.conversations(_LOOKED_AT) if all(w in chat.title.lower() for w in words)]
     chat = titled[0] if titled and wanted == rest else paging.named(talk.store, wanted)
