@@ -349,6 +349,18 @@ async def test_text_marked_with_the_mouse_is_copied_without_soft_breaks() -> Non
         assert any(segment.style and segment.style.bgcolor == style.bgcolor for segment in transcript.render_line(2))
 
 
+@pytest.mark.parametrize("words", ["两个字", "👩‍👩‍👧 é", "", "plain"])
+async def test_a_mark_that_ends_right_of_a_short_line_marks_the_line(words: str) -> None:
+    app = Screen(question("1", f"{words}\n\n{words}\n\nlast"))
+    async with app.run_test(size=(50, 20)) as pilot:
+        for at in ((1, 1), (30, 1)):
+            await pilot.mouse_down(app.transcript, offset=at)
+            await pilot.hover(app.transcript, offset=(40, 3))
+            await pilot.mouse_up(app.transcript, offset=(40, 3))
+            assert words in (app.screen.get_selected_text() or "")
+            assert app.lines()[1] == words
+
+
 async def test_a_selection_of_all_holds_far_away_entries_as_their_source() -> None:
     app = Screen(*(answer(str(number), f"**Answer** {number}\x1b") for number in range(300)))
     async with app.run_test(size=(60, 12)):

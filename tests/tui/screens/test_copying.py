@@ -100,6 +100,9 @@ def test_ctrl_c_copies_what_is_selected_and_else_stops(sent: list[str]) -> None:
         await person.types("ctrl+c")
         await person.until(lambda: len(sent) == 2)
         assert "an answer" in sent[1]
+        await person.types("ctrl+c")
+        await person.until(lambda: "Nothing is running" in person.shown())
+        assert len(sent) == 2
 
     at_the_screen(look)
 
