@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
+import gc
 import os
-from collections.abc import Iterable
-from typing import ClassVar
 
 from tui.line import profile
 
+_collects = gc.isenabled()
+gc.disable()  # What is imported stays: nothing is found by looking for garbage in it.
+
 profile.apply(profile.current(), os.environ)
+
+import asyncio  # noqa: E402
+from collections.abc import Iterable  # noqa: E402
+from typing import ClassVar  # noqa: E402
 
 from rich.console import RenderableType  # noqa: E402
 from textual.app import App, SystemCommand  # noqa: E402 - Textual reads its settings at import
@@ -27,6 +32,10 @@ from tui.screens.chat import ChatScreen  # noqa: E402
 from tui.screens.chat.start import Wish  # noqa: E402
 from tui.settings import Settings  # noqa: E402
 from tui.words import _  # noqa: E402
+
+gc.freeze()
+if _collects:
+    gc.enable()
 
 
 class DeepseekApp(App[None], inherit_bindings=False):
