@@ -11,9 +11,10 @@ from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from textual import constants
+from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
 from textual._parser import ParseError
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
@@ -30,6 +31,9 @@ from tui.line.writing import CANCEL, Writer, apart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+for _digit in "0123456789":  # Else Alt with one would be the sign that Option writes on a Mac.
+    cast("dict[str, object]", ANSI_SEQUENCES_KEYS).pop(f"\x1b{_digit}", None)
 
 _READ_BYTES = 4096
 _LOOK_S, _QUIET_S = 0.1, 2.0
@@ -148,6 +152,8 @@ class LineDriver(LinuxDriver):
         if isinstance(message, Resize):
             self._pixels = message.pixel_size
             self._soon(self._resizing.changed)
+        elif isinstance(message, Key) and message.key == "ctrl+@":  # What Ctrl with the space bar sends.
+            super().process_message(Key("ctrl+space", None))
         else:
             super().process_message(message)
 

@@ -23,6 +23,7 @@ _LOOKED_AT = 500
 def new(talk: Talk, _rest: str) -> None:
     """Begin a new chat."""
     talk.loop.call(talk.session.new())
+    talk.take_draft()
     say(_("A new chat."))
 
 
@@ -49,6 +50,7 @@ def open_chat(talk: Talk, rest: str) -> None:
     titled = [chat for chat in talk.store.conversations(_LOOKED_AT) if all(w in chat.title.lower() for w in words)]
     chat = titled[0] if titled and wanted == rest else paging.named(talk.store, wanted)
     talk.loop.call(talk.session.open(chat.id))
+    talk.take_draft()
     count = len(talk.session.branch)
     text = ngettext(
         "{title}, {count} message. /read reads it out.", "{title}, {count} messages. /read reads it out.", count
@@ -75,7 +77,7 @@ def read(talk: Talk, _rest: str) -> None:
 
 
 def find(talk: Talk, rest: str) -> None:
-    """Find words in everything that was said; /open then opens by number. Raises StoreError."""
+    """Find words in everything that was said; /chat then opens by number. Raises StoreError."""
     from tui.chat.searching import search  # Not before somebody searches.
 
     if not rest:

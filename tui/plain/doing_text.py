@@ -47,13 +47,19 @@ def editor(talk: Talk, rest: str) -> None:
     command = outside.editor(talk.settings.editor, os.environ)
     chat = talk.session.conversation
     lent = outside.lend(chat.id if chat is not None else None, rest)
+    kept = False
     try:
-        talk.keyboard.lend(lambda: subprocess.run([*command, str(lent.path)], check=False))
-        talk.prefilled = outside.take(lent)
+        ended = talk.keyboard.lend(lambda: subprocess.run([*command, str(lent.path)], check=False).returncode)
+        kept = True
+        back = outside.back(rest, outside.take(lent), ended)
+        kept = False
     except OSError as error:
         raise Problem(_("The editor cannot be started"), error.strerror or str(error)) from error
     finally:
-        outside.close(lent)
+        outside.close(lent, kept=kept)
+    talk.prefilled = back.text
+    if back.said:
+        say(back.said)
 
 
 def _copy(what: str, text: str) -> None:

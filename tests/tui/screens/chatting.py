@@ -38,6 +38,10 @@ class Person:
         """What the terminal shows."""
         return "\n".join(strip.text for strip in self.pilot.app.screen._compositor.render_strips())
 
+    def told(self) -> str:
+        """What is said over the conversation, because it is longer than its line."""
+        return "\n".join(note.message for note in self.pilot.app._notifications)
+
     async def goes_to(self, kind: type[Widget]) -> None:
         self.screen.query_one(kind).focus()
         await self.pilot.pause()

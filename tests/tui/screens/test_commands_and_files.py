@@ -54,7 +54,8 @@ def test_a_preset_is_chosen_by_its_name(home: Path) -> None:
         await person.until(lambda: person.session.target is not None and person.session.target.preset == "other")
         assert typed(person) == ""
         await person.types(*"/preset nothing", "enter")
-        await person.until(lambda: "There is no preset nothing. There are:" in person.shown())
+        await person.until(lambda: "There is no preset nothing. There are:" in person.told())
+        assert person.told().endswith("starter")
         assert typed(person) == "/preset nothing"
 
     at_the_screen(look)

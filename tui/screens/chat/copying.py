@@ -43,10 +43,15 @@ class Copying:
             yield SystemCommand(_(title), filled(_(told)), lambda what=what: self._screen.call_later(self.do, what))
 
     def selection(self) -> bool:
-        """Copy what is selected, in the composer or on the screen; say whether anything is."""
+        """Copy what is selected, in the composer or on the screen; say whether anything is.
+
+        What is marked on the screen is so no longer, for the same key stops an answer.
+        """
         focused = self._screen.focused
         typed = focused.selected_text if isinstance(focused, TextArea) else ""
         text = typed or self._screen.get_selected_text() or ""
+        if not typed:
+            self._screen.clear_selection()
         if text:
             self._screen.run_worker(self._copy(text, _("The selection")), group="copying")
         return bool(text)
