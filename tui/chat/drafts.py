@@ -218,9 +218,9 @@ def _sent_elsewhere(path: Path) -> bool:
 
 
 def _path(chat: str | None) -> Path | None:
-    """Return where a draft is kept, None for a chat whose id can be no file's name."""
+    """Return where a draft is kept, None for a chat whose id can be no file's name, or is that of the new one."""
     name = NEW if chat is None else chat
-    return folder() / f"{name}.json" if _NAME.fullmatch(name) else None
+    return folder() / f"{name}.json" if _NAME.fullmatch(name) and chat != NEW else None
 
 
 def _read(path: Path) -> Draft:

@@ -23,6 +23,7 @@ except ImportError:  # A Python that was built without it: lines as the terminal
 HISTORY = 500
 _FAST_S = 0.03
 """No person presses Enter so soon after the last line; a paste does."""
+_DIGITS = 10
 _BLOCK = '"""'
 _MORE = ". "
 
@@ -133,6 +134,11 @@ def sure(question: str) -> bool:
 def answer(question: str) -> str:
     """Return what is typed after a question, without it among what was asked. Raises EOFError, KeyboardInterrupt."""
     return input(question).strip()
+
+
+def number(text: str, most: int) -> int | None:
+    """Return the number from 1 to `most` that a text is, None if it is none of them."""
+    return int(text) if text.isdecimal() and len(text) < _DIGITS and 1 <= int(text) <= most else None
 
 
 def _put(text: str) -> None:

@@ -70,8 +70,8 @@ class Talk:
             self.loop.call(self.session.open(chat.id))
         if target is not None:
             self.loop.look(lambda: self.session.choose(target, evict="none"))
-        self.take_draft()
         self._greet(target)
+        self.take_draft()
 
     def run(self, prompt: Prompt) -> None:
         """Ask and answer until the person leaves."""
@@ -166,6 +166,8 @@ class Talk:
         """Have what was typed in this chat and not sent stand at the next prompt."""
         draft = drafts.load(self._chat)
         self.prefilled = "\n".join(part for part in (*draft.queued, draft.before, draft.text) if part)
+        if self.prefilled:
+            say(_("What was typed here and not sent stands at the prompt. Ctrl+U takes it away."))
 
     def keep_draft(self) -> None:
         """Keep what stands at the prompt: this program ends."""

@@ -26,6 +26,9 @@ def test_a_draft_is_kept_for_its_chat_and_for_its_owner_alone(home: Path) -> Non
     assert drafts.load("a1") == Draft("hello\n你好 👩‍👩‍👧", (1, 2), at=1.0)
     assert drafts.load(None).text == "new one"
     assert drafts.load("b2").empty
+    drafts.save("new", Draft("of a chat that came in under this name", at=1.0))
+    assert drafts.load(None).text == "new one"
+    assert drafts.load("new").empty
     assert drafts.chats() == {"a1"}
     folder = home / "state" / "drafts"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
