@@ -99,9 +99,15 @@ class DeepseekApp(App[None], inherit_bindings=False):
             done = f"{problem.title}: {problem.detail}"
         self.notify(done, markup=False)
 
+    def action_redraw(self) -> None:
+        """Draw all anew, where another program has written to the terminal."""
+        if isinstance(self._driver, LineDriver):
+            self._driver.draw_anew()
+
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         if isinstance(screen, ChatScreen):
             yield from screen.get_commands()
+        yield SystemCommand(_("Redraw"), _("Where another program wrote over the screen"), self.action_redraw)
         yield SystemCommand(_("Theme"), _("Change the colours"), self.action_change_theme)
 
 

@@ -87,6 +87,7 @@ COMMANDS = (
     Command("plan", "program.plan"),
     Command("figures", "program.figures"),
     Command("usage", "usage", "", N_("Tokens, energy and money over time")),
+    Command("redraw", "redraw", "", N_("Draw all anew, where another program wrote over the screen")),
     Command("commands", "program.palette"),
     Command("help", "program.help"),
     Command("quit", "program.quit"),

@@ -103,12 +103,12 @@ class LineDriver(LinuxDriver):
         self._thinner = Thinner(erases=line.through != "screen") if line.over_line else None
 
     def _make_writer(self) -> Writer:
-        draw_anew, lost = (lambda: self._soon(self._draw_anew)), (lambda _error: self._soon(self._lost))
+        draw_anew, lost = (lambda: self._soon(self.draw_anew)), (lambda _error: self._soon(self._lost))
         encode = partial(str.encode, encoding=charset.encoding(os.environ), errors=charset.AS_ASCII)
         return Writer(_drawn_on(), draw_anew, lost, encode)
 
-    def _draw_anew(self) -> None:
-        """Have all drawn: frames were dropped, so nothing is known of what the terminal shows."""
+    def draw_anew(self) -> None:
+        """Have all drawn: nothing is known of what the terminal shows."""
         self._changed = True
         if self._pacing is not None:
             self._pacing.forget()

@@ -344,6 +344,7 @@ class ChatScreen(Screen[None]):
 
     def action_toggle_sidebar(self) -> None:
         self.toggle_class("-sidebar")
+        self.call_later(self.run_action, "app.redraw")  # By habit, ^l is what mends a screen that was written over.
 
     def action_help(self) -> None:
         from tui.screens.help import HelpScreen
