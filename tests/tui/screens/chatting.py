@@ -63,11 +63,13 @@ class Person:
         await self.pilot.pause(0.05)
 
 
-def at_the_screen(look: Look, size: tuple[int, int] = (120, 34), preset: str = "demo") -> None:
+def at_the_screen(
+    look: Look, size: tuple[int, int] = (120, 34), preset: str = "demo", *, notifications: bool = False
+) -> None:
     """Open the screen, let `look` use it, and leave."""
 
     async def run() -> None:
-        async with DeepseekApp(Wish(preset=preset)).run_test(size=size) as pilot:
+        async with DeepseekApp(Wish(preset=preset)).run_test(size=size, notifications=notifications) as pilot:
             await settled(pilot)
             await look(Person(pilot))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from textual.widgets._toast import Toast
 
 from tests.tui.screens.chatting import Person, at_the_screen
 from tests.tui.screens.test_messages import preset, talk
@@ -142,3 +143,15 @@ def test_a_file_that_cannot_go_along_is_told_and_enter_once_more_sends_the_words
         assert person.texts[0] == "see @folder"
 
     at_the_screen(look)
+
+
+def test_what_is_said_at_length_covers_nothing_that_is_typed() -> None:
+    async def look(person: Person) -> None:
+        await person.types(*f"@/{'folder/' * 12}file", "enter")
+        await person.until(lambda: "there is no such file" in person.told())
+        await person.until(lambda: list(person.screen.query(Toast)))
+        composer = person.screen.query_one(Composer)
+        assert typed(person).startswith("@/folder")
+        assert all(toast.region.bottom < composer.region.y for toast in person.screen.query(Toast))
+
+    at_the_screen(look, notifications=True)
