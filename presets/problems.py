@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -51,4 +50,6 @@ class PresetError(Problem):
 
 def dotted(path: Key) -> str:
     """Write a key's path as TOML does, with quotes where they are needed."""
+    import json  # A problem is seldom.
+
     return ".".join(part if _BARE_KEY.fullmatch(part) else json.dumps(printable(part)) for part in path)

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
 import re
 import select
 import sys
 import threading
 import time
+import tty
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pexpect
 import pyte
+
+from tests.throttled import Line, Pump
 
 _PRIVATE = re.compile(rb"\x1b\[[<>=?][0-9;$]*[a-zA-Z]|\x1b\[\?[0-9;]*\$p")
 _ROOT = Path(__file__).resolve().parent.parent
@@ -29,14 +33,15 @@ _ANSWERS = {b"\x1b[?2026$p": b"\x1b[?2026;2$y", b"\x1b[5n": b"\x1b[0n", b"\x1b[6
 class Watched:
     """One program in one terminal. All times are of the monotonic clock."""
 
-    def __init__(self, child: Any, width: int, height: int) -> None:
+    def __init__(self, child: Any, width: int, height: int, line: Line | None = None) -> None:
         self._child = child
+        self._master: int = child.child_fd if line is None else _behind(line, child.child_fd)
         self._picture = pyte.Screen(width, height)
         self._stream = pyte.ByteStream(self._picture)
         self._drawn = 0
-        self._master: int = child.child_fd
         self._pieces: list[tuple[float, bytes]] = []
         self._changed = threading.Condition()
+        self._ended = False
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -119,12 +124,15 @@ class Watched:
         while self._child.isalive() and time.monotonic() < deadline:
             time.sleep(0.02)
         self._child.close(force=True)
+        self._ended = True
         self._thread.join()
 
     def _read(self) -> None:
         while True:
             try:
                 if not select.select([self._master], [], [], 0.2)[0]:
+                    if self._ended:
+                        return
                     continue
                 data = os.read(self._master, 65536)
             except (OSError, ValueError):
@@ -137,15 +145,31 @@ class Watched:
                 self._changed.notify_all()
 
 
+def _behind(line: Line, far: int) -> int:
+    """Put a line before the terminal of a program; return its near end."""
+    near, end = pty.openpty()
+    tty.setraw(end)
+    threading.Thread(target=Pump(end, end, far, line).run, daemon=True).start()
+    return near
+
+
 @contextlib.contextmanager
 def watched(
-    *arguments: str, width: int, height: int, environment: Mapping[str, str] | None = None
+    *arguments: str,
+    width: int,
+    height: int,
+    environment: Mapping[str, str] | None = None,
+    line: Line | None = None,
 ) -> Iterator[Watched]:
-    """Run the program in a terminal of this size and these variables, over SSH as it seems to it."""
+    """Run the program in a terminal of this size and these variables, over SSH as it seems to it.
+
+    The terminal is at the other end of a slow `line` if one is given.
+    """
     over = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "SSH_CONNECTION": "192.0.2.1 1 192.0.2.2 22"}
     variables = {**os.environ, "PYTHONPATH": str(_ROOT), **over, **(environment or {})}
     command = ["-P", "-m", "tui", *arguments]
-    terminal = Watched(pexpect.spawn(sys.executable, command, env=variables, dimensions=(height, width)), width, height)
+    child = pexpect.spawn(sys.executable, command, env=variables, dimensions=(height, width))
+    terminal = Watched(child, width, height, line)
     try:
         yield terminal
     finally:

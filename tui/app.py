@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
+import gc
 import os
-from collections.abc import Iterable
-from typing import ClassVar
 
 from tui.line import profile
 
+_collects = gc.isenabled()
+gc.disable()  # What is imported stays: nothing is found by looking for garbage in it.
+
 profile.apply(profile.current(), os.environ)
+
+import asyncio  # noqa: E402
+from collections.abc import Iterable  # noqa: E402
+from typing import ClassVar  # noqa: E402
 
 from rich.console import RenderableType  # noqa: E402
 from textual.app import App, SystemCommand  # noqa: E402 - Textual reads its settings at import
 from textual.binding import BindingType  # noqa: E402
 from textual.events import DescendantFocus  # noqa: E402
 from textual.screen import Screen  # noqa: E402
-from textual.widgets import Input  # noqa: E402
+from textual.widgets import Input, TextArea  # noqa: E402
 
 from backends.errors import Problem  # noqa: E402
 from tui.hang_up import HangUp  # noqa: E402
 from tui.keys import now  # noqa: E402
-from tui.keys.bindings import palette  # noqa: E402
+from tui.keys.bindings import of_program  # noqa: E402
 from tui.line import clipboard, outlet, signals  # noqa: E402
 from tui.line.driver import LineDriver  # noqa: E402
 from tui.line.incoming import PASTE_CHARACTERS  # noqa: E402
@@ -30,12 +35,16 @@ from tui.screens.chat.start import Wish  # noqa: E402
 from tui.settings import Settings  # noqa: E402
 from tui.words import _  # noqa: E402
 
+gc.freeze()
+if _collects:
+    gc.enable()
+
 
 class DeepseekApp(App[None], inherit_bindings=False):
     """The screen of `deepseek-tui`."""
 
     TITLE = "deepseek-tui"
-    BINDINGS: ClassVar[list[BindingType]] = palette()
+    BINDINGS: ClassVar[list[BindingType]] = of_program()
     ENABLE_COMMAND_PALETTE = True
     # Dimmed, all that is under a view would have to be sent when it opens, and again when it closes.
     CSS = "App.-far ModalScreen, App.-far CommandPalette { background: transparent; }"
@@ -99,9 +108,25 @@ class DeepseekApp(App[None], inherit_bindings=False):
             done = f"{problem.title}: {problem.detail}"
         self.notify(done, markup=False)
 
+    async def action_leave(self) -> None:
+        """Leave from whatever is shown, but not from where something is typed that nobody keeps."""
+        chat = next((screen for screen in self.screen_stack if isinstance(screen, ChatScreen)), None)
+        if chat is None:
+            self.exit()
+        elif self.screen is not chat and isinstance(self.focused, Input | TextArea):
+            self.notify(_("Close this first: what is typed here is kept nowhere"), markup=False)
+        else:
+            await chat.action_leave()
+
+    def action_redraw(self) -> None:
+        """Draw all anew, where another program has written to the terminal."""
+        if isinstance(self._driver, LineDriver):
+            self._driver.draw_anew()
+
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         if isinstance(screen, ChatScreen):
             yield from screen.get_commands()
+        yield SystemCommand(_("Redraw"), _("Where another program wrote over the screen"), self.action_redraw)
         yield SystemCommand(_("Theme"), _("Change the colours"), self.action_change_theme)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -34,7 +34,7 @@ def course(values: Sequence[float | None], columns: int, *, ascii_only: bool = F
     columns = max(1, min(columns, len(values)))
     edges = [place * len(values) // columns for place in range(columns + 1)]
     parts = [[value for value in values[start:end] if value is not None] for start, end in pairwise(edges)]
-    means = [statistics.fmean(part) if part else None for part in parts]
+    means = [math.fsum(part) / len(part) if part else None for part in parts]
     levels, gap = (".:-=+*#@", " ") if ascii_only else (_LEVELS, _GAP)
     most = max((mean for mean in means if mean is not None), default=0.0)
     return "".join(gap if mean is None else levels[_level(mean, most, len(levels))] for mean in means)

@@ -7,10 +7,13 @@ translated with `_` where it is shown: constants are made before the language is
 
 from __future__ import annotations
 
-import gettext
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import gettext
 
 DOMAIN = "deepseek-tui"
 CATALOGUES = Path(__file__).with_name("locale")
@@ -24,7 +27,7 @@ _CONSOLE = "linux"
 class _Spoken:
     """The catalogue that is spoken from; none before `speak`, and for English."""
 
-    catalogue: gettext.NullTranslations = gettext.NullTranslations()
+    catalogue: gettext.GNUTranslations | None = None
     language: str = "en"
 
 
@@ -35,11 +38,13 @@ def N_(text: str) -> str:  # noqa: N802 - gettext's own name for it
 
 def _(text: str) -> str:
     """Return a text in the language that is spoken."""
-    return _Spoken.catalogue.gettext(text) if text else ""
+    return _Spoken.catalogue.gettext(text) if text and _Spoken.catalogue is not None else text
 
 
 def ngettext(one: str, many: str, count: int) -> str:
     """Return one of two texts, as its language counts."""
+    if _Spoken.catalogue is None:
+        return one if count == 1 else many
     return _Spoken.catalogue.ngettext(one, many, count)
 
 
@@ -55,8 +60,10 @@ def speak(wish: str = "", environment: Mapping[str, str] | None = None) -> str:
     """
     found = _chosen(wish, environment)
     if found is None:
-        _Spoken.catalogue = gettext.NullTranslations()
+        _Spoken.catalogue = None
     else:
+        import gettext  # English needs none.
+
         with found.open("rb") as file:
             _Spoken.catalogue = gettext.GNUTranslations(file)
     _Spoken.language = _name_of(found)

@@ -24,6 +24,7 @@ import msgspec
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests import streaming
+from tests.throttled import Line
 from tests.watched import Watched, watched
 
 WIDTH, HEIGHT, RATE, TOKENS = 160, 45, 100.0, 400
@@ -69,15 +70,15 @@ def tokens(text: str, most: int | None = None) -> list[str]:
 
 @contextlib.contextmanager
 def asked(
-    pieces: Sequence[str], chat: Callable[[], str] | None = None, rate: float = RATE
+    pieces: Sequence[str], chat: Callable[[], str] | None = None, line: Line | None = None
 ) -> Iterator[tuple[Watched, Path]]:
     """Ask, in a home of its own, for an answer of these pieces; below the chat that `chat` writes, if one is given."""
     with contextlib.ExitStack() as stack:
         os.environ["DEEPSEEK_TUI_HOME"] = stack.enter_context(tempfile.TemporaryDirectory())
-        url, stamps = stack.enter_context(streaming.serving(pieces, rate))
+        url, stamps = stack.enter_context(streaming.serving(pieces, RATE))
         streaming.write_preset(url)
         opened = ["-c", chat()] if chat is not None else []
-        screen = stack.enter_context(watched("-p", "stream", *opened, width=WIDTH, height=HEIGHT))
+        screen = stack.enter_context(watched("-p", "stream", *opened, width=WIDTH, height=HEIGHT, line=line))
         screen.until("Stream · .*/1024k")
         time.sleep(1)
         screen.type("go\r")
@@ -104,19 +105,19 @@ def measured(pieces: Sequence[str], chat: Callable[[], str] | None = None) -> Co
         )
 
 
-def echoes(keys: int) -> list[float]:
+def echoes(keys: int, line: Line | None = None, key_s: float = KEY_S) -> list[float]:
     """Return how long each of so many keys took to be seen while an answer streams, in milliseconds."""
     taken = []
-    count = int((keys * KEY_S * (1 + 1 / (len(KEYS) - 1)) + 4) * RATE)
-    with asked(tokens(ANSWER, count)) as (screen, _stamps):
+    count = int((keys * key_s * (1 + 1 / (len(KEYS) - 1)) + 4) * RATE)
+    with asked(tokens(ANSWER, count), line=line) as (screen, _stamps):
         screen.see(FIRST)
         for number in range(keys):
             if number % (len(KEYS) - 1) == 0:  # The next line begins with another letter.
                 screen.type("\x15")  # ^u empties the line, so that each letter is in it once.
-                time.sleep(KEY_S)
+                time.sleep(key_s)
             at = screen.type(KEYS[number % len(KEYS)])
             taken.append((screen.see(KEYS[number % len(KEYS)], at) - at) * 1e3)
-            time.sleep(max(0.0, at + KEY_S - time.monotonic()))
+            time.sleep(max(0.0, at + key_s - time.monotonic()))
         assert LAST.encode() not in screen.sent(), "the answer ended before the keys did"
     return taken
 
@@ -171,7 +172,7 @@ def show(title: str, costs: Sequence[Cost], times: float = 1.0) -> None:
 
 
 def main() -> None:
-    parts = ("markdown", "long", "fence", "table", "echo", "key", "idle")
+    parts = ("markdown", "long", "fence", "table", "echo", "line", "key", "idle")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(parts))
     parser.add_argument("--rounds", type=int, default=3)
@@ -197,6 +198,10 @@ def main() -> None:
             f"  median {middle:.1f}, 99 of 100 {late:.1f}, longest {taken[-1]:.1f} ms    (goal: 99 of 100 in 40)",
             flush=True,
         )
+    if "line" in wanted:
+        taken = sorted(echoes(min(options.keys, 40), Line(), 0.7))
+        print("echo over 64 kbit/s, 300 ms there and back, while an answer streams")
+        print(f"  first {taken[0]:.0f}, median {statistics.median(taken):.0f}, longest {taken[-1]:.0f} ms", flush=True)
     if "key" in wanted:
         cpu_ms, sent = key_cost(100)
         print(f"a key when nothing else happens: {cpu_ms:.2f} ms CPU, {sent:.0f} bytes", flush=True)

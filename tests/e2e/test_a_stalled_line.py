@@ -78,3 +78,20 @@ def test_stalled_it_still_ends(talking, how: str) -> None:
     else:
         os.write(screen.child.child_fd, b"\x11\x11")
     screen.gone(4.0)
+
+
+def test_frames_that_were_dropped_are_not_taken_for_drawn_over_a_line(terminal, echo) -> None:
+    echo(text=" ".join(WORDS), tokens_per_second=100)
+    screen = terminal("-p", "demo", SSH_CONNECTION="10.0.0.1 2 10.0.0.2 22")
+    screen.ask("talk")
+    screen.see("word20")
+    for pause in (0.0, 0.05, 0.3):  # It reads again in the middle of what is drawn.
+        for _ in range(16):
+            os.write(screen.child.child_fd, b"\x0c")  # The lists come and go: nearly all is drawn anew.
+            time.sleep(0.06)
+        screen.read(pause)
+    screen.see(r"(?s)word399.*saved")
+    screen.read(2.5)
+    shown = screen.text
+    screen.draw_anew()
+    assert screen.text == shown

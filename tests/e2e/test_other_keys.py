@@ -79,3 +79,19 @@ def test_wrong_keys_are_told_at_the_start_and_the_old_ones_still_work(terminal, 
     screen.see(r"(?s)line 3:.*program\.quit")
     screen.see(r"(?s)line 4:.*chat\.new")
     screen.leave()
+
+
+def test_alt_with_a_digit_and_ctrl_with_space_arrive_as_terminals_without_newer_protocols_send_them(
+    terminal, echo
+) -> None:
+    echo(slot=5)
+    echo("other", slot=6)
+    write('[keys]\nchat.lists = "ctrl+space"\n')
+    screen = terminal("-p", "demo")
+    screen.see("F6 Demo +●")
+    screen.press("\x1b6")
+    text = screen.see("F7 Other +●")
+    assert "§" not in text
+    screen.press("\x00")
+    screen.see_gone("F7 Other")
+    screen.leave()

@@ -224,6 +224,47 @@ def test_an_edited_question_is_asked_beside_the_old_one(plain: Callable[..., Ter
     assert rows == [("Why", None), ("Why not?", None)]
 
 
+def test_who_leaves_a_question_unedited_asks_the_next_one_behind_it(plain: Callable[..., Terminal], home: Path) -> None:
+    one = plain(text="Well.")
+    said(one, "Why")
+    one.child.send("/edit\r")
+    one.see(r"You: Why\n")
+    one.press("^c")
+    one.see("stays as it was")
+    said(one, "What else?")
+    one.child.send("/edit\r")
+    one.see(r"You: What else[?]\n")
+    one.press("^u")
+    said(one, "/copy", "Clipboard|clipboard|copied")
+    said(one, "And then?")
+    with sqlite3.connect(home / "data" / "chats.sqlite3") as db:
+        rows = db.execute("SELECT text, parent IS NULL FROM message WHERE role = 'user' ORDER BY created_at").fetchall()
+    assert rows == [("Why", 1), ("What else?", 0), ("And then?", 0)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_what_stands_at_the_prompt_outlives_the_program(
+    plain: Callable[..., Terminal], terminal: Callable[..., Terminal], home: Path, number: int
+) -> None:
+    one = plain(text="Well.")
+    one.child.send("the first line \\\r")
+    one.see(r"(?m)^\.$")
+    one.child.send("and half of a")
+    one.see("half of a")
+    one.child.kill(number)
+    one.gone(3.0)
+    assert "and half of a" in (home / "state" / "drafts" / "new.json").read_text()
+    again = terminal("--profile", "plain", "-p", "demo")
+    again.see("half of a")
+    again.child.send(" sentence\r")
+    again.see("Done")
+    with sqlite3.connect(home / "data" / "chats.sqlite3") as db:
+        assert db.execute("SELECT text FROM message WHERE role = 'user'").fetchall() == [
+            ("the first line \nand half of a sentence",)
+        ]
+    assert not list((home / "state" / "drafts").glob("*.json"))
+
+
 def test_what_was_asked_comes_back_by_the_arrow_at_the_next_start(plain: Callable[..., Terminal]) -> None:
     said(plain(text="Well."), "Why is the sky blue?")
     again = plain()
@@ -238,7 +279,16 @@ def test_a_file_goes_along_with_a_question(plain: Callable[..., Terminal], home:
     with sqlite3.connect(home / "data" / "chats.sqlite3") as db:
         ((text,),) = db.execute("SELECT text FROM message WHERE role = 'user'").fetchall()
     assert "It is blue." in text
-    said(one, "And @/nowhere/at/all.txt ?", "Problem: .*no such file")
+    one.child.send("And @/nowhere/at/all.txt ?\r")
+    one.see("no such file(.|\n)*as it is")
+    one.child.send("n\r")
+    one.see(r"You: And @/nowhere/at/all.txt [?]\s*$")  # To be corrected.
+    one.child.send("\r")
+    one.see("(as it is(.|\n)*){2}")
+    said(one, "y")
+    with sqlite3.connect(home / "data" / "chats.sqlite3") as db:
+        texts = db.execute("SELECT text FROM message WHERE role = 'user' ORDER BY created_at").fetchall()
+    assert texts[1:] == [("And @/nowhere/at/all.txt ?",)]
 
 
 def test_a_question_is_written_in_the_own_editor(plain: Callable[..., Terminal]) -> None:

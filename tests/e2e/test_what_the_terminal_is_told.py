@@ -113,3 +113,15 @@ def test_errors_that_go_into_a_file_leave_the_screen_where_it_is(terminal, echo,
     screen.see("Demo · echo")
     screen.leave()
     assert (home / "errors").read_text() == ""
+
+
+@pytest.mark.parametrize("mend", ["^l", "/redraw\r"])
+def test_what_another_program_wrote_over_the_screen_can_be_drawn_over(terminal, echo, mend: str) -> None:
+    echo()
+    screen = terminal("--profile", "ssh", "-p", "demo")
+    screen.see("Ask anything")
+    with open(f"/proc/{screen.child.pid}/fd/2", "w") as shared:  # noqa: PTH123 - the terminal itself
+        shared.write("\x1b[15;60HBroadcast message")
+    screen.see("Broadcast message")
+    screen.press(mend) if mend.startswith("^") else screen.type(mend)
+    screen.see_gone("Broadcast message")

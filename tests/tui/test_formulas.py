@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from rich.style import Style
 
 from tui.widgets.transcript.flow import AnswerFlow
-from tui.widgets.transcript.latex import LONGEST, formula
+from tui.widgets.transcript.latex import LONGEST
+from tui.widgets.transcript.latex.formula import formula
 from tui.widgets.transcript.markdown import Formatter
 from tui.widgets.transcript.palette import NAMES, Palette
 

@@ -6,9 +6,7 @@ from itertools import pairwise
 
 import pytest
 from textual.app import App, ComposeResult
-from textual.geometry import Offset
 from textual.pilot import Pilot
-from textual.selection import SELECT_ALL, Selection
 
 from tui.widgets.transcript import Entry, Transcript
 
@@ -333,30 +331,6 @@ async def test_an_entry_taken_out_is_gone_and_an_unknown_one_is_ignored() -> Non
         app.transcript.take_out("3")
         await pilot.pause()
         assert not any(app.lines())
-
-
-async def test_text_marked_with_the_mouse_is_copied_without_soft_breaks() -> None:
-    app = Screen(question("1", PARAGRAPH * 3))
-    async with app.run_test(size=(50, 20)) as pilot:
-        transcript = app.transcript
-        await pilot.mouse_down(transcript, offset=(1, 1))
-        await pilot.hover(transcript, offset=(20, 3))
-        await pilot.mouse_up(transcript, offset=(20, 3))
-        copied = app.screen.get_selected_text() or ""
-        assert (PARAGRAPH * 3).startswith(copied.strip())
-        assert len(copied) > 60
-        style = app.screen.get_component_rich_style("screen--selection")
-        assert any(segment.style and segment.style.bgcolor == style.bgcolor for segment in transcript.render_line(2))
-
-
-async def test_a_selection_of_all_holds_far_away_entries_as_their_source() -> None:
-    app = Screen(*(answer(str(number), f"**Answer** {number}\x1b") for number in range(300)))
-    async with app.run_test(size=(60, 12)):
-        text, _ = app.transcript.get_selection(SELECT_ALL) or ("", "")
-        assert "**Answer** 0␛" in text
-        assert "Answer 299␛" in text
-        part, _ = app.transcript.get_selection(Selection(Offset(1, 1), Offset(7, 1))) or ("", "")
-        assert part == "Answer"
 
 
 @pytest.mark.parametrize("theme", ["textual-dark", "textual-light", "ansi-dark", "nord"])

@@ -5,6 +5,7 @@ An @ counts only at the beginning of a word, so that an address is none. What do
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -20,9 +21,12 @@ LARGEST_BYTES = 256 * 1024
 BYTES_A_TOKEN = 4
 """About, of English and of code."""
 OFFERED = 50
+_LONGEST = 4096
+"""Characters of a path; the kernel takes no longer one."""
 _AT = re.compile(r'(?<!\S)@(?:"([^"\n]+)"|([^\s"]+))')
 _BEGUN = re.compile(r'(?:^|\s)(@(?:"[^"\n]*|[^\s"]*))$')
 _PATH_LIKE = re.compile(r"[/~]|\.[A-Za-z0-9]{1,5}$")
+_NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 _AFTER = ",.;:!?)]}>'"
 
 
@@ -56,6 +60,8 @@ def places(text: str) -> list[Place]:
     found: dict[str, Place] = {}
     for match in _AT.finditer(text):
         written = match[1] or match[2]
+        if len(written) > _LONGEST:
+            continue
         path = _path(written)
         if match[2]:
             # What a sentence goes on with is no part of the name, unless there is such a file.
@@ -76,12 +82,12 @@ def look(text: str) -> list[Attached]:
     for place in places(text):
         try:
             status = place.path.stat()
-        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno not in _NO_FILE:
+                raise _cannot(place, error.strerror or "it cannot be looked at") from error
             if place.quoted or _PATH_LIKE.search(place.written):
                 raise _cannot(place, "there is no such file") from error
             continue
-        except OSError as error:
-            raise _cannot(place, error.strerror or "it cannot be looked at") from error
         if stat.S_ISDIR(status.st_mode):
             raise _cannot(place, "it is a folder")
         if not stat.S_ISREG(status.st_mode):

@@ -7,6 +7,8 @@ thread and block for moments.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import math
 import os
 import re
 import threading
@@ -28,6 +30,10 @@ _NAME = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _lock = threading.Lock()
 _waiting: dict[str | None, Callable[[], Draft]] = {}
 _known: dict[Path, float] = {}
+_unwritten: dict[Path, Draft] = {}
+_to_send: dict[Path, int] = {}
+"""Locks of the drafts with questions that this process is to send: as long as one is held, nobody else takes them."""
+_last = 0.0
 
 
 class Draft(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -50,6 +56,14 @@ class Draft(msgspec.Struct, frozen=True, omit_defaults=True):
         return not (self.text or self.queued or self.editing or self.before)
 
 
+def moment() -> float:
+    """Return when it is, in Unix seconds; but later than any draft known here, even if the clock was set back."""
+    global _last  # noqa: PLW0603
+    with _lock:
+        _last = max(time.time(), math.nextafter(_last, math.inf))
+        return _last
+
+
 def folder() -> Path:
     """Where the drafts are."""
     return paths.state() / "drafts"
@@ -63,21 +77,28 @@ def outside(chat: str | None) -> Path:
 def load(chat: str | None) -> Draft:
     """Return the draft of a chat, or of the one that is not begun; an empty one where none can be read.
 
-    What was left in an editor outside, when the line was cut, is its text then.
+    What was left in an editor outside, when the line was cut, is its text then. What another program is to send stays
+    with that one. From here on this program sends nothing that was queued before.
     """
+    global _last  # noqa: PLW0603
     path = _path(chat)
     if path is None:
         return Draft()
-    draft = _read(path)
     with _lock:
+        for each in list(_to_send):
+            _send_no_more(each)
+        draft = _unwritten.get(path) or _read(path)
+        if draft.queued and _sent_elsewhere(path):
+            draft = msgspec.structs.replace(draft, queued=())
         _known[path] = draft.at
+        _last = max(_last, draft.at)
     lent, lock = outside(chat), outside(chat).with_suffix(".lock")
     if not lock_file.held(lock):
         # Editors write the name with .save when they are hung up on.
         left = [file for file in (lent.with_name(f"{lent.name}.save"), lent) if file.exists()]
         text = next((text for file in left if (text := _text(file)).strip()), "")
         if text:
-            draft = msgspec.structs.replace(draft, text=text, cursor=(0, 0), at=time.time())
+            draft = msgspec.structs.replace(draft, text=text, cursor=(0, 0), at=moment())
             with contextlib.suppress(Problem):
                 save(chat, draft)
         _remove([*left, lock] if left else [])
@@ -87,7 +108,8 @@ def load(chat: str | None) -> Draft:
 def save(chat: str | None, draft: Draft) -> None:
     """Keep a draft; an empty one deletes what this program knows of, but not what another has written since.
 
-    One that is older than what was saved is passed over. Raises Problem if it cannot be written.
+    One that is older than what was saved is passed over; what another program is to send stays. Raises Problem if it
+    cannot be written; it is kept in memory then.
     """
     path = _path(chat)
     if path is None:
@@ -96,12 +118,20 @@ def save(chat: str | None, draft: Draft) -> None:
         with _lock:
             if draft.at < _known.get(path, 0.0):
                 return
-            if not draft.empty:
+            _unwritten[path] = draft
+            theirs = _read(path).queued if _sent_elsewhere(path) else ()
+            if not draft.empty or theirs:
                 paths.private(path.parent)
-                atomic.replace(path, msgspec.json.encode(_storable(draft)))
+                if draft.queued:
+                    _send_from_here(path)
+                whole = msgspec.structs.replace(draft, queued=(*theirs, *draft.queued))
+                atomic.replace(path, msgspec.json.encode(_storable(whole)))
             elif path.exists() and _read(path).at == _known.get(path):
                 path.unlink(missing_ok=True)
             _known[path] = draft.at
+            del _unwritten[path]
+            if not draft.queued:
+                _send_no_more(path)
     except OSError as error:
         raise Problem(
             "What you type cannot be kept on the disk",
@@ -124,7 +154,8 @@ def waiting() -> list[tuple[str | None, Draft]]:
 
 def flush() -> None:
     """Keep all that waits: the program ends. What cannot be written is lost."""
-    for chat, draft in waiting():
+    unwritten = [(None if path.stem == NEW else path.stem, draft) for path, draft in list(_unwritten.items())]
+    for chat, draft in [*unwritten, *waiting()]:
         with contextlib.suppress(Problem):
             save(chat, draft)
 
@@ -134,6 +165,7 @@ def drop(chat: str) -> None:
     path = _path(chat)
     if path is None or not path.parent.is_dir():
         return
+    _unwritten.pop(path, None)
     # An editor keeps copies beside its file, with names made of it.
     left = [each for each in path.parent.iterdir() if each.name.lstrip(".#").startswith(f"{chat}.")]
     failed = _remove(left)
@@ -161,10 +193,34 @@ def latest() -> tuple[str | None, float] | None:
     return (None if name == NEW else name), at
 
 
+def _send_from_here(path: Path) -> None:
+    """Have others know that what is queued in a draft is sent by this process, as long as it lives."""
+    if path not in _to_send:
+        lock = os.open(path.with_suffix(".next"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # Another one sends its own first.
+            os.close(lock)
+        else:
+            _to_send[path] = lock
+
+
+def _send_no_more(path: Path) -> None:
+    lock = _to_send.pop(path, None)
+    if lock is not None:
+        path.with_suffix(".next").unlink(missing_ok=True)
+        os.close(lock)
+
+
+def _sent_elsewhere(path: Path) -> bool:
+    """Say whether another process that lives is to send what is queued in a draft."""
+    return path not in _to_send and lock_file.held(path.with_suffix(".next"))
+
+
 def _path(chat: str | None) -> Path | None:
-    """Return where a draft is kept, None for a chat whose id can be no file's name."""
+    """Return where a draft is kept, None for a chat whose id can be no file's name, or is that of the new one."""
     name = NEW if chat is None else chat
-    return folder() / f"{name}.json" if _NAME.fullmatch(name) else None
+    return folder() / f"{name}.json" if _NAME.fullmatch(name) and chat != NEW else None
 
 
 def _read(path: Path) -> Draft:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
+from typing import Final
 
 # Characters between two looks: a look takes about 30 µs.
 _STEP = 64
@@ -32,8 +33,8 @@ _ON, _OFF = 0.6, 0.35
 # A few words in changing order are a table of truth values or a rhyme: the verbatim look is for those.
 _DISTINCT = 6
 
-# Chinese, Japanese and Korean are written without spaces: a character is a word.
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\d_]+|\d+")
+# Chinese, Japanese and Korean are written without spaces: a character is a word. It is slow to compile: not at start.
+_WORD: Final = r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\d_]+|\d+"
 # What stands between the words of a table, of code, of data or of a formula, but not of prose.
 _SIGNS = re.compile(r"[{}\[\]<>|_\\/=#@$%&+~^`]|[^\w\s.]\s?[^\w\s.]\s?[^\w\s.]|\n[ \t\-*]")
 
@@ -109,7 +110,7 @@ class Repetition:
         """Count the groups of the words that are complete."""
         text = self._unread + text
         end = 0
-        for match in _WORD.finditer(text):
+        for match in re.finditer(_WORD, text):
             if match.end() == len(text):
                 break  # It may go on in the next piece.
             gap, end = text[end : match.start()], match.end()

@@ -18,6 +18,7 @@ from backends import paths
 from backends.errors import Problem
 from tui.chat import drafts
 from tui.chat.storing.stored import storable
+from tui.words import _
 
 USUAL = ("nano", "vim", "vi")
 LARGEST_BYTES = 8 * 1024 * 1024
@@ -29,6 +30,13 @@ class Lent(NamedTuple):
 
     path: Path
     lock: int
+
+
+class Back(NamedTuple):
+    """The text that holds once an editor has ended, and what is to be said of it, "" for nothing."""
+
+    text: str
+    said: str = ""
 
 
 def editor(
@@ -95,6 +103,20 @@ def take(lent: Lent) -> str:
     except OSError as error:
         raise Problem("The edited text cannot be read", f"{path}: {error.strerror}", "") from error
     return text
+
+
+def back(before: str, after: str, status: int) -> Back:
+    """Return which text holds: `before`, or `after` as the editor has left it, which ended with `status`.
+
+    One that ends with an error says so: its text is not meant. One that a signal has ended has said nothing.
+    """
+    if status < 0 and after.strip() and after != before:
+        return Back(after, _("The editor was ended by a signal. What it had saved is here"))
+    if status:
+        return Back(before, _("The editor ended with an error ({status}). Your text stays").format(status=status))
+    if not after.strip():
+        return Back(before, _("Nothing came back from the editor. Your text stays"))
+    return Back(after)
 
 
 def close(lent: Lent, *, kept: bool = False) -> None:

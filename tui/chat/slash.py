@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 import msgspec
@@ -35,6 +35,13 @@ class Call(msgspec.Struct, frozen=True):
     """A command as it was typed."""
 
     command: Command
+    rest: str
+
+
+class Named(msgspec.Struct, frozen=True):
+    """The name of a command, and what stands behind it."""
+
+    name: str
     rest: str
 
 
@@ -80,6 +87,7 @@ COMMANDS = (
     Command("plan", "program.plan"),
     Command("figures", "program.figures"),
     Command("usage", "usage", "", N_("Tokens, energy and money over time")),
+    Command("redraw", "redraw", "", N_("Draw all anew, where another program wrote over the screen")),
     Command("commands", "program.palette"),
     Command("help", "program.help"),
     Command("quit", "program.quit"),
@@ -89,7 +97,18 @@ BY_NAME = {command.name: command for command in COMMANDS}
 
 
 def read(text: str) -> Call | Unknown | str:
-    """Return the command that a text is, what it may have been meant for, or the text as it is to be sent.
+    """Return the command that a text is, what it may have been meant for, or the text as it is to be sent."""
+    found = named(text, BY_NAME)
+    if not isinstance(found, Named):
+        return found
+    command = BY_NAME[found.name]
+    if found.rest and not command.takes:
+        return Unknown(found.name)
+    return Call(command, found.rest)
+
+
+def named(text: str, names: Collection[str]) -> Named | Unknown | str:
+    """Return the one of the commands of these `names` that a text is, or what `read` returns otherwise.
 
     A text of several lines is none, and neither is one that begins with a path: "/etc/fstab says …".
     """
@@ -100,12 +119,7 @@ def read(text: str) -> Call | Unknown | str:
     if match is None or "\n" in stripped:
         return text
     name, rest = match[1].lower(), (match[2] or "").strip()
-    command = BY_NAME.get(name)
-    if command is None:
-        return Unknown(name, tuple(difflib.get_close_matches(name, BY_NAME, 1)))
-    if rest and not command.takes:
-        return Unknown(name)
-    return Call(command, rest)
+    return Named(name, rest) if name in names else Unknown(name, tuple(difflib.get_close_matches(name, names, 1)))
 
 
 def offers(text: str, presets: Sequence[str], chats: Sequence[str]) -> list[str]:

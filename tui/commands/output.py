@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from pathlib import Path
@@ -52,6 +51,8 @@ def unexpected(error: BaseException) -> Problem:
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
     """Return any value of ours as JSON in plain ASCII: lossless, and harmless on a terminal too."""
+    import json  # Not for the screen, which only measures text with the tables.
+
     return json.dumps(msgspec.to_builtins(value, str_keys=True), indent=indent)
 
 

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace, settings: Settings, wrong: Problem | None
     clipboard.choose(settings.clipboard)
     signals.choose(settings.done, title=False)
     talk = Talk(settings)
-    hang_up.watch(terminal)
+    hang_up.watch(terminal, talk.keep_draft)
     try:
         talk.begin(Wish(arguments.preset, arguments.backend, arguments.chat))
         talk.run(Prompt(partial(complete, talk)))

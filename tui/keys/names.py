@@ -12,12 +12,19 @@ _SAME = {
     "commercial_at": "at", "low_line": "underscore", "equals": "equals_sign", "dot": "full_stop", "period": "full_stop",
     "question": "question_mark",
 }  # fmt: skip
-_ARRIVES_AS = {"ctrl+i": "tab", "ctrl+m": "enter", "ctrl+left_square_bracket": "escape", "ctrl+h": "backspace"}
+_ARRIVES_AS = {
+    "ctrl+i": "tab", "ctrl+m": "enter", "ctrl+left_square_bracket": "escape", "ctrl+h": "backspace",
+    "ctrl+at": "ctrl+space",
+}  # fmt: skip
 """What a terminal cannot tell from another key."""
 MODIFIERS = {"ctrl": "ctrl", "control": "ctrl", "alt": "alt", "meta": "alt", "shift": "shift"}
 _MOVES = ("up", "down", "left", "right", "home", "end", "pageup", "pagedown", "insert", "delete")
 _NAMED = ("escape", "enter", "tab", "space", "backspace", *_MOVES)
 _FUNCTIONS = tuple(f"f{number}" for number in range(1, 25))
+_OLD_FUNCTIONS = 12
+"""So many keyboards have; the sequences of further ones are those of the first with Shift."""
+_MOVE_BY_WORDS = {"alt+b", "alt+f"}
+"""What terminals also send for Ctrl with a cursor key, and is taken for that."""
 _SIGNS = {
     sign: {"-": "minus", "+": "plus", "/": "slash", "\\": "backslash", "@": "at", "_": "underscore"}.get(
         sign, unicodedata.name(sign).lower().replace("-", "_").replace(" ", "_")
@@ -29,7 +36,7 @@ _SHORT = {
     "escape": "Esc", "up": "↑", "down": "↓", "left": "←", "right": "→", "pageup": "PgUp", "pagedown": "PgDn",
     "delete": "Del", "insert": "Ins",
 }  # fmt: skip
-_CONTROLS = {"at", "space", "backslash", "right_square_bracket", "circumflex_accent", "underscore"}
+_CONTROLS = {"space", "backslash", "right_square_bracket", "circumflex_accent", "underscore"}
 
 
 def canonical(written: str) -> str | None:
@@ -58,13 +65,15 @@ def canonical(written: str) -> str | None:
 def sent(key: str) -> bool:
     """Say whether every terminal can send a key, and not only one with a protocol for it."""
     *modifiers, base = key.split("+")
+    if base in _FUNCTIONS[_OLD_FUNCTIONS:]:
+        return False
     if not modifiers:
         return True
     if base in _MOVES:
-        return modifiers in (["ctrl"], ["shift"], ["ctrl", "shift"])
+        return base != "insert" and modifiers in (["ctrl"], ["shift"], ["ctrl", "shift"])
     if modifiers == ["ctrl"]:
         return (len(base) == 1 and base.isalpha()) or base in _CONTROLS or base in _FUNCTIONS
-    if modifiers in (["alt"], ["alt", "shift"]):
+    if modifiers in (["alt"], ["alt", "shift"]) and key not in _MOVE_BY_WORDS:
         return len(base) == 1 and (base.isalpha() or len(modifiers) == 1)
     return key == "shift+tab"
 

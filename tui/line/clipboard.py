@@ -88,6 +88,9 @@ def deliver(text: str) -> str:
     match found.way:
         case "osc52":
             outlet.say(sequence)
+            if not through and os.environ.get("TERM", "").startswith(("tmux", "screen")):
+                # It runs at the other end of the line, so it cannot be asked, and by default it keeps this for itself.
+                return _("sent to the terminal's clipboard. tmux there passes it on with: set -s set-clipboard on")
             return _("sent to the terminal's clipboard")
         case "passthrough" | "screen":
             name: Multiplexer = "tmux" if found.way == "passthrough" else "screen"

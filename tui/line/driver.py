@@ -12,9 +12,10 @@ from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from textual import constants
+from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
 from textual._parser import ParseError
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
@@ -31,6 +32,9 @@ from tui.line.writing import CANCEL, Writer, apart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+for _digit in "0123456789":  # Else Alt with one would be the sign that Option writes on a Mac.
+    cast("dict[str, object]", ANSI_SEQUENCES_KEYS).pop(f"\x1b{_digit}", None)
 
 _READ_BYTES = 4096
 _LOOK_S, _QUIET_S = 0.1, 2.0
@@ -100,12 +104,12 @@ class LineDriver(LinuxDriver):
         self._output = None if thread is None else _Output(self._make_writer)
 
     def _make_writer(self) -> Writer:
-        draw_anew, lost = (lambda: self._soon(self._draw_anew)), (lambda _error: self._soon(self._lost))
+        draw_anew, lost = (lambda: self._soon(self.draw_anew)), (lambda _error: self._soon(self._lost))
         encode = partial(str.encode, encoding=charset.encoding(os.environ), errors=charset.AS_ASCII)
         return Writer(_drawn_on(), draw_anew, lost, encode)
 
-    def _draw_anew(self) -> None:
-        """Have all drawn: frames were dropped, so nothing is known of what the terminal shows."""
+    def draw_anew(self) -> None:
+        """Have all drawn: nothing is known of what the terminal shows."""
         self._changed = True
         if self._pacing is not None:
             self._pacing.forget()
@@ -149,6 +153,8 @@ class LineDriver(LinuxDriver):
         if isinstance(message, Resize):
             self._pixels = message.pixel_size
             self._soon(self._resizing.changed)
+        elif isinstance(message, Key) and message.key == "ctrl+@":  # What Ctrl with the space bar sends.
+            super().process_message(Key("ctrl+space", None))
         else:
             super().process_message(message)
 

@@ -18,6 +18,8 @@ Colours = Literal["true", "256", "16", "none"]
 Multiplexer = Literal["", "tmux", "screen"]
 
 _TRUE_COLOUR_TERMS = ("direct", "kitty", "alacritty", "ghostty", "foot", "wezterm")
+_STEPS_PER_S = "120"
+"""A key that comes just after something was drawn waits for up to two steps: on the line it will wait longer yet."""
 _CURSOR_KEYS_SPLIT_MS = 300
 """A cursor key is three bytes: over a slow line they come apart, and Esc alone would stop the answer."""
 
@@ -100,6 +102,7 @@ def apply(profile: Profile, environment: MutableMapping[str, str]) -> None:
     if profile.over_line:
         # The mouse in pixels, and sizes as sequences: more bytes of what is known anyway.
         environment.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
+        environment.setdefault("TEXTUAL_FPS", _STEPS_PER_S)
     if profile.colours == "none":
         environment["NO_COLOR"] = "1"
     else:  # An empty one does not count, but does so for Textual; and who asks for colours by name has them.

@@ -8,7 +8,7 @@ goes out as it is, and the picture is forgotten: the next frames are sent whole 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import repeat, zip_longest
 from typing import Final, NamedTuple
 
@@ -21,7 +21,7 @@ _SURE = re.compile(
     "\u2070-\u209c\u20a0-\u20bf\u2100-\u214f\u2190-\u21ff\u2200-\u22ff\u2500-\u25fc\u2713-\u2717\u276f\u27e8\u27e9]*"
 )
 """Characters that take one cell wherever the screen can be drawn at all."""
-_SURELY_WIDE = re.compile("[\u3001-\u3029\u3041-\u3096\u30a1-\u30fe\u4e00-\u9fff\uac00-\ud7a3\uff01-\uff60]")
+_SURELY_WIDE: Final = "[\u3001-\u3029\u3041-\u3096\u30a1-\u30fe\u4e00-\u9fff\uac00-\ud7a3\uff01-\uff60]"
 _VISIBLE_ON_BLANKS: Final = {"4", "7", "9", "21", "53"}
 _ERASED_FROM: Final = 12
 """So many blank cells are worth the sequence that erases them."""
@@ -229,7 +229,7 @@ def _cells(text: str, style: str) -> tuple[list[tuple[str, str]], bool]:
     cells: list[tuple[str, str]] = []
     sure = True
     for character in text:
-        wide = _SURELY_WIDE.match(character) is not None
+        wide = _surely_wide().match(character) is not None
         width = 2 if wide else cell_len(character)
         sure = sure and (wide or _SURE.fullmatch(character) is not None)
         if width:
@@ -257,7 +257,13 @@ def _is_rest(row: list[Cell], x: int) -> bool:
 
 
 def _is_sure(character: str) -> bool:
-    return _SURE.fullmatch(character) is not None or _SURELY_WIDE.fullmatch(character) is not None
+    return _SURE.fullmatch(character) is not None or _surely_wide().fullmatch(character) is not None
+
+
+@cache
+def _surely_wide() -> re.Pattern[str]:
+    # Large sets of characters take long to compile.
+    return re.compile(_SURELY_WIDE)
 
 
 def _bridge(row: list[Cell], last: int, following: int) -> bool:

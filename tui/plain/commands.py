@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Callable, Sequence
 
 import msgspec
 
-from tui.chat import attaching
+from tui.chat import attaching, slash
 from tui.plain import doing, doing_asking, doing_chats, doing_text
 from tui.plain.speaking import say
 from tui.plain.talk import Talk
 from tui.words import N_, _
 
 Act = Callable[[Talk, str], None]
-_WORD = re.compile(r"/([a-z]+(?:-[a-z]+)*)(?:\s+(.*))?", re.IGNORECASE)
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -72,26 +69,17 @@ _KEYS = (
 )
 
 
-def do(talk: Talk, text: str) -> bool:
-    """Do what a line says if it is a command; say whether it is one. Raises Problem.
-
-    A text of several lines is none, and neither is one that begins with a path: "/etc/fstab says …".
-    """
-    match = _WORD.fullmatch(text.strip())
-    if match is None or "\n" in text:
-        return False
-    name, rest = match[1].lower(), (match[2] or "").strip()
-    if name == "help":
-        _help()
-        return True
-    command = next((command for command in COMMANDS if command.name == name), None)
-    if command is None:
-        near = difflib.get_close_matches(name, [command.name for command in COMMANDS], 1)
-        hint = _("Did you mean /{name}?").format(name=near[0]) if near else _("/help tells the commands.")
-        say(_("There is no command /{name}, and nothing was sent. {hint}").format(name=name, hint=hint))
+def do(talk: Talk, text: str) -> str | None:
+    """Do what a line says if it is a command, and return None; else return what is to be asked. Raises Problem."""
+    read = slash.named(text, _BY_NAME)
+    if isinstance(read, slash.Unknown):
+        hint = _("Did you mean /{name}?").format(name=read.near[0]) if read.near else _("/help tells the commands.")
+        say(_("There is no command /{name}, and nothing was sent. {hint}").format(name=read.name, hint=hint))
+    elif isinstance(read, slash.Named):
+        _BY_NAME[read.name](talk, read.rest)
     else:
-        command.act(talk, rest)
-    return True
+        return read
+    return None
 
 
 def complete(talk: Talk, line: str) -> Sequence[str]:
@@ -107,9 +95,12 @@ def complete(talk: Talk, line: str) -> Sequence[str]:
     return [name for name in ("/help", *names) if name.startswith(line)]
 
 
-def _help() -> None:
+def _help(_talk: Talk, _rest: str) -> None:
     for command in COMMANDS:
         takes = f" {_(command.takes)}" if command.takes else ""
         say(f"/{command.name}{takes}: {_(command.help)}")
     for line in _KEYS:
         say(_(line))
+
+
+_BY_NAME: dict[str, Act] = {"help": _help} | {command.name: command.act for command in COMMANDS}

@@ -19,10 +19,7 @@ def system(talk: Talk, rest: str) -> None:
     if not rest:
         say(_("System prompt: {text}").format(text=now.system) if now.system else _("This chat has none of its own."))
         return
-    text = "" if rest == _NONE else rest
-    if len(text) > asking.MOST_CHARACTERS:
-        say(_("It is too long: at most {most:,} characters are sent.").format(most=asking.MOST_CHARACTERS))
-        return
+    text = asking.read_system("" if rest == _NONE else rest)
     talk.loop.call(talk.session.ask_so(msgspec.structs.replace(now, system=text)))
     say(_("It holds from the next question on."))
 

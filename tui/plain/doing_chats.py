@@ -24,12 +24,12 @@ def new(talk: Talk, _rest: str) -> None:
     """Begin a new chat."""
     talk.loop.call(talk.session.new())
     say(_("A new chat."))
+    talk.take_draft()
 
 
 def chats(talk: Talk, rest: str) -> None:
     """List the last chats, with the numbers that open them. Raises StoreError."""
-    most = int(rest) if rest.isdecimal() and int(rest) > 0 else _LISTED
-    listed = talk.store.conversations(most)
+    listed = talk.store.conversations(prompt.number(rest, _LOOKED_AT) or _LISTED)
     if not listed:
         say(_("There are no chats yet."))
     for number, chat in enumerate(listed, 1):
@@ -42,9 +42,8 @@ def open_chat(talk: Talk, rest: str) -> None:
     if not rest:
         chats(talk, rest)
         return
-    wanted = rest
-    if rest.isdecimal() and 1 <= int(rest) <= len(talk.found):
-        wanted = talk.found[int(rest) - 1]
+    listed = prompt.number(rest, len(talk.found))
+    wanted = rest if listed is None else talk.found[listed - 1]
     words = rest.lower().split()
     titled = [chat for chat in talk.store.conversations(_LOOKED_AT) if all(w in chat.title.lower() for w in words)]
     chat = titled[0] if titled and wanted == rest else paging.named(talk.store, wanted)
@@ -54,6 +53,7 @@ def open_chat(talk: Talk, rest: str) -> None:
         "{title}, {count} message. /read reads it out.", "{title}, {count} messages. /read reads it out.", count
     )
     say(text.format(title=clean_line(chat.title), count=count))
+    talk.take_draft()
     if talk.session.busy:
         talk.follow()
 
@@ -75,7 +75,7 @@ def read(talk: Talk, _rest: str) -> None:
 
 
 def find(talk: Talk, rest: str) -> None:
-    """Find words in everything that was said; /open then opens by number. Raises StoreError."""
+    """Find words in everything that was said; /chat then opens by number. Raises StoreError."""
     from tui.chat.searching import search  # Not before somebody searches.
 
     if not rest:

@@ -9,6 +9,7 @@ import subprocess
 from backends.errors import Problem
 from tui.chat import outside
 from tui.line import clipboard
+from tui.plain import prompt
 from tui.plain.speaking import say
 from tui.plain.talk import Talk
 from tui.words import _
@@ -29,7 +30,10 @@ def code(talk: Talk, rest: str) -> None:
     if not blocks:
         say(_("There is no code in this message"))
         return
-    number = int(rest) if rest.isdecimal() and 1 <= int(rest) <= len(blocks) else len(blocks)
+    number = prompt.number(rest or str(len(blocks)), len(blocks))
+    if number is None:
+        say(_("There is no such block. This message has {many} of code.").format(many=len(blocks)))
+        return
     _copy(_("Code, block {number} of {many}").format(number=number, many=len(blocks)), blocks[number - 1])
 
 
@@ -47,13 +51,19 @@ def editor(talk: Talk, rest: str) -> None:
     command = outside.editor(talk.settings.editor, os.environ)
     chat = talk.session.conversation
     lent = outside.lend(chat.id if chat is not None else None, rest)
+    kept = False
     try:
-        talk.keyboard.lend(lambda: subprocess.run([*command, str(lent.path)], check=False))
-        talk.prefilled = outside.take(lent)
+        ended = talk.keyboard.lend(lambda: subprocess.run([*command, str(lent.path)], check=False).returncode)
+        kept = True
+        back = outside.back(rest, outside.take(lent), ended)
+        kept = False
     except OSError as error:
         raise Problem(_("The editor cannot be started"), error.strerror or str(error)) from error
     finally:
-        outside.close(lent)
+        outside.close(lent, kept=kept)
+    talk.prefilled = back.text
+    if back.said:
+        say(back.said)
 
 
 def _copy(what: str, text: str) -> None:

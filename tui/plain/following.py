@@ -106,8 +106,9 @@ class Following:
             say(_("This answer is not on disk: {why}").format(why=seen.unsaved))
         if not seen.row:
             return
-        if self._row != seen.row:
-            self._row = seen.row
+        if self._row and self._row != seen.row:  # Another screen has turned to another answer.
+            self._aloud, self._said, self._thinking, self._thought = Aloud(), 0, False, False
+        self._row = seen.row
         self._think(seen)
         new, self._said = seen.text[self._said :], max(self._said, len(seen.text))
         for line in self._aloud.more(new) if new else []:

@@ -10,6 +10,7 @@ import os
 import signal
 import termios
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -35,8 +36,8 @@ class Terminal:
                 termios.tcsetattr(0, termios.TCSANOW, self._modes)
 
 
-def watch(terminal: Terminal) -> None:
-    """End this process in good order when its terminal goes, or when it is told to."""
+def watch(terminal: Terminal, keep: Callable[[], object]) -> None:
+    """End this process in good order when its terminal goes, or when it is told to; `keep` keeps what is typed."""
 
     def gone(number: int, _frame: FrameType | None) -> None:
         # Whatever holds up the rest, the kernel ends us.
@@ -44,6 +45,7 @@ def watch(terminal: Terminal) -> None:
         signal.setitimer(signal.ITIMER_REAL, _LATEST_S)
         terminal.restore()
         hand_over()
+        keep()
         os._exit(128 + number)
 
     for number in (signal.SIGHUP, signal.SIGTERM):

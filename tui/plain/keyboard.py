@@ -11,13 +11,14 @@ import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 Pressed = Literal["stop", "leave", "answer now", "gone"]
 
 _KEYS: dict[int, Pressed] = {0x03: "stop", 0x1B: "stop", 0x04: "leave", 0x19: "answer now"}
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|O.)|[\x00-\x08\x0b-\x1f\x7f]")
 _MOST_BYTES = 64 * 1024
+T = TypeVar("T")
 
 
 class Keyboard:
@@ -66,11 +67,11 @@ class Keyboard:
         return None
 
     @staticmethod
-    def lend(work: Callable[[], object]) -> None:
+    def lend(work: Callable[[], T]) -> T:
         """Lend the terminal to another program; Ctrl+C is for that one meanwhile."""
         interrupt = signal.signal(signal.SIGINT, lambda *_given: None)
         try:
-            work()
+            return work()
         finally:
             signal.signal(signal.SIGINT, interrupt)
 

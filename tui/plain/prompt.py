@@ -23,6 +23,7 @@ except ImportError:  # A Python that was built without it: lines as the terminal
 HISTORY = 500
 _FAST_S = 0.03
 """No person presses Enter so soon after the last line; a paste does."""
+_DIGITS = 10
 _BLOCK = '"""'
 _MORE = ". "
 
@@ -33,6 +34,8 @@ class Prompt:
     def __init__(self, complete: Callable[[str], Sequence[str]]) -> None:
         self._complete = complete
         self._found: Sequence[str] = ()
+        self._reading = False
+        self._before: Sequence[str] = ()
         for stream in (sys.stdin, sys.stdout):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
         if readline is not None:
@@ -51,15 +54,23 @@ class Prompt:
 
     def read(self, prompt: str, first: str = "") -> str:
         """Return what is typed; `first` stands there already. Raises EOFError, KeyboardInterrupt."""
-        text = self._block(self._line(prompt, first)).rstrip("\n")
+        self._before, self._reading = (), True
+        try:
+            text = self._block(self._line(prompt, first)).rstrip("\n")
+        finally:
+            self._reading = False
         if text.strip() and readline is not None:
             readline.add_history(text)
         return text
 
-    @staticmethod
-    def unfinished() -> bool:
-        """Say whether there was something in the line that Ctrl+C has left."""
-        return readline is not None and bool(readline.get_line_buffer().strip())
+    def standing(self) -> str:
+        """Return what is typed so far and not sent, "" while nothing is read."""
+        line = readline.get_line_buffer() if self._reading and readline is not None else ""
+        return "\n".join((*self._before, line)) if self._reading else ""
+
+    def unfinished(self) -> bool:
+        """Say whether there was something in the lines that Ctrl+C has left."""
+        return bool(self._before) or (readline is not None and bool(readline.get_line_buffer().strip()))
 
     def _block(self, line: str) -> str:
         """Take the further lines of a block, or of a line that ends with a backslash."""
@@ -67,6 +78,7 @@ class Prompt:
         if mark and not head.strip():
             lines = [rest] if rest else []
             while not (lines and lines[-1].rstrip().endswith(_BLOCK)):
+                self._before = lines
                 try:
                     lines.append(self._line(_MORE))
                 except EOFError:
@@ -75,6 +87,7 @@ class Prompt:
         lines = [line]
         while lines[-1].endswith("\\"):
             lines[-1] = lines[-1][:-1]
+            self._before = lines
             lines.append(self._line(_MORE))
         return "\n".join(lines)
 
@@ -121,6 +134,11 @@ def sure(question: str) -> bool:
 def answer(question: str) -> str:
     """Return what is typed after a question, without it among what was asked. Raises EOFError, KeyboardInterrupt."""
     return input(question).strip()
+
+
+def number(text: str, most: int) -> int | None:
+    """Return the number from 1 to `most` that a text is, None if it is none of them."""
+    return int(text) if text.isdecimal() and len(text) < _DIGITS and 1 <= int(text) <= most else None
 
 
 def _put(text: str) -> None:

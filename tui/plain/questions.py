@@ -25,14 +25,15 @@ def decide(loop: Loop, session: Session, found: Overflow) -> bool:
     """Ask what is to be done where the conversation no longer fits, and begin it. Raises Problem."""
     say(told(found))
     choices = ways(found)
-    for number, (_way, text) in enumerate(choices, 1):
-        say(f"{number}. {text}")
+    for place, (_way, text) in enumerate(choices, 1):
+        say(f"{place}. {text}")
     say(_("Enter alone leaves it as it is."))
     try:
         said = prompt.answer(_("What is to be done? "))
     except (EOFError, KeyboardInterrupt):
         said = ""
-    way = choices[int(said) - 1][0] if said.isdecimal() and 1 <= int(said) <= len(choices) else ""
+    number = prompt.number(said, len(choices))
+    way = choices[number - 1][0] if number is not None else ""
     match way:
         case "without":
             loop.call(session.remedies.go_on_without())

@@ -11,7 +11,7 @@ import msgspec
 from backends.errors import Problem
 from presets.catalog import Catalog, load_catalog
 from presets.schema import PresetEntry
-from tui.chat import asked, attaching, recovery
+from tui.chat import asked, attaching, drafts, recovery
 from tui.chat.session import Session
 from tui.chat.storing import paging
 from tui.chat.storing.store import Store
@@ -22,7 +22,7 @@ from tui.plain.following import Following
 from tui.plain.hang_up import hand_over
 from tui.plain.keyboard import Keyboard
 from tui.plain.loop import Loop
-from tui.plain.prompt import Prompt
+from tui.plain.prompt import Prompt, sure
 from tui.plain.speaking import say
 from tui.settings import Settings
 from tui.units import memory
@@ -55,6 +55,7 @@ class Talk:
         self.edited = self.prefilled = ""
         self.leaving = False
         self._problem: Problem | None = None
+        self._prompt: Prompt | None = None
 
     def begin(self, wish: Wish) -> None:
         """Read what there is, open the last chat, and have its model loaded. Raises Problem without any model."""
@@ -70,11 +71,13 @@ class Talk:
         if target is not None:
             self.loop.look(lambda: self.session.choose(target, evict="none"))
         self._greet(target)
+        self.take_draft()
 
     def run(self, prompt: Prompt) -> None:
         """Ask and answer until the person leaves."""
         from tui.plain.commands import do
 
+        self._prompt = prompt
         if self.settings.history:
             with contextlib.suppress(Problem):
                 prompt.remember([question.text for question in asked.load(self.store)])
@@ -92,6 +95,10 @@ class Talk:
                 return
             except KeyboardInterrupt:
                 say()
+                if self.edited:
+                    self.edited, left_at = "", 0.0
+                    say(_("The question stays as it was."))
+                    continue
                 if prompt.unfinished():
                     left_at = 0.0
                     continue
@@ -101,29 +108,34 @@ class Talk:
                 say(_("Nothing is running. Ctrl+C again, or Ctrl+D, leaves."))
                 continue
             left_at = 0.0
+            edited, self.edited = self.edited, ""
             try:
-                if text.strip() and not do(self, text):
-                    self.ask(text.removeprefix("/") if text.startswith("//") else text)
+                if text.strip() and (said := do(self, text)) is not None:
+                    self.ask(said, edited)
             except Problem as problem:
                 say(told.problem(problem))
             except KeyboardInterrupt:
                 say()
 
-    def ask(self, text: str) -> None:
-        """Send a question, or another version of the one that is edited. Raises Problem; then nothing was sent."""
-        files = attaching.look(text)
-        sent = attaching.expanded(text) if files else text
-        if files:
-            names = ", ".join(file.name for file in files)
-            size = sum(file.size for file in files)
-            say(_("Goes along: {names}, {size}").format(names=names, size=memory(size)))
-        edited, self.edited = self.edited, ""
+    def ask(self, text: str, edited: str = "") -> None:
+        """Send a question, or another version of the one that is `edited`.
+
+        Raises Problem. What was not sent stands at the next prompt.
+        """
+        self.prefilled, self.edited = text, edited
+        sent = self._with_files(text)
+        if sent is None:
+            return
         with contextlib.suppress(Problem):
             self.loop.call(self.session.refresh())
+        chat = self._chat
         if edited and any(message.id == edited for message in self.session.branch):
             self.loop.call(self.session.edit(edited, sent))
         else:
             self.loop.call(self.session.send(sent))
+        self.prefilled = self.edited = ""
+        with contextlib.suppress(Problem):
+            drafts.save(chat, drafts.Draft(at=drafts.moment()))
         self._remember(text)
         began = time.monotonic()
         self.follow()
@@ -150,6 +162,35 @@ class Talk:
             elif not questions.mend(self.loop, self.session):
                 return
 
+    def take_draft(self) -> None:
+        """Have what was typed in this chat and not sent stand at the next prompt."""
+        draft = drafts.load(self._chat)
+        self.prefilled = "\n".join(part for part in (*draft.queued, draft.before, draft.text) if part)
+        if self.prefilled:
+            say(_("What was typed here and not sent stands at the prompt. Ctrl+U takes it away."))
+
+    def keep_draft(self) -> None:
+        """Keep what stands at the prompt: this program ends."""
+        standing = self._prompt.standing() if self._prompt is not None else ""
+        typed = "\n".join(part for part in (standing or self.prefilled, self.keyboard.typed()) if part)
+        if typed:
+            with contextlib.suppress(Problem):
+                drafts.save(self._chat, drafts.Draft(typed, at=drafts.moment()))
+
+    def _with_files(self, text: str) -> str | None:
+        """Return a text with the files that it names, or as it is where a person wants that; None is not to be sent."""
+        try:
+            files = attaching.look(text)
+            sent = attaching.expanded(text) if files else text
+        except attaching.CannotAttach as problem:
+            say(told.problem(problem))
+            return text if sure(_("Send the text as it is, without a file?")) else None
+        if files:
+            names = ", ".join(file.name for file in files)
+            size = sum(file.size for file in files)
+            say(_("Goes along: {names}, {size}").format(names=names, size=memory(size)))
+        return sent
+
     def _remember(self, text: str) -> None:
         """Keep what was asked for the arrow keys of the next start."""
         chat = self.session.conversation
@@ -157,6 +198,10 @@ class Talk:
         if self.settings.history and chat is not None and question is not None:
             with contextlib.suppress(Problem):
                 asked.add(asked.Question(text, chat.id, question.id))
+
+    @property
+    def _chat(self) -> str | None:
+        return self.session.conversation.id if self.session.conversation is not None else None
 
     @property
     def _title(self) -> str:

@@ -41,7 +41,21 @@ def test_names_with_blanks_are_quoted_and_the_users_folder_is_known(here: Path) 
 
 
 @pytest.mark.parametrize(
-    "text", ["mail me@example.org", "ask @john about it", "a @ b", "@", "@@", '@""', "@property", "x@notes.txt", "@\0"]
+    "text",
+    [
+        "mail me@example.org",
+        "ask @john about it",
+        "a @ b",
+        "@",
+        "@@",
+        '@""',
+        "@property",
+        "x@notes.txt",
+        "@\0",
+        "@" + "a" * 300,
+        "@" + "a/" * 3000,
+        "@x" + ")" * 5000,
+    ],
 )
 def test_an_at_in_prose_or_an_address_is_no_file(text: str, here: Path) -> None:
     (here / "notes.txt").write_text("secret")

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from backends import lock_file
 from backends.errors import Problem
 from tui.chat import drafts
 from tui.chat.drafts import Draft
@@ -25,6 +26,9 @@ def test_a_draft_is_kept_for_its_chat_and_for_its_owner_alone(home: Path) -> Non
     assert drafts.load("a1") == Draft("hello\n你好 👩‍👩‍👧", (1, 2), at=1.0)
     assert drafts.load(None).text == "new one"
     assert drafts.load("b2").empty
+    drafts.save("new", Draft("of a chat that came in under this name", at=1.0))
+    assert drafts.load(None).text == "new one"
+    assert drafts.load("new").empty
     assert drafts.chats() == {"a1"}
     folder = home / "state" / "drafts"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -80,6 +84,53 @@ def test_where_nothing_can_be_written_a_problem_says_so(home: Path) -> None:
         drafts.save("a", Draft("x", at=1.0))
 
 
+def test_what_cannot_be_written_is_there_while_the_program_is_and_is_written_at_its_end_if_that_can_be() -> None:
+    drafts.folder().parent.mkdir(parents=True, exist_ok=True)
+    drafts.folder().write_text("no folder")
+    with pytest.raises(Problem, match="cannot be kept"):
+        drafts.save("a", Draft("typed", at=1.0))
+    assert drafts.load("a").text == "typed"
+    drafts.folder().unlink()
+    drafts.flush()
+    assert Draft("typed", at=1.0) == drafts._read(drafts.folder() / "a.json")
+    drafts.save("a", Draft("typed on", at=2.0))
+    assert drafts.load("a").text == "typed on"
+
+
+def test_a_clock_that_was_set_back_keeps_no_draft_from_being_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = drafts.moment()
+    drafts.save("a", Draft("before", at=before))
+    monkeypatch.setattr("tui.chat.drafts.time.time", lambda: before - 3600.0)
+    drafts.save("a", Draft("after", at=drafts.moment()))
+    assert drafts.load("a").text == "after"
+    (drafts.folder() / "b.json").write_text(f'{{"text": "of tomorrow", "at": {before + 86400}}}')
+    drafts.load("b")
+    drafts.save("b", Draft("today's", at=drafts.moment()))
+    assert drafts.load("b").text == "today's"
+
+
+def test_what_another_screen_is_to_send_stays_with_it_as_long_as_that_lives() -> None:
+    drafts.save("a", Draft("typed", queued=("the next one",), at=1.0))
+    (theirs,) = drafts._to_send.values()
+    drafts._to_send.clear()  # From here on as in another process.
+    assert drafts.load("a") == Draft("typed", at=1.0)
+    drafts.save("a", Draft("typed here", at=2.0))
+    drafts.save("a", Draft(at=3.0))
+    kept = drafts._read(drafts.folder() / "a.json")
+    assert (kept.text, kept.queued) == ("", ("the next one",))
+    os.close(theirs)
+    assert drafts.load("a").queued == ("the next one",)
+
+
+def test_what_was_queued_in_a_chat_that_is_shown_no_more_is_anybodys_to_take() -> None:
+    drafts.save("a", Draft(queued=("the next one",), at=1.0))
+    drafts.load("b")
+    assert not lock_file.held(drafts.folder() / "a.next")
+    assert drafts.load("a").queued == ("the next one",)
+    drafts.save("a", Draft("the next one", at=2.0))
+    assert [file.name for file in drafts.folder().iterdir()] == ["a.json"]
+
+
 def test_what_waits_is_written_at_the_end_as_it_is_then() -> None:
     text = ["one"]
     drafts.later("a", lambda: Draft(text[0], at=1.0))
@@ -130,5 +181,7 @@ def test_what_was_left_in_an_editor_is_the_text_of_the_next_start() -> None:
 @pytest.fixture(autouse=True)
 def _nothing_known() -> None:
     drafts._known.clear()
+    drafts._unwritten.clear()
+    drafts._to_send.clear()
     with contextlib.suppress(Exception):
         drafts.waiting()

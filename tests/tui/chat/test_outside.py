@@ -65,6 +65,26 @@ def test_what_is_no_text_is_told_and_stays_in_its_file(raw: bytes) -> None:
     assert lent.path.exists()
 
 
+@pytest.mark.parametrize(
+    ("after", "status", "text", "said"),
+    [
+        ("after", 0, "after", ""),
+        ("before", 0, "before", ""),
+        (" ", 0, "before", "Nothing came back"),
+        ("after", 1, "before", "ended with an error"),
+        ("after", -9, "after", "What it had saved is here"),
+        ("before", -9, "before", "ended with an error"),
+        ("", -9, "before", "ended with an error"),
+    ],
+)
+def test_an_editor_that_says_it_failed_changes_nothing_and_one_that_was_killed_loses_nothing(
+    after: str, status: int, text: str, said: str
+) -> None:
+    back = outside.back("before", after, status)
+    assert back.text == text
+    assert said in back.said
+
+
 def test_what_an_editor_saved_when_it_was_hung_up_on_is_taken_in() -> None:
     drafts.save("a", Draft("before", at=1.0))
     (drafts.folder() / "a.md").write_text("saved\n")

@@ -72,6 +72,12 @@ def test_a_text_is_cleaned_and_sent(said: list[str]) -> None:
     assert said == ["\x1b]52;c;YeKQm101MjtjOz/ikIcKCc+A\a"]
 
 
+def test_a_tmux_at_the_other_end_of_the_line_is_named(said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "tmux-256color")
+    assert clipboard.deliver("x").endswith("set-clipboard on")
+    assert said == ["\x1b]52;c;eA==\a"]
+
+
 def test_a_text_that_is_too_large_is_in_a_file_for_its_owner_alone(said: list[str], home: Path) -> None:
     text = "long\n" * 20_000
     words = clipboard.deliver(text)

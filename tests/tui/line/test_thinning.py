@@ -164,7 +164,7 @@ def test_forgotten_all_is_sent_anew() -> None:
 def test_the_characters_taken_for_sure_are_as_wide_as_the_program_takes_them() -> None:
     every = [chr(code) for code in range(0x20, 0x10000) if not 0xD800 <= code < 0xE000]
     assert all(cell_len(character) == 1 for character in every if thinning._SURE.fullmatch(character))
-    assert all(cell_len(character) == 2 for character in every if thinning._SURELY_WIDE.fullmatch(character))
+    assert all(cell_len(character) == 2 for character in every if thinning._surely_wide().fullmatch(character))
 
 
 STYLES = some.sampled_from(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tui.chat import slash
+from tui.plain import prompt
 from tui.plain.commands import COMMANDS, complete
 
 ONLY_HERE = {"chats", "presets", "read", "sampling"}
@@ -35,3 +36,21 @@ def test_each_command_has_a_name_and_a_help_of_its_own() -> None:
 def test_a_line_that_is_begun_is_completed(line: str, found: list[str]) -> None:
     talk: Any = SimpleNamespace(catalog=SimpleNamespace(entries=[SimpleNamespace(name="starter")]))
     assert list(complete(talk, line)) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1", 1),
+        ("20", 20),
+        ("21", None),
+        ("0", None),
+        ("-1", None),
+        ("²", None),
+        ("", None),
+        ("x", None),
+        ("9" * 5000, None),
+    ],
+)
+def test_a_number_counts_only_if_there_is_one_like_it(text: str, number: int | None) -> None:
+    assert prompt.number(text, 20) == number

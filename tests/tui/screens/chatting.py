@@ -38,6 +38,10 @@ class Person:
         """What the terminal shows."""
         return "\n".join(strip.text for strip in self.pilot.app.screen._compositor.render_strips())
 
+    def told(self) -> str:
+        """What is said over the conversation, because it is longer than its line."""
+        return "\n".join(note.message for note in self.pilot.app._notifications)
+
     async def goes_to(self, kind: type[Widget]) -> None:
         self.screen.query_one(kind).focus()
         await self.pilot.pause()
@@ -59,11 +63,13 @@ class Person:
         await self.pilot.pause(0.05)
 
 
-def at_the_screen(look: Look, size: tuple[int, int] = (120, 34), preset: str = "demo") -> None:
+def at_the_screen(
+    look: Look, size: tuple[int, int] = (120, 34), preset: str = "demo", *, notifications: bool = False
+) -> None:
     """Open the screen, let `look` use it, and leave."""
 
     async def run() -> None:
-        async with DeepseekApp(Wish(preset=preset)).run_test(size=size) as pilot:
+        async with DeepseekApp(Wish(preset=preset)).run_test(size=size, notifications=notifications) as pilot:
             await settled(pilot)
             await look(Person(pilot))
 

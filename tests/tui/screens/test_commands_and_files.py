@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from textual.widgets._toast import Toast
 
 from tests.tui.screens.chatting import Person, at_the_screen
 from tests.tui.screens.test_messages import preset, talk
@@ -54,7 +55,8 @@ def test_a_preset_is_chosen_by_its_name(home: Path) -> None:
         await person.until(lambda: person.session.target is not None and person.session.target.preset == "other")
         assert typed(person) == ""
         await person.types(*"/preset nothing", "enter")
-        await person.until(lambda: "There is no preset nothing. There are:" in person.shown())
+        await person.until(lambda: "There is no preset nothing. There are:" in person.told())
+        assert person.told().endswith("starter")
         assert typed(person) == "/preset nothing"
 
     at_the_screen(look)
@@ -141,3 +143,15 @@ def test_a_file_that_cannot_go_along_is_told_and_enter_once_more_sends_the_words
         assert person.texts[0] == "see @folder"
 
     at_the_screen(look)
+
+
+def test_what_is_said_at_length_covers_nothing_that_is_typed() -> None:
+    async def look(person: Person) -> None:
+        await person.types(*f"@/{'folder/' * 12}file", "enter")
+        await person.until(lambda: "there is no such file" in person.told())
+        await person.until(lambda: list(person.screen.query(Toast)))
+        composer = person.screen.query_one(Composer)
+        assert typed(person).startswith("@/folder")
+        assert all(toast.region.bottom < composer.region.y for toast in person.screen.query(Toast))
+
+    at_the_screen(look, notifications=True)

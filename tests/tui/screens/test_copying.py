@@ -11,7 +11,7 @@ from textual.selection import SELECT_ALL
 from backends.events import Done, Text
 from tests.tui.screens.chatting import Person, at_the_screen
 from tests.tui.screens.conftest import USAGE, said
-from tui.line import outlet
+from tui.line import clipboard, outlet
 from tui.widgets.composer import Composer
 from tui.widgets.transcript import Transcript
 from tui.widgets.transcript.code import code_blocks
@@ -100,6 +100,9 @@ def test_ctrl_c_copies_what_is_selected_and_else_stops(sent: list[str]) -> None:
         await person.types("ctrl+c")
         await person.until(lambda: len(sent) == 2)
         assert "an answer" in sent[1]
+        await person.types("ctrl+c")
+        await person.until(lambda: "Nothing is running" in person.shown())
+        assert len(sent) == 2
 
     at_the_screen(look)
 
@@ -112,3 +115,15 @@ def test_there_is_nothing_to_copy_in_an_empty_chat(sent: list[str]) -> None:
         assert sent == []
 
     at_the_screen(look)
+
+
+def test_where_a_copy_is_can_be_read_in_a_narrow_window_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    said(("one", [Text("an answer", 2), Done("stop", USAGE)]))
+    monkeypatch.setattr(clipboard._Chosen, "setting", "file")
+
+    async def look(person: Person) -> None:
+        await person.goes_to(Transcript)
+        await person.types("c")
+        await person.until(lambda: person.told().endswith("copied.txt"))
+
+    at_the_screen(look, size=(40, 10))

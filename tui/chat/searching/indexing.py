@@ -5,10 +5,11 @@ What cannot be indexed now is left for `catch_up`: an index that is behind or br
 
 from __future__ import annotations
 
-import json
 import math
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
 
 from tui.chat.searching.search_text import split
 from tui.chat.storing.migrations import SAID
@@ -103,7 +104,7 @@ def _remove(db: sqlite3.Connection, messages: Sequence[str]) -> None:
         "SELECT indexed.place, message.conversation, message.text, message.reasoning FROM indexed"
         " JOIN message ON message.id = indexed.message"
         " WHERE indexed.message IN (SELECT value FROM json_each(?)) ORDER BY indexed.place",
-        (json.dumps(list(messages)),),
+        (msgspec.json.encode(list(messages)).decode(),),
     ).fetchall()
     for row in rows:
         db.execute(

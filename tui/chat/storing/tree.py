@@ -5,10 +5,11 @@ Nothing is overwritten. The order in which messages were made is that of their r
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections.abc import Sequence
+
+import msgspec
 
 from tui.chat.storing.store import Store
 from tui.chat.storing.stored import Asked, StoredMessage, StoreError, new_id, storable
@@ -191,7 +192,7 @@ def _below(db: sqlite3.Connection, message: str) -> list[sqlite3.Row]:
 
 
 def _ids(rows: Sequence[sqlite3.Row]) -> str:
-    return json.dumps([row["id"] for row in rows])
+    return msgspec.json.encode([row["id"] for row in rows]).decode()
 
 
 def _head(db: sqlite3.Connection, chat: str) -> str:

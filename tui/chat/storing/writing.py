@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+
+import msgspec
 
 from backends.base import Partial
 from backends.host import spool
@@ -77,7 +78,7 @@ def delete_messages(db: sqlite3.Connection, path: Path, messages: Sequence[str])
     indexing.forget(db, messages)
     rows = db.execute(
         "SELECT rowid FROM message WHERE id IN (SELECT value FROM json_each(?)) ORDER BY rowid DESC",
-        (json.dumps(list(messages)),),
+        (msgspec.json.encode(list(messages)).decode(),),
     ).fetchall()
     db.executemany("DELETE FROM message WHERE rowid = ?", ((row["rowid"],) for row in rows))
     # Before the commit: if a copy cannot be deleted, or nobody lives to do it, then nothing is. A spool of a finished

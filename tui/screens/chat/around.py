@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from rich.cells import cell_len
 from textual.screen import Screen
 from textual.timer import Timer
 
@@ -23,7 +24,7 @@ from tui.widgets.transcript import Transcript
 from tui.words import N_, _
 
 NAME = "deepseek-tui"
-SAID_S = 4.0
+SAID_S, LONG_SAID_S = 4.0, 8.0
 LEAVING = N_("Leaving: the answer goes on. {program.quit} again ends it too")
 MORE = N_("↓ more below · {composer.end} goes there")
 
@@ -79,7 +80,14 @@ class Around:
         self._changed()
 
     def say(self, text: str) -> None:
-        """Say something in the progress line for a while, instead of what is being done. "" ends that."""
+        """Say something in the progress line for a while, instead of what is being done. "" ends that.
+
+        What has no room there is said over the conversation.
+        """
+        if 0 < self._line("progress").content_size.width < cell_len(text):
+            self._screen.app.clear_notifications()
+            self._screen.notify(text, markup=False, timeout=LONG_SAID_S)
+            text = ""
         if self._unsaying is not None:
             self._unsaying.stop()
         self._said = text

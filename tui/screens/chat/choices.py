@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from textual.screen import Screen
 
 from backends.errors import Problem
 from tui.chat.session import Session
-from tui.screens.overflow import Choice, OverflowScreen
+
+if TYPE_CHECKING:
+    from tui.screens.overflow import Choice, OverflowScreen
 
 
 class Choices:
@@ -30,6 +33,8 @@ class Choices:
                 return
             opened.withdraw()
         if found is not None:
+            from tui.screens.overflow import OverflowScreen
+
             self._open = OverflowScreen(found, session.branch)
             self._screen.app.push_screen(self._open, partial(self._decided, session, self._open))
 

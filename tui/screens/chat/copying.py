@@ -43,10 +43,15 @@ class Copying:
             yield SystemCommand(_(title), filled(_(told)), lambda what=what: self._screen.call_later(self.do, what))
 
     def selection(self) -> bool:
-        """Copy what is selected, in the composer or on the screen; say whether anything is."""
+        """Copy what is selected, in the composer or on the screen; say whether anything is.
+
+        What is marked on the screen is so no longer, for the same key stops an answer.
+        """
         focused = self._screen.focused
         typed = focused.selected_text if isinstance(focused, TextArea) else ""
         text = typed or self._screen.get_selected_text() or ""
+        if not typed:
+            self._screen.clear_selection()
         if text:
             self._screen.run_worker(self._copy(text, _("The selection")), group="copying")
         return bool(text)
@@ -79,8 +84,10 @@ class Copying:
             self._asked.say(_("There is no code in this message"))
             return
         before, number = self._last
-        number = (number + 1) % len(blocks) if before == message else self._transcript.seen_code(message)
-        number = min(number, len(blocks) - 1)
+        if before == message:
+            number = (number + 1) % len(blocks)
+        else:
+            number = min(self._transcript.seen_code(message), len(blocks) - 1) if len(blocks) > 1 else 0
         lines = blocks[number].text.count("\n") + 1
         what = ngettext("Code, {count} line", "Code, {count} lines", lines).format(count=lines)
         if len(blocks) > 1:

@@ -24,7 +24,6 @@ from tui.plans.live import apart
 from tui.screens.chat.choosing import Presets
 from tui.screens.chat.offering import Asked
 from tui.screens.chat.planning import Planning
-from tui.screens.question import QuestionScreen
 from tui.widgets.sidebar import PresetList
 from tui.words import _
 
@@ -131,6 +130,8 @@ class Editing:
         if self._runs(name):
             lines.append(_("It is in memory now and runs on as it is, until another is chosen."))
         title = entry.preset.title if entry is not None else name
+        from tui.screens.question import QuestionScreen
+
         question = QuestionScreen(_("Delete the preset {title}?").format(title=title), tuple(lines), _("delete it"))
         if not await self._screen.app.push_screen_wait(question):
             return

@@ -15,7 +15,6 @@ from backends.errors import ModelNotFound, NewOrigin, Problem, ServerUnreachable
 from backends.titles import backend_title
 from tui.chat.session import Session
 from tui.chat.target import Target
-from tui.screens.question import QuestionScreen
 from tui.settings import confirm_origin
 from tui.words import _
 
@@ -103,6 +102,8 @@ class Mending:
     async def _asked(self, title: str, lines: tuple[str, ...], yes: str) -> bool:
         self._asking = True
         try:
+            from tui.screens.question import QuestionScreen
+
             return await self._screen.app.push_screen_wait(QuestionScreen(title, lines, yes))
         finally:
             self._asking = False

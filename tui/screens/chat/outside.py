@@ -54,13 +54,12 @@ class Outside:
             raise
         finally:
             outside.close(lent, kept=kept)
-        if ended:
-            self._asked.say(_("The editor ended with an error ({status}). Your text stays").format(status=ended))
-        elif not after.strip():
-            self._asked.say(_("Nothing came back from the editor. Your text stays"))
-        elif after != before:
+        back = outside.back(before, after, ended)
+        if back.said:
+            self._asked.say(back.said)
+        if back.text != before:
             now = self._composer.text  # A queued question may have come back meanwhile.
-            self._composer.put(now.replace(before, after, 1) if before and before in now else after + now)
+            self._composer.put(now.replace(before, back.text, 1) if before and before in now else back.text + now)
 
     async def _edited(self, command: Sequence[str], path: str) -> int:
         """Have the terminal belong to the editor until it ends; return its exit status. Raises Problem."""

@@ -43,7 +43,6 @@ from tui.screens.chat.switching import Switching
 from tui.screens.chat.typing import Typing
 from tui.screens.chat.undoing import Undoing
 from tui.screens.chat.wishing import Wishing
-from tui.screens.help import HelpScreen
 from tui.widgets.chat_list import ChatList
 from tui.widgets.composer import Composer
 from tui.widgets.sidebar import PresetList
@@ -345,8 +344,11 @@ class ChatScreen(Screen[None]):
 
     def action_toggle_sidebar(self) -> None:
         self.toggle_class("-sidebar")
+        self.call_later(self.run_action, "app.redraw")  # By habit, ^l is what mends a screen that was written over.
 
     def action_help(self) -> None:
+        from tui.screens.help import HelpScreen
+
         self.app.push_screen(HelpScreen())
 
     def action_figures(self) -> None:

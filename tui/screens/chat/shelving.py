@@ -17,7 +17,6 @@ from tui.keys import filled
 from tui.screens.chat import lists
 from tui.screens.chat.offering import Asked
 from tui.screens.chat.undoing import Deleted, Undoing
-from tui.screens.title import TitleScreen
 from tui.widgets.chat_list import ChatList
 from tui.words import _
 
@@ -118,6 +117,8 @@ class Shelving:
         await self.show()
 
     async def _rename(self, session: Session, chat: Conversation) -> None:
+        from tui.screens.title import TitleScreen
+
         title = await self._screen.app.push_screen_wait(TitleScreen(chat.title))
         if title is not None and title != clean_line(chat.title):
             await asyncio.to_thread(shelf.rename, session.store, chat.id, title)

@@ -74,6 +74,8 @@ class Slashes:
                 self._screen.post_message(ChatList.Folded())
             case "usage":
                 self._screen.call_later(self._screen.run_action, "usage")
+            case "redraw":
+                self._screen.call_later(self._screen.run_action, "app.redraw")
         return True
 
     def _run(self, where: Screen[None] | Widget, does: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -162,7 +161,7 @@ class Typing:
         typed = self._recalling.typed(composer.text)
         text = "\n".join(part for part in (self._under_way, typed) if part)
         editing = self._editing.id if self._editing is not None else ""
-        return Draft(text, composer.cursor_location, self._queued, editing, self._before, time.time())
+        return Draft(text, composer.cursor_location, self._queued, editing, self._before, drafts.moment())
 
     def _changed(self) -> None:
         line = self._composer.document.get_line(self._composer.cursor_location[0])
@@ -305,7 +304,7 @@ class Typing:
             if since:
                 self._composer.give_back(since)
         if old != self._chat:
-            await self._save(old, Draft(at=time.time()))
+            await self._save(old, Draft(at=drafts.moment()))
         await self._save(self._chat, self._now())
         self._was_sent(session, anew)
         self._asked.say("")

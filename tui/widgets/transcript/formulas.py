@@ -8,25 +8,26 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from tui.widgets.transcript.latex import LONGEST, Formula, formula
+from tui.widgets.transcript.latex import LONGEST
 
 if TYPE_CHECKING:
     from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
+
+    from tui.widgets.transcript.latex.formula import Formula
 
 KIND: Final = "formula"
 _PAIRS: Final = {"$$": "$$", "\\(": "\\)", "\\[": "\\]"}
 _ENVIRONMENTS: Final = (
     r"(?:equation|align|aligned|gather|gathered|multline|split|cases|[pbvBV]?matrix|array|eqnarray|alignat|flalign)\*?"
 )
-_DISPLAY: Final = re.compile(rf" {{0,3}}(?P<begin>\$\$|\\\[|\\begin{{(?P<name>{_ENVIRONMENTS})}})(?P<rest>.*)$")
+_DISPLAY: Final = rf" {{0,3}}(?P<begin>\$\$|\\\[|\\begin{{(?P<name>{_ENVIRONMENTS})}})(?P<rest>.*)$"
+_OPENINGS: Final = ("$$", "\\[", "\\begin{")
 _BOXED: Final = "\\boxed{"
 _LONGEST_BARE: Final = 200
 # Words, or an amount before words, are no formula: "$20 per month and 3 cents$".
-_WORDS: Final = re.compile(
-    r"[\d.,]+ ?(?: [A-Za-z]{2}|[\u3040-\u9fff\uac00-\ud7a3])|[A-Za-z]{4,}$|(?=[^\\^_=<>+*/|{}()-]*$)[^ ]* "
-)
-_ONLY_WORDS: Final = re.compile(r"\s*[A-Za-z]{2,}(?:[\s,.]+[A-Za-z]{2,})*\s*$")
+_WORDS: Final = r"[\d.,]+ ?(?: [A-Za-z]{2}|[\u3040-\u9fff\uac00-\ud7a3])|[A-Za-z]{4,}$|(?=[^\\^_=<>+*/|{}()-]*$)[^ ]* "
+_ONLY_WORDS: Final = r"\s*[A-Za-z]{2,}(?:[\s,.]+[A-Za-z]{2,})*\s*$"
 _MACRO: Final = re.compile(r"\\[A-Za-z]{2}")
 _CLOSING: Final = re.compile(r"(?<!\\)(?:\\\\)*\$")
 _NO_BEGIN: Final = frozenset("@#?!%&;,")
@@ -38,7 +39,7 @@ def opened(line: str) -> str | None:
 
     One that ends within the line does so at its end, or it is part of a sentence.
     """
-    found = _DISPLAY.match(line)
+    found = _display(line)
     if found is None:
         return None
     end = f"\\end{{{found['name']}}}" if found["name"] else _PAIRS[found["begin"]]
@@ -48,23 +49,25 @@ def opened(line: str) -> str | None:
 
 def closes(line: str, end: str, *, first: bool) -> bool:
     """Say whether a line ends the displayed formula; the `first` line begins with its delimiter."""
-    found = _DISPLAY.match(line) if first else None
+    found = _display(line) if first else None
     return end in (found["rest"] if found is not None else line)
 
 
 def displayed(lines: tuple[str, ...]) -> Formula | None:
     """Return the displayed formula of a block's lines; None where their source has to be shown."""
     source = "\n".join(line.strip(" ") for line in lines)
-    found = _DISPLAY.match(lines[0])
+    found = _display(lines[0])
     if found is None or len(source) > LONGEST:
         return None
     begin, end = found["begin"], f"\\end{{{found['name']}}}" if found["name"] else _PAIRS[found["begin"]]
     body, closing, after = source[len(begin) :].rpartition(end)
     if not closing or len(after) > 1:
         return None
-    shown = formula(begin + body + closing if found["name"] else body)
+    shown = _shown(begin + body + closing if found["name"] else body)
     if shown is None or not after:
         return shown
+    from tui.widgets.transcript.latex.formula import Formula
+
     flat, lines_ = (*shown.flat, (after, False)), shown.lines
     return Formula(flat, (*lines_[:-1], (*lines_[-1], (after, False))) if lines_ else ())
 
@@ -75,7 +78,7 @@ def find(source: str, start: int, end: int) -> tuple[int, str] | None:
     if two in _PAIRS:
         closing = source.find(_PAIRS[two], start + 2, min(end, start + 2 + LONGEST))
         inside = source[start + 2 : max(closing, start + 2)]
-        if not inside or "`" in inside or (two == "$$" and _ONLY_WORDS.match(inside)):
+        if not inside or "`" in inside or (two == "$$" and re.match(_ONLY_WORDS, inside)):
             return None
         return closing + 2, inside
     if two[:1] == "$":
@@ -88,7 +91,7 @@ def rule(state: StateInline, silent: bool) -> bool:
     found = find(state.src, state.pos, state.posMax) if state.src[state.pos] in "$\\" else None
     if found is None:
         return False
-    known = formula(found[1]) is not None
+    known = _shown(found[1]) is not None
     if not known and not _MACRO.search(found[1]):
         return False
     if not silent and known:
@@ -101,7 +104,18 @@ def rule(state: StateInline, silent: bool) -> bool:
 
 def of(token: Token) -> Formula | None:
     """Return the formula of a token."""
-    return formula(token.content)
+    return _shown(token.content)
+
+
+def _display(line: str) -> re.Match[str] | None:
+    """Take apart the line that begins a displayed formula."""
+    return re.match(_DISPLAY, line) if line.lstrip(" ").startswith(_OPENINGS) else None
+
+
+def _shown(source: str) -> Formula | None:
+    from tui.widgets.transcript.latex.formula import formula
+
+    return formula(source)
 
 
 def _between_dollars(source: str, start: int, end: int) -> tuple[int, str] | None:
@@ -113,7 +127,7 @@ def _between_dollars(source: str, start: int, end: int) -> tuple[int, str] | Non
     before, after = source[start - 1 : start], source[found.end() : found.end() + 2]
     if _is_word(before) or _is_word(after[:1]) or (after[:1] == "_" and _is_word(after[1:])) or after[:1] in {"$", "{"}:
         return None
-    if inside[0] in _NO_BEGIN or (inside[0] == after[:1] == "(") or _WORDS.match(inside):
+    if inside[0] in _NO_BEGIN or (inside[0] == after[:1] == "(") or re.match(_WORDS, inside):
         return None
     return found.end(), inside
 

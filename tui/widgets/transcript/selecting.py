@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from rich.style import Style
 from textual.selection import Selection
 from textual.strip import Strip
@@ -14,11 +15,13 @@ from tui.widgets.transcript.rows import MARGIN, copied
 
 
 def highlighted(strip: Strip, span: tuple[int, int], style: Style) -> Strip:
-    """Return the strip with the selection's style on `span`: characters of its line on the screen, -1 its end."""
-    if not strip.cell_length:
-        return strip
-    start = strip.index_to_cell_position(max(0, span[0] - MARGIN))
-    end = strip.cell_length if span[1] == -1 else strip.index_to_cell_position(max(0, span[1] - MARGIN))
+    """Return the strip with the selection's style on `span`: characters of its line on the screen, -1 its end.
+
+    The line on the screen is longer: it is filled up with blanks.
+    """
+    text = strip.text
+    start = cell_len(text[: max(0, span[0] - MARGIN)])
+    end = cell_len(text) if span[1] == -1 else cell_len(text[: max(0, span[1] - MARGIN)])
     if start >= end:
         return strip
     marked = Strip.join([strip.crop(start, end)])

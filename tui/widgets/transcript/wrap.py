@@ -20,9 +20,9 @@ Piece = tuple[str, str]
 # Chinese and Japanese break between any two characters, but not before closing punctuation; the rest at spaces.
 _IDEOGRAPH: Final = "\u2e80-\u303f\u3041-\ua4cf\uf900-\ufaff\ufe30-\ufe4f\uff01-\uff60\U00020000-\U0003fffd"
 _CLOSING: Final = "、。，．：；！？）」』】》〉”’…"
-_TOKEN: Final = re.compile(
-    rf" +|[{_IDEOGRAPH}][{_CLOSING}\u200d\ufe00-\ufe0f\u3099\u309a]*|[^ {_IDEOGRAPH}]+",
-)
+_TOKEN: Final = rf" +|[{_IDEOGRAPH}][{_CLOSING}\u200d\ufe00-\ufe0f\u3099\u309a]*|[^ {_IDEOGRAPH}]+"
+_ASCII_WORD: Final = " +|[^ ]+"
+"""The same where there are no ideographs: the large set above takes long to compile."""
 
 
 def fold(text: str, width: int) -> list[Piece]:
@@ -40,7 +40,7 @@ def wrap(text: str, width: int) -> list[Piece]:
         return [(text, "")]
     pieces: list[Piece] = []
     row, used, joint = "", 0, ""
-    for token in _TOKEN.findall(text):
+    for token in re.findall(_ASCII_WORD if text.isascii() else _TOKEN, text):
         size = cell_len(token)
         if used + size <= width or token[0] == " ":
             row, used = row + token, used + size

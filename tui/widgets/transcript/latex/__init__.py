@@ -1,6 +1,6 @@
-"""Formulas in LaTeX, shown as Unicode."""
+"""Formulas in LaTeX, shown as Unicode. What shows them is loaded when the first one is met."""
 
-from tui.widgets.transcript.latex.formula import LONGEST as LONGEST
-from tui.widgets.transcript.latex.formula import Formula as Formula
-from tui.widgets.transcript.latex.formula import Span as Span
-from tui.widgets.transcript.latex.formula import formula as formula
+from typing import Final
+
+LONGEST: Final = 2_000
+"""Characters of a formula that is shown as one; of a longer one, the source is."""

@@ -14,12 +14,10 @@ import msgspec
 from rich.cells import cell_len
 
 from tui.chat.clean import clean_line
-from tui.widgets.transcript.latex import grids
+from tui.widgets.transcript.latex import LONGEST, grids
 from tui.widgets.transcript.latex.pieces import BOX_BEGINS, BOX_ENDS, composed, joined
 from tui.widgets.transcript.latex.render import Renderer, Unknown, is_break
 
-LONGEST: Final = 2_000
-"""Characters of a formula that is shown as one; of a longer one, the source is."""
 _DEEPEST: Final = 12
 _MOST_MACROS: Final = 400
 
