@@ -20,11 +20,12 @@ from rich.console import RenderableType  # noqa: E402
 from textual.app import App, SystemCommand  # noqa: E402 - Textual reads its settings at import
 from textual.binding import BindingType  # noqa: E402
 from textual.screen import Screen  # noqa: E402
+from textual.widgets import Input, TextArea  # noqa: E402
 
 from backends.errors import Problem  # noqa: E402
 from tui.hang_up import HangUp  # noqa: E402
 from tui.keys import now  # noqa: E402
-from tui.keys.bindings import palette  # noqa: E402
+from tui.keys.bindings import of_program  # noqa: E402
 from tui.line import clipboard, outlet, signals  # noqa: E402
 from tui.line.driver import LineDriver  # noqa: E402
 from tui.line.incoming import PASTE_CHARACTERS  # noqa: E402
@@ -42,7 +43,7 @@ class DeepseekApp(App[None], inherit_bindings=False):
     """The screen of `deepseek-tui`."""
 
     TITLE = "deepseek-tui"
-    BINDINGS: ClassVar[list[BindingType]] = palette()
+    BINDINGS: ClassVar[list[BindingType]] = of_program()
     ENABLE_COMMAND_PALETTE = True
 
     def __init__(self, wish: Wish | None = None, theme: str = "") -> None:
@@ -98,6 +99,16 @@ class DeepseekApp(App[None], inherit_bindings=False):
         except Problem as problem:
             done = f"{problem.title}: {problem.detail}"
         self.notify(done, markup=False)
+
+    async def action_leave(self) -> None:
+        """Leave from whatever is shown, but not from where something is typed that nobody keeps."""
+        chat = next((screen for screen in self.screen_stack if isinstance(screen, ChatScreen)), None)
+        if chat is None:
+            self.exit()
+        elif self.screen is not chat and isinstance(self.focused, Input | TextArea):
+            self.notify(_("Close this first: what is typed here is kept nowhere"), markup=False)
+        else:
+            await chat.action_leave()
 
     def action_redraw(self) -> None:
         """Draw all anew, where another program has written to the terminal."""

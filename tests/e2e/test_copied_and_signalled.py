@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -82,9 +83,21 @@ def test_the_title_is_that_of_the_chat_once_and_the_old_one_comes_back(
     assert screen.raw.index("\x1b[22;0t") < screen.raw.index("\x1b]2;")
 
 
-@pytest.mark.parametrize(("done", "signal"), [("bell", "\a"), ("osc777", "\x1b]777;notify;deepseek-tui;")])
+@pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGTERM])
+def test_the_old_title_comes_back_however_the_program_is_ended(
+    terminal: Callable[..., Terminal], echo: Callable[..., None], how: int
+) -> None:
+    echo(text="yes")
+    screen = terminal("-p", "demo")
+    screen.see("Ask anything")
+    screen.child.kill(how)
+    screen.ended()
+    assert screen.raw.count("\x1b[22;0t") == screen.raw.count("\x1b[23;0t") == 1
+
+
+@pytest.mark.parametrize(("done", "sequence"), [("bell", "\a"), ("osc777", "\x1b]777;notify;deepseek-tui;")])
 def test_who_looks_elsewhere_is_told_of_the_end_and_who_looks_is_not(
-    terminal: Callable[..., Terminal], echo: Callable[..., None], done: str, signal: str
+    terminal: Callable[..., Terminal], echo: Callable[..., None], done: str, sequence: str
 ) -> None:
     settings(f'done = "{done}"\nwindow_title = false\n')
     echo(text="yes indeed it is so and no other", tokens_per_second=16)
@@ -99,7 +112,7 @@ def test_who_looks_elsewhere_is_told_of_the_end_and_who_looks_is_not(
     screen.see("no other[\\s\\S]*no other")
     screen.read(0.5)
     after = screen.raw[len(told) :]
-    assert signal in after
+    assert sequence in after
     assert after.count("\a") == 1
     assert "\x1b]2;" not in screen.raw  # The settings want no title.
     assert ";0t" not in screen.raw

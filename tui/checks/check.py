@@ -11,7 +11,7 @@ State = Literal["ok", "warn", "fail"]
 Harm = Literal[
     "lost", "no-start", "no-engine", "no-model", "no-preset", "unknown", "exposed", "killed", "card-idle", "spills",
     "memory-short", "disk-slow", "streams-slow", "processor-slow", "card-taken", "card-slow", "server-off",
-    "server-fat", "disk-full", "old-host", "keys", "ugly", "no-copy", "energy", "none",
+    "server-fat", "disk-full", "old-host", "keys", "key-kept", "ugly", "no-copy", "energy", "none",
 ]  # fmt: skip
 
 MEANS: Final[dict[Harm, str]] = {
@@ -36,6 +36,7 @@ MEANS: Final[dict[Harm, str]] = {
     "disk-full": "There is no room to download a model.",
     "old-host": "A model that is loaded is not used, or by an older version, until it is ended.",
     "keys": "A key does what it did before, and not what the settings say.",
+    "key-kept": "Pressing this key may do nothing.",
     "ugly": "The screen looks worse than it could, or cannot be drawn.",
     "no-copy": "What you copy in the screen does not reach your own clipboard.",
     "energy": "Energy and its price are estimated or left out.",

@@ -20,6 +20,6 @@ def keys() -> Iterator[Check]:
     wrong = reading.take(wished)
     for problem in wrong:
         public = f"{problem.key if problem.key in KEYS else 'an id that there is not'}, line {problem.line or '–'}"
-        yield Check("keys", "warn", problem.detail, problem.hint, "keys", public)
+        yield Check("keys", "warn", problem.detail, problem.hint, "key-kept" if problem.used else "keys", public)
     if wished and not wrong:
         yield Check("keys", "ok", f"{len(wished)} of your own")

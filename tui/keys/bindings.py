@@ -11,15 +11,16 @@ from tui.keys.table import AREAS, KEYS
 
 def bindings(*places: Place) -> list[BindingType]:
     """Return the bindings of places, by the table; the settings' keys are put over them when the program starts."""
-    return [_binding(key.id) for place in places for key in AREAS[place].keys if key.action and key.id != PALETTE]
+    keys = (key for place in places for key in AREAS[place].keys)
+    return [_binding(key.id) for key in keys if key.action and key.id not in OF_PROGRAM]
 
 
-def palette() -> list[BindingType]:
-    """Return the binding of the palette, which is the program's and not a screen's."""
-    return [_binding(PALETTE)]
+def of_program() -> list[BindingType]:
+    """Return the bindings that are the program's and no screen's: they hold over every view."""
+    return [_binding(name) for name in OF_PROGRAM]
 
 
-PALETTE = "program.palette"
+OF_PROGRAM = ("program.palette", "program.quit")
 
 
 def _binding(name: str) -> Binding:

@@ -62,6 +62,6 @@ def test_doctor_has_a_row_for_each_and_a_report_names_no_word_of_the_user() -> N
     first, second = keys()
     assert (first.state, first.harm, first.public) == ("warn", "keys", "an id that there is not, line 3")
     assert "my secret" in first.found
-    assert second.public == "chat.new, line 4"
+    assert (second.harm, second.public) == ("key-kept", "chat.new, line 4")
     write('[keys]\nanswer.retry = "f12"\n')
     assert [(check.state, check.found) for check in keys()] == [("ok", "1 of your own")]

@@ -84,8 +84,10 @@ class Copying:
             self._asked.say(_("There is no code in this message"))
             return
         before, number = self._last
-        number = (number + 1) % len(blocks) if before == message else self._transcript.seen_code(message)
-        number = min(number, len(blocks) - 1)
+        if before == message:
+            number = (number + 1) % len(blocks)
+        else:
+            number = min(self._transcript.seen_code(message), len(blocks) - 1) if len(blocks) > 1 else 0
         lines = blocks[number].text.count("\n") + 1
         what = ngettext("Code, {count} line", "Code, {count} lines", lines).format(count=lines)
         if len(blocks) > 1:

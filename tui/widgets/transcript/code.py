@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, pairwise
 
 import msgspec
 
@@ -38,12 +37,16 @@ def seen_code(layout: EntryLayout, formatter: Formatter, top: int, rows: int) ->
     The view begins at the entry's row `top` and has so many `rows`.
     """
     text = clean(layout.entry.text).replace("\t", TAB)
-    heights = [len(formatter.block(block)) for block in split(text)]
-    edges = list(pairwise(accumulate([layout.body_row, *heights])))
+    numbers: dict[int, int] = {}
     for number, code in enumerate(code_blocks(text)):
-        begin, end = edges[code.block]
-        if begin < top + rows and end > top:
-            return number
+        numbers.setdefault(code.block, number)
+    end = layout.body_row
+    for at, block in enumerate(split(text)):
+        begin, end = end, end + len(formatter.block(block))
+        if begin >= top + rows:
+            break
+        if end > top and at in numbers:
+            return numbers[at]
     return 0
 
 
