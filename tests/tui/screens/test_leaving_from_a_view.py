@@ -25,7 +25,9 @@ def test_what_is_typed_into_a_form_is_not_left_by_one_key() -> None:
         await person.types(*"Answer", "ctrl+q")
         await person.until(lambda: any("Close this first" in said.message for said in person.pilot.app._notifications))
         assert not person.pilot.app._exit
-        await person.types("escape", "escape")
+        await person.types("escape")
+        await person.until(lambda: "Leave without saving" in person.shown())
+        await person.types("y")
         await person.until(lambda: person.pilot.app.screen is person.screen)
         await person.types("ctrl+q")
         await person.until(lambda: person.pilot.app._exit)
