@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -240,6 +241,32 @@ def test_who_leaves_a_question_unedited_asks_the_next_one_behind_it(plain: Calla
     with sqlite3.connect(home / "data" / "chats.sqlite3") as db:
         rows = db.execute("SELECT text, parent IS NULL FROM message WHERE role = 'user' ORDER BY created_at").fetchall()
     assert rows == [("Why", 1), ("What else?", 0), ("And then?", 0)]
+
+
+def test_a_shell_that_stops_it_and_lets_it_go_on_changes_nothing(plain: Callable[..., Terminal]) -> None:
+    def stop_and_go_on(one: Terminal) -> None:
+        before = termios.tcgetattr(one.child.child_fd)
+        one.child.kill(signal.SIGSTOP)
+        time.sleep(0.2)
+        shells = termios.tcgetattr(one.child.child_fd)
+        shells[3] |= termios.ICANON | termios.ECHO
+        termios.tcsetattr(one.child.child_fd, termios.TCSANOW, shells)
+        one.child.kill(signal.SIGCONT)
+        deadline = time.monotonic() + 3.0
+        while termios.tcgetattr(one.child.child_fd)[3] != before[3]:
+            assert time.monotonic() < deadline, "its modes are those of the shell"
+            one.read()
+
+    one = plain(text=words(400), tokens_per_second=30.0)
+    one.child.send("Half")
+    one.see("You: Half")
+    stop_and_go_on(one)
+    one.see("You: Half(.|\n)*You: Half")
+    one.child.send(" of it\r")
+    one.see("word1 word2")
+    stop_and_go_on(one)
+    one.press("^d")
+    one.see("The answer goes on")
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])

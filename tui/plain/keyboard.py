@@ -39,7 +39,8 @@ class Keyboard:
             termios.tcsetattr(0, termios.TCSANOW, _quiet(before))
         interrupt = signal.signal(signal.SIGINT, self._interrupted)
         try:
-            yield
+            with again(_quiet(before) if before is not None else None):
+                yield
         finally:
             signal.signal(signal.SIGINT, interrupt)
             if before is not None:
@@ -84,6 +85,23 @@ class Keyboard:
     def _interrupted(self, _number: int, _frame: FrameType | None) -> None:
         with contextlib.suppress(BlockingIOError):
             os.write(self._woken, b"!")
+
+
+@contextmanager
+def again(modes: list[Any] | None, then: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Put these modes of the terminal back, and do `then`, whenever a shell that has stopped us lets us go on."""
+
+    def continued(_number: int, _frame: FrameType | None) -> None:
+        with contextlib.suppress(termios.error, OSError):
+            if modes is not None and os.tcgetpgrp(0) == os.getpgrp():  # Else the terminal is another one's.
+                termios.tcsetattr(0, termios.TCSANOW, modes)
+                then()
+
+    before = signal.signal(signal.SIGCONT, continued)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCONT, before)
 
 
 def _quiet(modes: list[Any]) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -15,8 +16,13 @@ class Loop:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="conversation", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="conversation", daemon=True)
         self._thread.start()
+
+    def _run(self) -> None:
+        # Else it may arrive here when a shell lets us go on, and wake nobody who waits in the main thread.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCONT})
+        self._loop.run_forever()
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Do something in the loop and return what comes of it. Raises what it raises."""

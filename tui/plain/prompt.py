@@ -9,9 +9,12 @@ from __future__ import annotations
 import contextlib
 import select
 import sys
+import termios
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
+from tui.plain.keyboard import again
 from tui.plain.speaking import say
 from tui.words import _, ngettext
 
@@ -109,13 +112,20 @@ class Prompt:
 
     @staticmethod
     def _typed(prompt: str, first: str = "") -> str:
-        if first and readline is not None:
-            readline.set_pre_input_hook(lambda: _put(first))
-        try:
-            return input(prompt)
-        finally:
+        with ExitStack() as until_typed:
+
+            def begun() -> None:
+                """Take note of the modes that readline has set: it does not see that a shell has stopped us."""
+                if first:
+                    _put(first)
+                with contextlib.suppress(termios.error):
+                    modes = termios.tcgetattr(0)
+                    until_typed.enter_context(again(modes, lambda: _show(prompt)))
+
             if readline is not None:
-                readline.set_pre_input_hook()
+                until_typed.callback(readline.set_pre_input_hook)
+                readline.set_pre_input_hook(begun)
+            return input(prompt)
 
     def _completed(self, text: str, number: int) -> str | None:
         if number == 0:
@@ -139,6 +149,11 @@ def answer(question: str) -> str:
 def number(text: str, most: int) -> int | None:
     """Return the number from 1 to `most` that a text is, None if it is none of them."""
     return int(text) if text.isdecimal() and len(text) < _DIGITS and 1 <= int(text) <= most else None
+
+
+def _show(prompt: str) -> None:
+    sys.stdout.write(prompt + readline.get_line_buffer())
+    sys.stdout.flush()
 
 
 def _put(text: str) -> None:
