@@ -8,6 +8,7 @@ goes out as it is, and the picture is forgotten: the next frames are sent whole 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache, lru_cache
 from itertools import repeat, zip_longest
 from typing import Final, NamedTuple
@@ -23,10 +24,14 @@ _SURE = re.compile(
 """Characters that take one cell wherever the screen can be drawn at all."""
 _SURELY_WIDE: Final = "[\u3001-\u3029\u3041-\u3096\u30a1-\u30fe\u4e00-\u9fff\uac00-\ud7a3\uff01-\uff60]"
 _VISIBLE_ON_BLANKS: Final = {"4", "7", "9", "21", "53"}
+_OFF: Final = {"1": "22", "2": "22", "3": "23", "4": "24", "7": "27", "9": "29"}
+"""What ends an attribute alone."""
 _ERASED_FROM: Final = 12
 """So many blank cells are worth the sequence that erases them."""
 _BRIDGED: Final = 5
 """So many cells that have not changed cost less than to move over them."""
+_SORTED_FROM: Final = 8
+"""In another order fewer runs hardly cost less."""
 
 Cell = tuple[str, str] | None
 """A character and its style; "" after a character of two cells; None is not known."""
@@ -83,12 +88,10 @@ class Thinner:
         pen = _Pen(self._cursor, erases=self._erases)
         for y in sorted(stretches):
             self._row(y, stretches[y], pen)
-        pen.finish(end)
-        self._cursor = pen.at
-        if not pen.out:
-            return ""
         start, stop = (SYNC[0] if frame.startswith(SYNC[0]) else ""), (SYNC[1] if frame.endswith(SYNC[1]) else "")
-        return "".join([start, *pen.out, stop])
+        written = pen.finish(end, at_once=bool(start))
+        self._cursor = pen.at
+        return f"{start}{written}{stop}" if written else ""
 
     def _row(self, y: int, stretches: list[Stretch], pen: _Pen) -> None:
         old = self._rows.get(y, [])
@@ -114,14 +117,23 @@ class Thinner:
         pen.runs(y, new, [x for x, (was, now) in pairs if was != now and now is not None])
 
 
+class Run(NamedTuple):
+    """Text in one style, or `cells` blanks to erase where there is none. What goes out as it came has no style."""
+
+    y: int
+    x: int
+    style: str | None
+    text: str
+    cells: int
+
+
 class _Pen:
-    """Writes cells, and knows where the terminal's cursor and style are."""
+    """Gathers what is to be written, and writes it. `at` is where the terminal's cursor is."""
 
     def __init__(self, at: tuple[int, int] | None, *, erases: bool) -> None:
-        self.out: list[str] = []
         self.at = at
-        self._style = ""
         self._erases = erases
+        self._runs: list[Run] = []
 
     def runs(self, y: int, row: list[Cell], changed: list[int]) -> None:
         """Write the changed cells of a row, and those between two of them that cost less than a move."""
@@ -140,16 +152,19 @@ class _Pen:
 
     def raw(self, y: int, stretch: Stretch) -> None:
         """Write cells as they came."""
-        self._set("")
-        self._move(y, stretch.x)
-        self.out.append(stretch.raw)
-        self.at = None
+        self._runs.append(Run(y, stretch.x, None, stretch.raw, 0))
 
-    def finish(self, end: tuple[int, int] | None) -> None:
-        """Leave no style behind, and the cursor at `end`."""
-        self._set("")
-        if end is not None:
-            self._move(*end)
+    def finish(self, end: tuple[int, int] | None, *, at_once: bool) -> str:
+        """Return what is gathered, in as few bytes as it takes; it leaves no style behind, and the cursor at `end`.
+
+        `at_once` says that the terminal shows all of it at once: then it need not come row by row.
+        """
+        written, self.at = _written(self._runs, begin := self.at, end)
+        if at_once and len(self._runs) >= _SORTED_FROM:
+            by_style, at = _written(_by_style(self._runs), begin, end)
+            if len(by_style) < len(written):
+                written, self.at = by_style, at
+        return written
 
     def _run(self, y: int, x: int, cells: list[tuple[str, str]]) -> None:
         at = 0
@@ -158,27 +173,56 @@ class _Pen:
             end = at + 1
             while end < len(cells) and cells[end][1] == style:
                 end += 1
-            text = "".join(character for character, _ in cells[at:end])
             blank = self._erases and end - at >= _ERASED_FROM and style.startswith(" ")
-            self._move(y, x + at)
-            self._set(style)
-            if blank:
-                self.out.append(f"\x1b[{end - at}X")
-            else:
-                self.out.append(text)
-                self.at = (y, x + end)
+            text = "" if blank else "".join(character for character, _ in cells[at:end])
+            self._runs.append(Run(y, x + at, style, text, end - at))
             at = end
 
-    def _move(self, y: int, x: int) -> None:
-        if self.at == (y, x):
-            return
-        self.out.append(f"\x1b[{x + 1}G" if self.at is not None and self.at[0] == y else f"\x1b[{y + 1};{x + 1}H")
-        self.at = (y, x)
 
-    def _set(self, style: str) -> None:
-        written, self._style = _change(self._style, style)
-        if written:
-            self.out.append(written)
+def _written(
+    runs: Iterable[Run], at: tuple[int, int] | None, end: tuple[int, int] | None
+) -> tuple[str, tuple[int, int] | None]:
+    """Return what writes runs in this order, and where the cursor is then."""
+    out: list[str] = []
+    style = ""
+    for run in runs:
+        here = (run.y, run.x)
+        if run.style is None and style:
+            out.append("\x1b[0m")
+            style = ""
+        if at != here:
+            out.append(_move(at, here))
+        if run.style is None:
+            out.append(run.text)
+            at = None
+            continue
+        change, style = _change(style, run.style)
+        out.append(change)
+        out.append(run.text or f"\x1b[{run.cells}X")
+        at = (run.y, run.x + run.cells) if run.text else here
+    if style:
+        out.append("\x1b[0m")
+    if end is not None and at != end:
+        out.append(_move(at, end))
+        at = end
+    return "".join(out), at
+
+
+def _move(at: tuple[int, int] | None, to: tuple[int, int]) -> str:
+    return f"\x1b[{to[1] + 1}G" if at is not None and at[0] == to[0] else f"\x1b[{to[0] + 1};{to[1] + 1}H"
+
+
+def _by_style(runs: Iterable[Run]) -> list[Run]:
+    """Return runs by background, and by style on each. What goes out as it came is first."""
+    order: dict[str, int] = {}
+
+    def place(run: Run) -> tuple[int, int]:
+        if run.style is None:
+            return -1, -1
+        background = _parts(run.style)[2]
+        return order.setdefault(f"on {background}", len(order)), order.setdefault(run.style, len(order))
+
+    return sorted(runs, key=place)
 
 
 def _read(frame: str) -> tuple[dict[int, list[Stretch]], tuple[int, int] | None] | None:
@@ -316,13 +360,15 @@ def _change(old: str, new: str) -> tuple[str, str]:
         if not flags:
             to_colour = colour
     full = [*wanted, *([to_colour] if to_colour else []), *([to_background] if to_background else [])]
-    if set(flags) <= set(wanted):
-        some = [flag for flag in wanted if flag not in flags]
+    off = list(dict.fromkeys(_OFF.get(flag, "0") for flag in flags if flag not in wanted))
+    if "0" in off:
+        written = f"\x1b[{';'.join(['0', *full])}m"
+    else:
+        # What ends one of bold and dim ends both.
+        some = [*off, *(flag for flag in wanted if flag not in flags or _OFF.get(flag) in off)]
         some += [to_colour or "39"] if to_colour != colour else []
         some += [to_background or "49"] if to_background != background else []
         written = f"\x1b[{';'.join(some)}m" if some else ""
-    else:
-        written = f"\x1b[{';'.join(['0', *full])}m"
     if not full:
         written = "\x1b[0m"
     return written, ";".join(full)

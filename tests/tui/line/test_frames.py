@@ -55,17 +55,20 @@ class Far:
 
 
 def page(number: int) -> str:
-    """Return a frame that changes every cell, and has no cell in the colour of its neighbour."""
-    letters = [chr(ord("a") + (number + x) % 26) for x in range(WIDTH)]
-    row = "".join(piece(letter, f"38;2;{number};{100 + x};200;48;2;{x};18;18") for x, letter in enumerate(letters))
-    return frame(*(at(y, 0, row) for y in range(HEIGHT)))
+    """Return a frame that changes every cell, and has no two cells of one colour."""
+
+    def row(y: int) -> str:
+        letters = (chr(ord("a") + (number + x) % 26) for x in range(WIDTH))
+        return "".join(piece(letter, f"38;2;{number};{100 + x};{y}") for x, letter in enumerate(letters))
+
+    return frame(*(at(y, 0, row(y)) for y in range(HEIGHT)))
 
 
 @pytest.fixture
 def busy() -> Far:
     """A terminal to which as much is on its way as may be."""
     far = Far()
-    assert len(far.draw(page(1))) > UNSEEN_BYTES
+    assert len(far.draw(page(10))) > UNSEEN_BYTES
     assert far.asked
     return far
 

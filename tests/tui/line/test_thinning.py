@@ -109,6 +109,16 @@ def test_a_row_that_changes_at_both_ends_is_not_written_between_them() -> None:
     assert "RIGHT" in changed
 
 
+def test_what_has_one_style_in_many_rows_is_sent_with_it_once_where_all_is_shown_at_once() -> None:
+    screens = Screens()
+    rows = [at(y, 0, piece("│", RED), piece(" text "), piece("│", GREY)) for y in range(HEIGHT)]
+    drawn = screens.draw(frame(*rows))
+    assert [drawn.count(f"\x1b[{style}") for style in ("38;2;224;0;0", "38;2;224;224;224")] == [1, 1]
+    as_it_comes = Screens().draw(bare(frame(*rows)))
+    assert as_it_comes.count("38;2;224;0;0") == HEIGHT
+    assert len(drawn) < 0.7 * len(as_it_comes)
+
+
 def test_another_colour_of_the_same_text_is_seen() -> None:
     screens = Screens()
     screens.draw(frame(at(0, 0, piece("warning"))))
@@ -119,6 +129,11 @@ def test_attributes_do_not_stay_on() -> None:
     screens = Screens()
     screens.draw(frame(at(0, 0, piece("bold", f"1;{PLAIN}"), piece("thin"), piece("under", f"4;{PLAIN}"), piece("  "))))
     screens.draw(frame(at(0, 0, piece("bo", f"1;4;{RED}"), piece("ld", f"3;{PLAIN}"), piece("plain", "39;49"), "none")))
+
+
+def test_what_ends_bold_ends_dim_too_so_that_is_begun_again() -> None:
+    drawn = Screens().draw(frame(at(0, 0, piece("both", f"1;2;{PLAIN}"), piece("dim", f"2;{PLAIN}"), piece("plain"))))
+    assert "both\x1b[22;2mdim\x1b[22mplain" in drawn
 
 
 def test_characters_of_two_cells_are_replaced_whole() -> None:
