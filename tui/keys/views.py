@@ -138,6 +138,9 @@ def _form(place: str, *, first: bool = True) -> tuple[Key, ...]:
         Key(
             f"{place}.next", "enter", "app.focus_next", N_("The next field"), N_("next field"), beside=("line.submit",)
         ),
+        # In order with what is typed before and behind them, however fast: the program's own come after it.
+        Key(f"{place}.forward", "", "app.focus_next", N_("The next field"), follows="move.next", first=True),
+        Key(f"{place}.back", "", "app.focus_previous", N_("The field before"), follows="move.previous", first=True),
         Key(f"{place}.leave", "escape,ctrl+c", "leave", N_("Leave"), N_("leaves"), first=True, needed=True),
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.events import Key
 from textual.widgets import Input, TextArea
 
 from backends import paths
@@ -107,6 +108,18 @@ def test_what_is_typed_is_asked_with_the_next_question_marked_and_explained(requ
         await person.types("escape", "ctrl+n")
         await person.pilot.pause()
         assert "[" not in line(person, "title"), "a new chat asks as its preset does"
+
+    at_the_screen(look)
+
+
+def test_what_comes_in_one_burst_with_tabs_is_in_the_fields_that_it_was_typed_for() -> None:
+    async def look(person: Person) -> None:
+        screen = await opened(person)
+        for character in "Be short.\t0.2\t0.9":
+            key = {"\t": "tab", " ": "space", ".": "full_stop"}.get(character, character)
+            person.pilot.app.post_message(Key(key, character))
+        await person.until(lambda: screen.texts["top_p"] == "0.9")
+        assert screen.texts | {"system": "Be short.", "temperature": "0.2"} == screen.texts
 
     at_the_screen(look)
 
