@@ -57,6 +57,15 @@ class Watched:
         """
         return time.clock_gettime((~self.pid << 3) | 2)
 
+    def wakes(self) -> int:
+        """Return how often its threads have been woken up to now, those that are still there."""
+        found = 0
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                rows = (task / "status").read_text().splitlines()
+                found += sum(int(row.split()[1]) for row in rows if row.startswith("voluntary_ctxt_switches"))
+        return found
+
     def type(self, text: str) -> float:
         """Send keys; return when."""
         now = time.monotonic()

@@ -18,8 +18,10 @@ PIECES = [text[at : at + 4] for text in [(PROSE * 3 + CODE) * 3] for at in range
 RATE = 150.0
 FIRST, LAST = "§§§§", "¶¶¶¶"
 """Characters that nothing else has: none of them is on the terminal already, so that all of them are sent."""
-SLACK = 2.0
+SLACK = 3.0
 """How far above the goals of the benchmark a machine with other work may be."""
+WAKES_A_S = 60
+"""So often a second the threads together may be woken while nothing happens; a timer of 60 Hz alone would be that."""
 
 
 @pytest.fixture
@@ -45,10 +47,10 @@ def test_an_answer_and_a_key_are_cheap_and_nothing_costs_nothing(screen: tuple[W
     assert ended - float(stamps.read_text().split()[1]) <= 0.15 * SLACK
     time.sleep(2.5)  # The engine's last word, and what the others have written.
     assert len(terminal.sent(ended)) <= 8_000, "one second of a line of 64 kbit/s"
-    rest, cpu_s = time.monotonic(), terminal.cpu_s()
-    time.sleep(3)
+    rest, wakes = time.monotonic(), terminal.wakes()
+    time.sleep(4)
     assert terminal.sent(rest) == b""
-    assert (terminal.cpu_s() - cpu_s) / 3 <= 0.003 * SLACK
+    assert (terminal.wakes() - wakes) / 4 <= WAKES_A_S
     at = terminal.type("h")
     terminal.see("h", at)
     time.sleep(0.5)

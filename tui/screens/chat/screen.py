@@ -50,6 +50,8 @@ from tui.widgets.transcript import Transcript
 
 LINES_EVERY = 5
 REFRESH_S = 2.0
+QUIET_LOOKS, SELDOM = 10, 3
+"""After so many looks around that found nothing, only each third is made: a screen left alone wakes few."""
 
 
 class ChatScreen(Screen[None]):
@@ -73,7 +75,7 @@ class ChatScreen(Screen[None]):
         self._wish = wish
         self._session: Session | None = None
         self._presets = Presets(Catalog((), ()))
-        self._ticks = 0
+        self._ticks = self._quiet = 0
         self._ticking: Timer | None = None
         self._typing: Typing
         self._explaining = Explaining(self, lambda: self._presets)
@@ -203,11 +205,17 @@ class ChatScreen(Screen[None]):
 
     async def _look_around(self) -> None:
         """Take in what other screens, `ask`s and fetches have written."""
+        self._quiet += 1
+        if self._quiet > QUIET_LOOKS and self._quiet % SELDOM:
+            return
         await self._fetching.look()
         if self._session is not None:
             self._planning.look()
+            if self._session.busy or self._session.loading or self._fetching.running:
+                self._quiet = 0
             try:
                 if await self._session.refresh():
+                    self._quiet = 0
                     await self._refresh_lists()
                 if self._explaining.check(self._session):
                     self._show_lines()
