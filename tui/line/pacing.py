@@ -14,6 +14,8 @@ QUESTION = "\x1b[5n"
 """How do you do? Every terminal since the VT100 answers: fine, `ESC [ 0 n`, and nothing else looks like that."""
 ASKED_BYTES = 512
 """Less than this is not worth a question."""
+FLOWING_BYTES = 1024
+"""So little may be on its way while more grows: text that comes slowly flows on, rather than stop for each answer."""
 UNSEEN_BYTES = 4096
 """So much may be on its way: half a second of a line of 64 kbit/s. What is large and comes behind it waits."""
 PATIENCE_S = 3.0
@@ -59,11 +61,14 @@ class Pacing:
 
     def ready(self) -> bool:
         """Say whether what grows by itself may be drawn."""
-        return not self._answers or self._asked_at is None or self._overdue()
+        return self._unseen < FLOWING_BYTES or not self._waits()
 
     def full(self) -> bool:
         """Say whether so much is on its way that more would be seen late."""
-        return self._unseen > UNSEEN_BYTES and not self.ready()
+        return self._unseen > UNSEEN_BYTES and self._waits()
+
+    def _waits(self) -> bool:
+        return self._answers and self._asked_at is not None and not self._overdue()
 
     def _overdue(self) -> bool:
         return self._asked_at is not None and self._clock() - self._asked_at >= PATIENCE_S

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tui.line.pacing import ASKED_BYTES, PATIENCE_S, Pacing
+from tui.line.pacing import ASKED_BYTES, FLOWING_BYTES, PATIENCE_S, Pacing
 
 LARGE = 2 * ASKED_BYTES
 
@@ -37,6 +37,19 @@ def test_a_frame_is_asked_behind_and_the_next_one_waits_for_the_answer(pacing: P
     pacing.answered()
     assert pacing.ready()
     assert pacing.ask(LARGE)
+
+
+def test_text_that_comes_slowly_flows_on_while_the_answer_is_on_its_way(pacing: Pacing) -> None:
+    sizes = [90] * 40
+    asked = 0
+    for number, size in enumerate(sizes):
+        assert pacing.ready()
+        asked += pacing.ask(size)
+        if number % 4 == 3:  # Some frames later, it answers.
+            pacing.answered()
+    assert asked > 2
+    assert pacing.ask(FLOWING_BYTES)
+    assert not pacing.ready()
 
 
 def test_one_question_is_under_way_at_a_time(pacing: Pacing) -> None:
