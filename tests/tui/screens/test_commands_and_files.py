@@ -25,13 +25,13 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_tab_takes_what_is_offered_and_the_next_one_after_that() -> None:
     async def look(person: Person) -> None:
         await person.types(*"/re")
-        await person.until(lambda: "/retry  /resume  /rename · Tab takes it" in person.shown())
+        await person.until(lambda: "/retry  /resume  /rename  /redraw · Tab takes it" in person.shown())
         await person.types("tab")
         assert typed(person) == "/retry"
         assert "/resume  /rename  /retry" not in person.shown()
         await person.types("tab", "tab")
         assert typed(person) == "/rename"
-        await person.types("tab")
+        await person.types("tab", "tab")
         assert typed(person) == "/retry"
         await person.types("backspace", "backspace", "backspace", "n")
         await person.until(lambda: "/rename  Rename · Tab takes it" in person.shown())
