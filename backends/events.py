@@ -118,15 +118,36 @@ class Energy(msgspec.Struct, frozen=True):
     incomplete: bool = False
 
 
+class Io(msgspec.Struct, frozen=True):
+    """What the engine's process moved since an answer began, as the kernel counts it.
+
+    `read_bytes` came from a disk, `page_faults` are those that waited for one. `written_bytes` went to a disk, of which
+    `own_written_bytes` are our own: spool, kept states, logs. The rest must be zero. `swapped_bytes` of the process
+    are in swap now. None means that the kernel does not say.
+    """
+
+    read_bytes: int | None = None
+    page_faults: int | None = None
+    written_bytes: int | None = None
+    own_written_bytes: int = 0
+    swapped_bytes: int | None = None
+
+    @property
+    def foreign_written_bytes(self) -> int | None:
+        """Bytes written to a disk that are not our own files: swapping, or an engine that writes."""
+        return None if self.written_bytes is None else max(0, self.written_bytes - self.own_written_bytes)
+
+
 class Metered(msgspec.Struct, frozen=True, tag="metered"):
     """The energy and the seconds of an answer up to now, told about once a second, and the watts drawn at the moment.
 
-    It is the last word on them where an answer fails or is cut off.
+    It is the last word on them where an answer fails or is cut off. `io` is None for an engine in no process of ours.
     """
 
     energy: Energy | None
     watts: float | None = None
     timings: Timings | None = None
+    io: Io | None = None
 
 
 ASSUMED_TARIFF = "assumed tariff"

@@ -14,7 +14,12 @@ from backends.shown import printable
 Work = Callable[[dict[str, Any], Report, Cancel], str]
 """Does a job: takes its `work`, returns the path of what it made, "" if it has none. Raises BackendError, Cancelled."""
 
-KINDS = {"pull": "backends.hub.pull", "ollama_pull": "backends.ollama.pulling"}
+KINDS = {
+    "pull": "backends.hub.pull",
+    "ollama_pull": "backends.ollama.pulling",
+    "quantize": "backends.llama_cpp.quantizing.run",
+    "quality": "backends.llama_cpp.quality.run",
+}
 """The module of each kind, which has a function `run`."""
 
 

@@ -61,10 +61,12 @@ def setup_of(options: LlamaCppOptions) -> Setup:
     return Setup(options.context, options.kv_cache, options.flash_attention != "off", ubatch)
 
 
-def create_context(lib: Any, model: int, options: LlamaCppOptions, threads: ThreadCounts | None = None) -> int:
+def create_context(
+    lib: Any, model: int, options: LlamaCppOptions, threads: ThreadCounts | None = None, *, outputs: int = 1
+) -> int:
     """Create a context for `model` and return the engine's handle; without `threads` as the options say.
 
-    Raises OutOfMemory, BadOptions or BackendError.
+    Of one batch at most `outputs` tokens have logits. Raises OutOfMemory, BadOptions or BackendError.
     """
     threads = threads or default_threads(options)
     params = lib.llama_context_default_params()
@@ -79,8 +81,8 @@ def create_context(lib: Any, model: int, options: LlamaCppOptions, threads: Thre
         "on": lib.LLAMA_FLASH_ATTN_TYPE_ENABLED,
         "off": lib.LLAMA_FLASH_ATTN_TYPE_DISABLED,
     }[options.flash_attention]
-    # Only the last token's logits are ever read; the default reserves a row for each token of a batch.
-    params.n_outputs_max = 1
+    # An answer reads the last token's logits alone; the default reserves a row for each token of a batch.
+    params.n_outputs_max = outputs
     params.no_perf = False  # so that what is shown can be held against the engine's own counters
     log.clear()
     context = lib.llama_init_from_model(model, params)

@@ -99,10 +99,10 @@ def _write(path: Path, architecture: str, tokens: int, vocabulary: Mapping[str, 
     tensors = _tensors(architecture, tokens)
     out = bytearray(b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(values)))
     for key, value in values.items():
-        out += _string(key) + _typed(value)
+        out += string(key) + typed(value)
     offset = 0
     for name, shape in tensors.items():
-        out += _string(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, 0, offset)
+        out += string(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, 0, offset)
         offset += _aligned(_size(shape))
     out += bytes(_aligned(len(out)) - len(out))
     for shape in tensors.values():
@@ -128,9 +128,9 @@ def _tensors(architecture: str, tokens: int) -> dict[str, tuple[int, ...]]:
     return whole | {f"blk.0.{name}": shape for name, shape in block.items()}
 
 
-def _typed(value: object) -> bytes:
+def typed(value: object) -> bytes:
     if isinstance(value, list):
-        items = [struct.pack("<Ii", _I32, item) if isinstance(item, int) else _typed(item) for item in value]
+        items = [struct.pack("<Ii", _I32, item) if isinstance(item, int) else typed(item) for item in value]
         kind = items[0][:4]
         return struct.pack("<I", _ARRAY) + kind + struct.pack("<Q", len(items)) + b"".join(item[4:] for item in items)
     if isinstance(value, bool):
@@ -140,10 +140,10 @@ def _typed(value: object) -> bytes:
     if isinstance(value, float):
         return struct.pack("<If", _F32, value)
     assert isinstance(value, str)
-    return struct.pack("<I", _STRING) + _string(value)
+    return struct.pack("<I", _STRING) + string(value)
 
 
-def _string(text: str) -> bytes:
+def string(text: str) -> bytes:
     data = text.encode()
     return struct.pack("<Q", len(data)) + data
 

@@ -42,7 +42,7 @@ def test_what_a_server_fetches_is_a_job_of_its_own_kind() -> None:
     spec = job_for(pull, "One")
     assert (spec.kind, spec.target) == (KIND, "http://there:11434/deepseek-r1:8b")
     assert msgspec.convert(spec.work, OllamaPull) == pull
-    assert set(KNOWN) == KINDS
+    assert set(KNOWN) >= KINDS
 
 
 def test_a_preset_has_a_job_for_each_of_its_models(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""What a quantisation costs, measured: two files of one model over the same text, logit by logit."""
