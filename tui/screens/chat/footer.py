@@ -10,7 +10,16 @@ from rich.cells import cell_len, set_cell_size
 from backends.titles import backend_title
 from tui.chat.clean import clean_line
 from tui.chat.seen import Figure, Seen
-from tui.screens.figures.words import chat_of, cost_of, energy_of, on_the_card, speed_of_reads, split_of, two_shades
+from tui.screens.figures.words import (
+    amount,
+    chat_of,
+    cost_of,
+    energy_of,
+    on_the_card,
+    speed_of_reads,
+    split_of,
+    two_shades,
+)
 from tui.units import DASH, count, gigabytes, memory
 from tui.words import _
 
@@ -49,6 +58,7 @@ def parts(seen: Seen) -> list[Part]:
         ssd_part(seen),
     ]
     ordered = [saved, *shown] if seen.unsaved else [*shown[:5], saved, *shown[5:]]
+    ordered.insert(0, written_part(seen))
     return [part for part in ordered if part is not None]
 
 
@@ -82,6 +92,7 @@ def joined(found: Sequence[Part], width: int) -> str:
         grow(figure)
     if all(place in chosen for place, part in enumerate(found) if not part.extra):
         add(extra=True)
+    grow("ssd")
     grow("model")
     return SEPARATOR.join(chosen[place] for place in sorted(chosen))
 
@@ -181,8 +192,21 @@ def ram_part(seen: Seen) -> Part | None:
 
 
 def ssd_part(seen: Seen) -> Part | None:
-    """Return what the engine reads from disk, where that is enough to matter."""
-    reads = seen.machine.read_bytes_per_s
+    """Return what the engine reads from disk, where that is enough to matter, and that it writes nothing there."""
+    reads, faults, io = seen.machine.read_bytes_per_s, seen.machine.faults_per_s, seen.machine.io
     if reads is None or reads < LEAST_READS_PER_S:
         return None
-    return Part(("ssd",), (f"SSD {speed_of_reads(reads)}",), extra=True)
+    figures: tuple[Figure, ...] = ("ssd", "faults", "written")
+    short = f"SSD {speed_of_reads(reads)}"
+    none = _("0 written") if io is not None and io.foreign_written_bytes == 0 else ""
+    waits = _("{count} faults/s").format(count=f"{faults:,.0f}") if faults is not None else ""
+    forms = (" · ".join(filter(None, (short, *more))) for more in ((waits, none), (none,), ()))
+    return Part(figures, tuple(dict.fromkeys(forms)), extra=True)
+
+
+def written_part(seen: Seen) -> Part | None:
+    """Return what the engine's process has written to a disk that is no file of ours: it must be nothing."""
+    io = seen.machine.io
+    if io is None or not io.foreign_written_bytes:
+        return None
+    return Part(("written",), (_("! {size} written").format(size=amount(io.foreign_written_bytes)),))
