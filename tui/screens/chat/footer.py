@@ -47,19 +47,16 @@ def footer_line(seen: Seen, width: int) -> str:
 
 def parts(seen: Seen) -> list[Part]:
     """Return the parts of the footer, most important first; those with nothing to say are left out."""
-    saved = saved_part(seen)
-    shown = [
-        model_part(seen),
-        vram_part(seen),
-        speed_part(seen),
-        context_part(seen),
-        chat_part(seen) if seen.in_messages else cost_part(seen),
-        ram_part(seen),
-        ssd_part(seen),
-    ]
-    ordered = [saved, *shown] if seen.unsaved else [*shown[:5], saved, *shown[5:]]
-    ordered.insert(0, written_part(seen))
-    return [part for part in ordered if part is not None]
+    saved, disk = saved_part(seen), ssd_part(seen)
+    shown: list[Part | None] = [model_part(seen), vram_part(seen), speed_part(seen), context_part(seen)]
+    # Of a model that streams it says why the speed is what it is.
+    streams = disk is not None and not disk.extra
+    more = [chat_part(seen) if seen.in_messages else cost_part(seen), saved, ram_part(seen)]
+    shown += [disk, *more] if streams else [*more, disk]
+    if seen.unsaved:
+        shown.remove(saved)
+        shown.insert(0, saved)
+    return [part for part in (written_part(seen), *shown) if part is not None]
 
 
 def joined(found: Sequence[Part], width: int) -> str:
@@ -201,7 +198,8 @@ def ssd_part(seen: Seen) -> Part | None:
     none = _("0 written") if io is not None and io.foreign_written_bytes == 0 else ""
     waits = _("{count} faults/s").format(count=f"{faults:,.0f}") if faults is not None else ""
     forms = (" · ".join(filter(None, (short, *more))) for more in ((waits, none), (none,), ()))
-    return Part(figures, tuple(dict.fromkeys(forms)), extra=True)
+    streams = seen.live and seen.loaded is not None and bool(seen.loaded.streamed_bytes)
+    return Part(figures, tuple(dict.fromkeys(forms)), extra=not streams)
 
 
 def written_part(seen: Seen) -> Part | None:
