@@ -1,7 +1,7 @@
 """A model's file that cannot be read any more while it answers: what was said is kept, the file and the byte are named.
 
-The engine, the host and the file are real. A disk that fails is a loop device whose backing file is cut: the kernel then
-answers with a true I/O error.
+The engine, the host and the file are real. A disk that fails is a loop device whose backing file is cut: the kernel
+then answers with a true I/O error.
 """
 
 from __future__ import annotations
