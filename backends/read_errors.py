@@ -14,7 +14,6 @@ from backends.errors import Unreadable
 from backends.shown import shown_path
 
 _MARK = "unreadable: "
-KEPT = "What was said is kept. "
 
 
 class ReadError(msgspec.Struct, frozen=True):
@@ -57,17 +56,17 @@ def problem(error: ReadError, model: str) -> Unreadable:
         return Unreadable(
             "A part of main memory is broken",
             f"{model} could not go on: the memory that held {where} is faulty.",
-            f"{KEPT}`sudo dmesg` says which module it is, memtest86+ how bad. Retry uses another part of it.",
+            "`sudo dmesg` says which module it is, memtest86+ how bad. The next question starts the model anew.",
         )
     if error.cut:
         return Unreadable(
             "The model's file was cut short",
             f"{model} was reading {where}, and the file has only {error.length:,} bytes now.",
-            f"{KEPT}Something has written to the file: fetch it again, then retry.",
+            "Something has written to the file: fetch it again. The next question starts the model anew.",
         )
     return Unreadable(
         "The disk could not be read",
         f"{model} could not go on: reading {where} failed.",
-        f"{KEPT}`sudo dmesg` and `sudo smartctl -a` say what is wrong with the disk. Where the disk is well, fetch the "
-        "file again. Retry starts the model anew.",
+        "`sudo dmesg` and `sudo smartctl -a` say what is wrong with the disk. Where it is well, fetch the file again. "
+        "The next question starts the model anew.",
     )

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from backends.errors import Unreadable
-from backends.events import Text
+from backends.events import Reasoning, Text
 from backends.host import spool
 from backends.host.wire import Record
 from tests.groups import NoGroup, group, slow_disk
@@ -28,7 +28,7 @@ MB = 1_000_000
 
 
 def words(records: list[Record]) -> str:
-    return "".join(record.event.text for record in records if isinstance(record.event, Text))
+    return "".join(record.event.text for record in records if isinstance(record.event, Reasoning | Text))
 
 
 async def test_a_file_that_is_cut_short_under_the_engine(hosts: Any, eventually: Any, tmp_path: Path) -> None:
@@ -37,16 +37,15 @@ async def test_a_file_that_is_cut_short_under_the_engine(hosts: Any, eventually:
     spec = hosts.spec(str(model), backend="llama_cpp", context=512)
     client = await hosts.loaded(spec)
     running, records = hosts.begin(client)
-    await eventually(lambda: sum(isinstance(record.event, Text) for record in records) >= 5)
+    await eventually(lambda: len(words(records)) >= 5, 60)
     os.truncate(model, left)
     with pytest.raises(Unreadable) as caught:
-        await asyncio.wait_for(running, 20)
+        await asyncio.wait_for(running, 60)
     error = caught.value
     assert error.title == "The model's file was cut short"
     place = re.search(rf"{re.escape(str(model))} at byte ([\d,]+), and the file has only {left:,} bytes", error.detail)
     assert place is not None
     assert left <= int(place[1].replace(",", "")) < 2 * left + MB
-    assert "What was said is kept." in error.hint
     kept = words(spool.read("a1"))
     assert kept
     assert words(records).startswith(kept)
@@ -55,7 +54,7 @@ async def test_a_file_that_is_cut_short_under_the_engine(hosts: Any, eventually:
     again = await hosts.loaded(spec)
     assert again.welcome.pid != client.welcome.pid
     running, records = hosts.begin(again, "a2")
-    await eventually(lambda: words(records))
+    await eventually(lambda: words(records), 60)
     await again.stop("a2")
     await running
 
@@ -64,7 +63,7 @@ ASK = """
 import asyncio, json, sys
 from backends.base import ChatRequest, Message
 from backends.errors import Problem
-from backends.events import Text
+from backends.events import Reasoning, Text
 from backends.host import launch, spool
 from backends.host.wire import HostSpec
 
@@ -74,7 +73,7 @@ async def main():
     await client.loaded()
     try:
         async for record in client.chat("a1", ChatRequest((Message("user", "hi"),)), spool.create("a1")):
-            if isinstance(record.event, Text):
+            if isinstance(record.event, Reasoning | Text):
                 print(json.dumps({"text": record.event.text}), flush=True)
     except Problem as problem:
         print(json.dumps({"kind": problem.kind, "title": problem.title, "detail": problem.detail}), flush=True)

@@ -285,15 +285,15 @@ def test_what_is_read_has_its_place_once_all_else_has_its_own() -> None:
     first = next(width for width, line in shown.items() if "SSD" in line)
     assert "0 written" not in shown[first]
     assert all("SSD" in line for width, line in shown.items() if width >= first)
-    assert next(width for width, line in shown.items() if "faults" in line) < 170
 
 
 def test_of_a_model_that_is_to_stream_it_is_told_in_80_columns() -> None:
     loaded = msgspec.structs.replace(LOADED, layers=64, gpu_layers=20, memory_read_bytes=9 * GB, streamed_bytes=GB)
     target = msgspec.structs.replace(moments.TARGET, title="32B mixed + SSD")
     seen = changed(streaming(), status=Status("decode", loaded), target=target)
-    assert footer_line(seen, 80) == "32B mixed + SSD · 20/64 │ VRAM 5.6+1.1/8.0 │ 20.0 t/s │ 961/8k │ SSD 2.9 GB/s"
-    assert "SSD 2.9 GB/s · 310 faults/s · 0 written" in footer_line(seen, 120)
+    assert footer_line(seen, 80) == "32B mixed + SSD · 20/64 │ VRAM 5.6+1.1/8.0 │ 20.0 tok/s │ 961/8k │ SSD 2.9 GB/s"
+    assert "SSD 2.9 GB/s · 0 written" in footer_line(seen, 120)
+    assert "SSD 2.9 GB/s · 310 faults/s · 0 written" in footer_line(seen, 132)
 
 
 def test_a_model_on_the_processor_says_so() -> None:

@@ -99,11 +99,11 @@ def spans(files: Iterable[Path], maps: Path = Path("/proc/self/maps")) -> tuple[
         if len(fields) < 6 or not fields[4].isdecimal():
             continue
         addresses, _, offset, device, inode, name = fields
-        for number, file in wanted.get(int(inode), ()):
+        for number, known in wanted.get(int(inode), ()):
             # Some file systems give a map another device than the file: there the name has to do.
-            if number == device or name == file:
+            if number == device or name == known:
                 start, _, end = addresses.partition("-")
-                found.append(Span(int(start, 16), int(end, 16), int(offset, 16), file))
+                found.append(Span(int(start, 16), int(end, 16), int(offset, 16), known))
     return tuple(found)
 
 

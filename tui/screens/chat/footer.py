@@ -26,7 +26,7 @@ from tui.words import _
 SEPARATOR = " │ "
 LEAST_READS_PER_S = 1e6
 """What an engine reads from disk a second before it is worth a place: less is noise."""
-_GROWING: tuple[Figure, ...] = ("speed", "vram", "cost", "chat", "context")
+_GROWING: tuple[Figure, ...] = ("speed", "ssd", "vram", "cost", "chat", "context")
 
 
 class Part(msgspec.Struct, frozen=True):
