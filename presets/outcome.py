@@ -11,10 +11,19 @@ import msgspec
 from backends.errors import BackendError, Problem
 from backends.gguf.files import read_headers, read_shape
 from backends.gguf.mixes import Choice, Mix
-from backends.gguf.mixing import fallbacks, recipe_text, requantized, shape_of_mix, size_of, types_of
+from backends.gguf.mixing import (
+    fallbacks,
+    recipe_text,
+    requantized,
+    shape_by_mix,
+    shape_of_mix,
+    size_of,
+    types_of,
+)
 from backends.gguf.reader import Header
 from backends.gguf.shape import RECIPE_KEY, Shape
-from presets.families import shape_by_rules
+from backends.shown import printable
+from presets.families import dimensions, shape_by_rules
 from presets.recipes import find_recipe
 
 BESIDE = ("Q3_K_S", "IQ3_M")
@@ -71,16 +80,19 @@ def outcome_of_file(path: Path, mix: Mix, family: str, *, importance: bool) -> O
     )
 
 
-def outcome_by_rules(family: str, mix: Mix, source_quantization: str) -> Outcome:
-    """Say what a recipe makes of a model that is not here. Raises Problem for a model of which nothing is known."""
-    shape = shape_by_rules(family, mix.name)
-    source = shape_by_rules(family, source_quantization or "F16")
-    if shape is None or source is None:
+def outcome_by_rules(family: str, mix: Mix, source_quantization: str, *, importance: bool) -> Outcome:
+    """Say what a recipe makes of a model that is not here.
+
+    Raises Problem for a model of which nothing is known, BadOptions for a recipe that cannot be used for it.
+    """
+    model, source = dimensions(family), shape_by_rules(family, source_quantization or "F16")
+    if model is None or source is None:
         raise Problem(
-            f"Nothing is known yet of the layers of {family or 'this model'}",
+            f"Nothing is known yet of the layers of {printable(family) or 'this model'}",
             "Its file is not here, and it is none of the models whose layers this program knows by heart.",
             "Fetch it first.",
         )
+    shape = shape_by_mix(mix, model, family, importance=importance)
     plain = (shape_by_rules(family, name) for name in BESIDE if name != mix.name)
     return Outcome(
         mix,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from backends.hub.wanted import KIND as PULL
 from backends.jobs.job import JobView
 from presets.building import KIND as QUANTIZE
 from presets.pulling import KINDS as FETCHES
@@ -22,8 +21,9 @@ _STAGES = {
     "finishing": "finishing",
     "done": "finishing",
 }
-_QUEUED = "waits for another one"
-_SIZED = {"fetching", "waiting", "checking", "verifying", "quantizing"}
+_ELSE = {"queued": "waits for another one", "checking": "looking at the source", "verifying": "verifying"}
+"""Stages that mean something else where nothing is fetched."""
+_SIZED = {"fetching", "waiting", "checking", "verifying"}
 _AT_WORK = {"fetching", "quantizing", "measuring"}
 
 
@@ -35,7 +35,7 @@ def line(view: JobView) -> str:
     if stage:
         parts.append(stage)
     total, at_work = progress.total_bytes, progress.stage in _AT_WORK
-    if total and progress.stage in _SIZED and view.spec.kind != QUALITY:
+    if total and progress.stage in (_SIZED if fetches else _AT_WORK) and view.spec.kind != QUALITY:
         parts.append(f"{amount(progress.done_bytes, total)} · {share_text(progress.done_bytes, total)}")
     elif total and at_work:
         parts.append(share_text(progress.done_bytes, total))
@@ -65,6 +65,6 @@ def _stage(view: JobView) -> str:
     progress = view.progress
     if progress.stage == "waiting" and progress.note:
         return progress.note
-    if progress.stage == "queued" and view.spec.kind != PULL:
-        return _QUEUED
+    if view.spec.kind not in FETCHES and progress.stage in _ELSE:
+        return _ELSE[progress.stage]
     return _STAGES.get(progress.stage, progress.stage)

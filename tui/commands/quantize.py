@@ -164,10 +164,11 @@ def _said(asked: Wanted, arguments: argparse.Namespace, words: Words) -> tuple[O
 
     machine, usable = _machine(arguments.machine)
     looked: Preview | None = None
+    importance = arguments.imatrix is not None
     if asked.path is None:
-        found = outcome_by_rules(asked.family, asked.mix, asked.quantization)
+        found = outcome_by_rules(asked.family, asked.mix, asked.quantization, importance=importance)
     else:
-        found = outcome_of_file(asked.path, asked.mix, asked.family, importance=arguments.imatrix is not None)
+        found = outcome_of_file(asked.path, asked.mix, asked.family, importance=importance)
         words.asking("measuring how long it takes here")
         try:
             looked = preview(_job(asked, arguments))

@@ -56,8 +56,8 @@ def wanted(arguments: argparse.Namespace) -> Wanted:
     catalog = load_catalog()
     entry, text = _source(catalog, arguments.source)
     build = entry.preset.build if entry is not None else None
-    recipe = arguments.recipe or (build.recipe if build is not None else None)
-    if recipe is None:
+    recipe: str = arguments.recipe or (build.recipe if build is not None else "")
+    if not recipe:
         arguments.usage_error("say which recipe: --recipe NAME; `deepseek-tui quantize --recipes` lists them")
     mix = find_recipe(recipe)
     source = parse(text)
@@ -65,7 +65,7 @@ def wanted(arguments: argparse.Namespace) -> Wanted:
     if isinstance(source, Ollama | Server) or (isinstance(source, HuggingFace) and source.is_folder):
         hint = "Name a GGUF file of this machine, a preset that runs one, or hf:OWNER/REPO/FILE."
         raise Problem("Only a GGUF file can be quantised", printable(text, 400), hint)
-    family, quantization = _names(entry, source, located)
+    family, quantization = _names(entry or _user_of(catalog, text), source, located)
     target = _target(arguments.target, family, mix.name)
     own = build is not None and target == built.built_file(family, build.recipe) and mix.name == build.recipe
     return Wanted(text, source, located, family, quantization, mix, target, entry, own)
@@ -103,6 +103,11 @@ def _source(catalog: Catalog, name: str) -> tuple[PresetEntry | None, str]:
         raise Problem(problem.title, problem.detail, hint) from problem
 
 
+def _user_of(catalog: Catalog, text: str) -> PresetEntry | None:
+    """Return a preset that runs a source: it knows better than a header what the model is called."""
+    return next((one for one in catalog.entries if one.preset.backends.get(RUNS, {}).get("source") == text), None)
+
+
 def _preset(catalog: Catalog, name: str) -> PresetEntry | None:
     """Return the preset of this name, None for what is none. Raises PresetError for one that is broken."""
     if name.startswith(_SCHEMES) or "/" in name or name.lower().endswith(".gguf") or Path(name).is_file():
@@ -116,7 +121,7 @@ def _preset(catalog: Catalog, name: str) -> PresetEntry | None:
 
 
 def _names(entry: PresetEntry | None, source: Source, located: Located) -> tuple[str, str]:
-    """Return the model's name and its quantisation: of the file that is here, of the preset, or of the file's name.
+    """Return the model's name and its quantisation: as the preset, the file that is here, or the file's name says.
 
     Raises BadModelFile for a file that is damaged or is no model.
     """

@@ -226,7 +226,8 @@ def _from(wanted: Wanted, found: Outcome) -> str:
 
 def _size(found: Outcome) -> str:
     exact = f"{found.size_bytes:,} bytes, " if found.exact else "by rules, without its list of tokens, "
-    return f"{found.size_bytes / 1e9:.2f} GB ({exact}{found.bits_per_weight:.2f} bits a weight)"
+    size = f"{found.size_bytes / 1e9:.2f} GB" if found.size_bytes >= 1e9 else memory(found.size_bytes)
+    return f"{size} ({exact}{found.bits_per_weight:.2f} bits a weight)"
 
 
 def _twice(choices: Sequence[Choice]) -> str:
@@ -242,8 +243,12 @@ def _time(needs: Needs) -> str:
 
 def _space(needs: Needs) -> str:
     fetched = f", {memory(needs.to_fetch)} of it for the source" if needs.to_fetch else ""
-    free = f"; {memory(needs.free_bytes)} are free there" if needs.free_bytes is not None else ""
-    return f"{memory(needs.room_bytes)} needed{fetched}{free}"
+    text = f"{memory(needs.room_bytes)} needed{fetched}"
+    if needs.free_bytes is None:
+        return text
+    missing = needs.room_bytes - needs.free_bytes
+    short = f": {memory(missing)} are missing" if missing > 0 else ""
+    return f"{text}; {memory(needs.free_bytes)} are free there{short}"
 
 
 def _unweighed(needs: Needs) -> str:
