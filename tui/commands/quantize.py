@@ -18,7 +18,7 @@ from backends.hub.wanted import STAYS_FREE_BYTES
 from backends.jobs import launch
 from backends.jobs.job import JobView
 from backends.shown import printable, shown_path
-from presets import built, writing
+from presets import writing
 from presets.building import job_key
 from presets.catalog import load_catalog
 from presets.drafting import draft_of_made, text_of
