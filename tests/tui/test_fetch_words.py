@@ -99,6 +99,10 @@ def test_what_is_made_and_measured_is_told_with_what_is_done() -> None:
     assert line_forms([work("quality", Progress("running", "starting"))])[0] == (
         "▸ Measuring Qwen-32B mixed-4-3 · starting"
     )
+    assert line_forms([work("quality", progress(stage="hashing", left_s=None))])[0] == (
+        "▸ Measuring Qwen-32B mixed-4-3 · reading the files · 46 %"
+    )
+    assert brief(work("quality", progress(stage="hashing"))) == "reading the files · 46 %"
 
 
 def test_a_fetch_stands_before_what_else_goes_on() -> None:
