@@ -67,7 +67,7 @@ def test_what_can_be_made_here_stands_beside_the_fetch(home: Path) -> None:
         "deepseek-tui quantize 32b-mixed-ssd"
     ) in flat
     timed = with_seconds(told, 900.0)
-    assert "82.3 GB free needed, about 15 min 00 s: deepseek-tui quantize" in " ".join(text(timed).split())
+    assert "82.3 GB free needed, about 15 min: deepseek-tui quantize" in " ".join(text(timed).split())
 
 
 def test_how_long_it_takes_is_measured_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from backends.jobs.job import JobView
 from presets.building import KIND as QUANTIZE
 from presets.pulling import KINDS as FETCHES
-from tui.units import duration, rate_text, share_text
+from tui.units import duration, rate_text, roughly, share_text
 
 QUALITY = "quality"
 _STAGES = {
@@ -63,7 +63,7 @@ def _work(view: JobView) -> Iterator[str]:
         yield share_text(progress.done_bytes, total)
     yield progress.note.removesuffix(".") or progress.stage
     if progress.left_s is not None:
-        yield f"about {duration(progress.left_s)} left"
+        yield f"about {roughly(progress.left_s)} left"
 
 
 def titled(view: JobView) -> str:

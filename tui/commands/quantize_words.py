@@ -25,7 +25,7 @@ from tui.commands.quantize_plan import Row
 from tui.commands.quantize_wanted import Wanted
 from tui.commands.writing_over import OneLine
 from tui.plans.told import predicted
-from tui.units import DASH, duration, memory
+from tui.units import DASH, memory, roughly
 
 JSON_S = 1.0
 _SPARE = (5, 4)
@@ -238,7 +238,7 @@ def _time(needs: Needs) -> str:
     if needs.seconds is None:
         return needs.problem
     more = ", and what the disk takes to read the source" if needs.without_reading else ""
-    return f"about {duration(needs.seconds)} on this machine with {needs.threads} threads{more}"
+    return f"about {roughly(needs.seconds)} on this machine with {needs.threads} threads{more}"
 
 
 def _space(needs: Needs) -> str:

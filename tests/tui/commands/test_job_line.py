@@ -22,7 +22,7 @@ def view(kind: str, progress: Progress, *, stopping: bool = False) -> JobView:
         (
             "quantize",
             Progress("running", "quantizing", "blk.31.ffn_down 412 of 771", 27 * GB, 65 * GB, 1e8, 362.0),
-            "Quantising One · 27.00 of 65.00 GB · 41 % · blk.31.ffn_down 412 of 771 · about 6 min 02 s left",
+            "Quantising One · 27.00 of 65.00 GB · 41 % · blk.31.ffn_down 412 of 771 · about 6 min left",
         ),
         ("quantize", Progress("running", "checking", "", 0, 65 * GB), "Quantising One · looking at the source"),
         (
@@ -33,7 +33,7 @@ def view(kind: str, progress: Progress, *, stopping: bool = False) -> JobView:
         (
             "quality",
             Progress("running", "comparing", "Comparing: chunk 12 of 58.", 20, 100, 1.0, 90.0),
-            "Measuring One · 20 % · Comparing: chunk 12 of 58 · about 1 min 30 s left",
+            "Measuring One · 20 % · Comparing: chunk 12 of 58 · about 2 min left",
         ),
         ("quality", Progress("running", "looking"), "Measuring One · looking"),
         ("pull", Progress("running", "queued", "", 1 * GB, 4 * GB), "One · waits for another download"),

@@ -15,7 +15,7 @@ from presets.building import Building
 from tui.chat.clean import clean_line
 from tui.keys import filled
 from tui.screens.fetch.offer import Offer
-from tui.units import duration, memory, rate_text
+from tui.units import duration, memory, rate_text, roughly
 from tui.widgets.lines import wrapped
 from tui.words import N_, _
 
@@ -97,7 +97,7 @@ def _made(build: Building, seconds: float | None, preset: str) -> str:
     if build.room_bytes is not None:
         parts.append(_("{size} free needed").format(size=memory(build.room_bytes)))
     if seconds is not None:
-        parts.append(_("about {time}").format(time=duration(seconds)))
+        parts.append(_("about {time}").format(time=roughly(seconds)))
     return f"{', '.join(parts)}: {shlex.join(['deepseek-tui', 'quantize', preset])}"
 
 

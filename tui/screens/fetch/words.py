@@ -12,7 +12,7 @@ import msgspec
 from backends.jobs.job import JobView
 from tui.chat.clean import clean_line
 from tui.commands.table import cells
-from tui.units import duration, rate_text, share_text
+from tui.units import duration, rate_text, roughly, share_text
 from tui.words import N_, _
 
 SIGN, WORKS = "▼", "▸"
@@ -87,7 +87,7 @@ def _work_forms(view: JobView) -> tuple[str, ...]:
     elif not share:
         forms = [[name]]
     else:
-        left = duration(progress.left_s) if progress.left_s is not None else ""
+        left = roughly(progress.left_s) if progress.left_s is not None else ""
         doing = _(WORK[view.spec.kind].doing).format(share=share)
         about = _("about {time}").format(time=left) if left else ""
         forms = [[name, share, about], [name, share], [doing, about], [doing], [share]]
