@@ -237,14 +237,12 @@ def _job(asked: Wanted, arguments: argparse.Namespace) -> Quantize:
 def _agreed(asked: Wanted, found: Outcome, looked: Preview, arguments: argparse.Namespace) -> bool:
     """Say whether it is to be begun: asked where somebody can be. Raises Problem for what is in the way."""
     from backends.llama_cpp.quantizing.failures import AlreadyQuantized
-    from tui.commands.quantize_words import twice_means
 
     asks = confirm.somebody() and not arguments.yes and not arguments.json
     for objection in looked.objections:
         if not isinstance(objection, AlreadyQuantized) or not asks:
             raise objection
-        output.warn(twice_means(found.twice))
-        arguments.requantize = _yes("Quantise it all the same?")
+        arguments.requantize = _yes("The source is quantised already, and loses once more. Quantise it all the same?")
         if not arguments.requantize:
             return False
     return not asks or _yes(f"Make {shown_path(asked.target)} ({memory(found.size_bytes)})?")
