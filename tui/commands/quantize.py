@@ -102,6 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     words = Words(as_json=arguments.json)
     if arguments.stop:
         return _stop(target_of(arguments), words)
+    _check_matrix(arguments.imatrix)
     asked = wanted(arguments)
     view = launch.view(job_key(asked.target))
     if view is not None and view.running:
@@ -121,6 +122,13 @@ def run(arguments: argparse.Namespace) -> int:
     view = _begin(asked, arguments, words)
     _write_preset(asked, found, arguments, words)
     return _after(asked, view, arguments, words)
+
+
+def _check_matrix(text: str | None) -> None:
+    """Raise Problem where the importance matrix that was named is not there."""
+    if text is not None and not Path(text).expanduser().is_file():
+        hint = "Publishers put them beside their files, as NAME.imatrix; without --imatrix it is made without one."
+        raise Problem("There is no such importance matrix", printable(text, 400), hint)
 
 
 def _recipes(*, as_json: bool, names: bool) -> int:
