@@ -123,10 +123,10 @@ def find_recipe(text: str, folder: Path | None = None) -> Mix:
         if problem.name == text:
             raise problem
     names = [entry.mix.name for entry in recipes.entries]
-    near = difflib.get_close_matches(text.casefold(), names, 2, 0.5) or difflib.get_close_matches(
-        text.upper(), BASES, 2
-    )
-    hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(names)}; and llama.cpp's own, such as Q4_K_M."
+    near = difflib.get_close_matches(text.casefold(), names, 2, 0.5)
+    near = near or difflib.get_close_matches(text.upper(), BASES, 2)
+    there = f"There are: {', '.join(names)}; and llama.cpp's own, such as Q4_K_M."
+    hint = f"Did you mean {' or '.join(near)}?" if near else there
     raise RecipeError(text, "there is none of this name", hint=hint)
 
 

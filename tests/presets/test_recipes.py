@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from hatchling.builders.wheel import WheelBuilder
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.gguf.mixes import Mix, Rule
@@ -200,6 +200,7 @@ def test_a_folder_that_cannot_be_read_leaves_the_built_ins(folder: Path) -> None
     assert [one.what for one in recipes.problems] == ["the folder cannot be read"]
 
 
+@settings(deadline=None)
 @given(text=st.text(max_size=80) | st.sampled_from(MINE.splitlines()).map(lambda line: MINE.replace(line, "", 1)))
 def test_whatever_stands_in_a_file_only_a_recipe_or_its_fault_comes_out(
     text: str, tmp_path_factory: pytest.TempPathFactory
