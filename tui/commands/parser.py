@@ -13,10 +13,11 @@ COMMANDS = {
     "models": "show what models take on this machine and what uses them, and remove them",
     "plan": "what this machine, or another, can run, how fast, and why",
     "pull": "fetch models, and show how far they are",
+    "quantize": "make a smaller model of one by a recipe, and say before what this machine will do with it",
     "chats": "what was said: list, search, export, import, and keep it in order",
     "usage": "tokens, energy and money over time",
-    "ps": "show the models that are loaded, and what is being fetched",
-    "stop": "end loaded models and free their memory",
+    "ps": "show the models that are loaded, and what is fetched, made and measured",
+    "stop": "end loaded models and free their memory, and end jobs",
     "backends": "show which engines and servers can be used here, and their options",
     "origins": "list, confirm and forget servers, and keep their keys",
     "keys": "list the keys of the screen, with the ids that settings call them by",
@@ -33,6 +34,7 @@ examples:
   git diff | deepseek-tui ask "Review this:"    with standard input below the question
   deepseek-tui presets                          what can be run here
   deepseek-tui pull 8b-q4_k_m                   fetch what a preset needs
+  deepseek-tui quantize 32b-mixed-ssd           make a preset's model by its recipe; what comes of it is said before
   deepseek-tui plan                             what fits on this machine, how fast, and why
   deepseek-tui doctor                           what is missing, and the command that mends it
 
@@ -118,6 +120,17 @@ def add_json(parser: argparse.ArgumentParser, default: bool | str = False) -> No
     parser.add_argument("--json", action="store_true", default=default, help="print one JSON object instead")
 
 
+FILE_COMPLETION = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
+PRESET_OR_FILE_COMPLETION = {
+    "bash": "_deepseek_tui_presets_and_files",
+    "zsh": "{_deepseek_tui_presets; _files}",
+    "tcsh": "f",
+}
+RECIPE_COMPLETION = {
+    "bash": "_deepseek_tui_recipes",
+    "zsh": "{_deepseek_tui_recipes}",
+    "tcsh": "`deepseek-tui quantize --recipes --names`",
+}
 PRESET_COMPLETION = {
     "bash": "_deepseek_tui_presets",
     "zsh": "{_deepseek_tui_presets}",
