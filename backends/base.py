@@ -110,6 +110,8 @@ class Loaded(msgspec.Struct, frozen=True):
     very model: None is what the backend's `check` says.
     `notes` are sentences for the user, such as a context that had to be rounded. `place` says whose energy its answers
     take: that of this process, of another on this machine, or of a machine elsewhere.
+    Each token reads `streamed_bytes` of weights from the disk where main memory is too small; beside them the CPU reads
+    `held_bytes` that stay there.
     """
 
     context: int | None
@@ -124,6 +126,8 @@ class Loaded(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     capabilities: tuple[str, ...] | None = None
     place: Place = "process"
+    held_bytes: int = 0
+    streamed_bytes: int = 0
 
 
 class Cancel:

@@ -1,7 +1,6 @@
 """A process of its own that loads a model, runs some tokens, and prints what that took: for a memory group to hold it.
 
-`python -m tests.streaming_child MODEL TOKENS OPTIONS [WINDOW RESERVE]`: OPTIONS are those of llama.cpp as JSON, and the
-last two, in bytes, take the place of what streaming leaves free for itself and others, for models of a small scale.
+`python -m tests.streaming_child MODEL TOKENS OPTIONS`: OPTIONS are those of llama.cpp as JSON.
 """
 
 from __future__ import annotations
@@ -12,8 +11,6 @@ import time
 from pathlib import Path
 
 import msgspec
-
-from backends.planning import streaming
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -44,10 +41,7 @@ class Run(msgspec.Struct, frozen=True):
     words: tuple[int, ...]
 
 
-def main(model: str, count: str, options: str, window: str = "", reserve: str = "") -> None:
-    if window:
-        # Before anybody has imported them.
-        streaming.WINDOW_BYTES, streaming.RESERVE_BYTES = int(window), int(reserve)
+def main(model: str, count: str, options: str) -> None:
     from backends.base import Cancel
     from backends.events import LoadProgress
     from backends.hardware.read_speed import measure_read

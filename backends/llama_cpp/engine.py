@@ -96,6 +96,8 @@ class LlamaCppBackend(Backend):
             load_s=time.monotonic() - started,
             device=_device(opened),
             notes=tuple(notes),
+            held_bytes=opened.stream.now.held if opened.stream is not None else 0,
+            streamed_bytes=opened.streamed_bytes,
         )
 
     def count_tokens(self, messages: Sequence[Message]) -> TokenCount:

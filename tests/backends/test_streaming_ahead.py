@@ -32,7 +32,7 @@ def test_each_streamed_byte_is_fetched_once_a_pass_before_its_turn_ends(
     sizes: list[int], passes: int, piece: int
 ) -> None:
     units, fetched = model(sizes), list[Span]()
-    ahead = Ahead(fetched.append, piece)
+    ahead = Ahead(fetched.append, piece, WINDOW_BYTES)
     whole = sum(sizes)
     passed = 0
     for at in range(passes * len(units)):
@@ -40,7 +40,7 @@ def test_each_streamed_byte_is_fetched_once_a_pass_before_its_turn_ends(
         size = total(units[at % len(units)].streamed)
         known = total(fetched)
         assert known >= passed + size
-        assert known - passed <= max(reach(size), size) + 4 * MIB
+        assert known - passed <= reach(size, WINDOW_BYTES) + 4 * MIB
         assert known <= passed + whole
         passed += size
     assert all(span.size <= piece for span in fetched)
@@ -59,12 +59,12 @@ def test_each_streamed_byte_is_fetched_once_a_pass_before_its_turn_ends(
 
 def test_what_is_in_use_and_what_comes_fit_into_the_window_of_the_plan() -> None:
     half_of_a_32b = 131 * MIB
-    assert half_of_a_32b + reach(half_of_a_32b) <= WINDOW_BYTES
+    assert half_of_a_32b + reach(half_of_a_32b, WINDOW_BYTES) <= WINDOW_BYTES
 
 
 def test_after_a_jump_nothing_that_is_over_is_fetched() -> None:
     units, fetched = model([MIB] * 10), list[Span]()
-    ahead = Ahead(fetched.append, MIB)
+    ahead = Ahead(fetched.append, MIB, WINDOW_BYTES)
     ahead.follow(units, 0, never)
     del fetched[:]
     ahead.follow(units, 1007, never)
@@ -73,11 +73,11 @@ def test_after_a_jump_nothing_that_is_over_is_fetched() -> None:
 
 def test_the_engine_going_on_interrupts_it() -> None:
     units, fetched = model([64 * MIB] * 4), list[Span]()
-    Ahead(fetched.append, MIB).follow(units, 0, lambda: bool(fetched))
+    Ahead(fetched.append, MIB, WINDOW_BYTES).follow(units, 0, lambda: bool(fetched))
     assert total(fetched) == 4 * MIB
 
 
 def test_what_should_be_held_is_fetched_where_it_may_be_missing() -> None:
     units, fetched = model([MIB] * 3), list[Span]()
-    Ahead(fetched.append, 2 * MIB).follow(units, 0, never, held_too=True)
+    Ahead(fetched.append, 2 * MIB, WINDOW_BYTES).follow(units, 0, never, held_too=True)
     assert total(fetched) == sum(unit.size for unit in units)

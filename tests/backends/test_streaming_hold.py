@@ -6,7 +6,6 @@ import mmap
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,37 +63,27 @@ def test_a_span_leaves_memory_and_its_neighbours_stay(file: Path, mapped: mmap.m
     before = mapped[:]
     cache = cache_of(file)
     assert cache.mapped
-    cache.give_back([Span(0, 2 * MIB + 100, 6 * MIB + 100)])
+    cache.give_back([Span(0, 2 * MIB, 6 * MIB)])
     assert [in_memory(file, mib * MIB) for mib in (1, 3, 5, 7)] == [True, False, False, True]
     # Of the pages at its ends others have a part.
-    assert in_memory(file, 2 * MIB)
-    assert in_memory(file, 6 * MIB)
+    cache.give_back([Span(0, 100, MIB // 2), Span(0, 6 * MIB + 100, 8 * MIB - 100)])
+    assert [in_memory(file, place) for place in (0, 6 * MIB, 8 * MIB - 1)] == [True, True, True]
     assert mapped[:] == before
     cache.close()
 
 
-def test_it_needs_no_right_and_the_file_may_be_another_s() -> None:
+def test_it_needs_no_right_and_the_file_may_be_another_s(file: Path) -> None:
     if os.getuid() != 0:
-        pytest.skip("only root can begin a process of somebody else")
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        path = Path(folder) / "weights"
-        path.write_bytes(os.urandom(SIZE))
-        os.sync()
-        root = Path(hold.__file__).parents[3]
-        found = subprocess.run(
-            [sys.executable, "-c", _GIVE_BACK, str(path)],
-            capture_output=True,
-            text=True,
-            check=False,
-            user=_NOBODY,
-            group=_NOBODY,
-            extra_groups=(),
-            env={"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"},
-            cwd="/",
-        )
-        assert found.stdout.split() == [str(_NOBODY), "True"], found.stderr
-        assert [in_memory(path, mib * MIB) for mib in (1, 3, 5, 7)] == [True, False, False, True]
+        pytest.skip("only root can become somebody else")
+    found = subprocess.run(
+        [sys.executable, "-c", _GIVE_BACK, str(file), str(_NOBODY)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(hold.__file__).parents[3])},
+    )
+    assert found.stdout.split() == [str(_NOBODY), "True"], found.stderr
+    assert [in_memory(file, mib * MIB) for mib in (1, 3, 5, 7)] == [True, False, False, True]
 
 
 _GIVE_BACK = """
@@ -105,9 +94,13 @@ from backends.llama_cpp.streaming.ranges import Span
 file = os.open(sys.argv[1], os.O_RDONLY)
 mapped = mmap.mmap(file, 0, prot=mmap.PROT_READ)
 mapped.read()
+# The interpreter may lie where only root gets, so it becomes somebody else afterwards.
 cache = Cache([file], [maps_of(Path(sys.argv[1]))])
+os.setgroups([])
+os.setgid(int(sys.argv[2]))
+os.setuid(int(sys.argv[2]))
 cache.give_back([Span(0, 2 << 20, 6 << 20)])
-print(os.getuid(), cache.mapped)
+print(os.geteuid(), cache.mapped)
 """
 
 
@@ -141,7 +134,8 @@ def test_a_file_that_another_maps_too_stays_and_nothing_breaks(file: Path, mappe
 
 _MAP_IT = """
 import mmap, sys
-mapped = mmap.mmap(open(sys.argv[1], "rb").fileno(), 0, prot=mmap.PROT_READ)
+file = open(sys.argv[1], "rb")
+mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
 mapped.read()
 print(flush=True)
 sys.stdin.read()

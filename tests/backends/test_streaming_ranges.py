@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from backends.gguf.files import read_shape
 from backends.llama_cpp.streaming.ranges import (
+    FOLIO_BYTES,
     GRAIN_BYTES,
     PAGE_BYTES,
     Ranges,
@@ -88,11 +89,14 @@ def test_as_much_streams_as_was_asked_and_nothing_is_lost_or_counted_twice(sizes
     wanted = round(part * whole.read_bytes)
     shared = share(whole, wanted)
     streamed = sum(total(unit.streamed) for unit in shared.units)
-    assert abs(streamed - min(wanted, whole.read_bytes)) <= GRAIN_BYTES + 2 * PAGE_BYTES
+    # What the page cache drops only as a whole, and pieces too small to be worth it, may stay.
+    assert streamed <= min(wanted, whole.read_bytes) + FOLIO_BYTES
+    stays = sum(2 * FOLIO_BYTES if size >= 2 * GRAIN_BYTES else 2 * PAGE_BYTES for size in sizes)
+    assert streamed >= min(wanted, whole.read_bytes) - GRAIN_BYTES - stays
     for before, after in zip(whole.units, shared.units, strict=True):
         assert tuple(merged((*after.held, *after.streamed))) == before.held
         assert after.size == before.size
-        # All that streams of a unit is its end, so that it is read at a stretch.
+        # It is read at a stretch.
         assert len(after.streamed) <= 1
     assert share(shared, wanted) == shared
 
@@ -104,4 +108,4 @@ def test_what_streams_is_spread_evenly(tmp_path: Path) -> None:
     for unit in ranges.units:
         passed, streamed = passed + unit.size, streamed + total(unit.streamed)
         even = 1_400_000_000 * passed / ranges.read_bytes
-        assert abs(streamed - even) <= GRAIN_BYTES + PAGE_BYTES
+        assert abs(streamed - even) <= GRAIN_BYTES + FOLIO_BYTES

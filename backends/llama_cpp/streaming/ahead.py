@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from backends.llama_cpp.streaming.ranges import Span, Unit, total
-from backends.planning.streaming import WINDOW_BYTES
 
 _CHUNK_BYTES = 4 * 1024**2
 """After so many bytes it is asked whether the engine has gone on: a disk of 500 MB/s takes 8 ms for them."""
@@ -18,8 +17,9 @@ class Ahead:
     Places count units from the first token on and never begin anew. `fetch` has to return at once.
     """
 
-    def __init__(self, fetch: Callable[[Span], None], piece_bytes: int) -> None:
+    def __init__(self, fetch: Callable[[Span], None], piece_bytes: int, window_bytes: int) -> None:
         self._fetch = fetch
+        self._window = window_bytes
         self._piece = piece_bytes
         self._next = 0
         self._left: Iterator[Span] | None = None
@@ -38,7 +38,7 @@ class Ahead:
         while self._fetched and self._fetched[0][0] < at:
             self._fetched.popleft()
         under_way = sum(size for _, size in self._fetched)
-        most = reach(total(units[at % count].streamed))
+        most = reach(total(units[at % count].streamed), self._window)
         while under_way < most and self._next < at + count and not interrupted():
             if self._left is None:
                 unit = units[self._next % count]
@@ -53,12 +53,12 @@ class Ahead:
             under_way += chunk.size
 
 
-def reach(unit_bytes: int) -> int:
-    """Return how many bytes of what comes may be under way while a unit of so many is in use.
+def reach(unit_bytes: int, window_bytes: int) -> int:
+    """Return how many bytes may be under way while a unit of `unit_bytes` is in use, that unit's own included.
 
-    With those it is a window of `WINDOW_BYTES` for a 32B, whose units have up to 130 MB.
+    Half of the window of a 32B are two units of 130 MB. Where units are larger, some of what comes after them too.
     """
-    return max(WINDOW_BYTES // 2, unit_bytes + WINDOW_BYTES // 4)
+    return max(window_bytes // 2, unit_bytes + window_bytes // 4)
 
 
 def _chunks(spans: Sequence[Span]) -> Iterator[Span]:

@@ -14,8 +14,9 @@ from backends.gguf.reader import Header, read_header
 from backends.gguf.shape import MAX_LAYERS
 from backends.gguf.source import FileBytes
 
-PAGE_BYTES = 4096
-"""Spans begin and end on multiples of it: the smallest page of any kernel. A larger one loses its edges, no more."""
+PAGE_BYTES, FOLIO_BYTES = 4096, 2 * 1024**2
+"""The page cache keeps a file in pieces of up to so many bytes at multiples of them, and drops only whole ones
+(HPAGE_PMD_ORDER bounds them in the kernel's include/linux/pagemap.h)."""
 
 GRAIN_BYTES = 8 * 1024**2
 """The least that is streamed of a unit, so that the disk reads in long pieces: 8 MiB are 5 ms for 1.5 GB/s."""
@@ -151,19 +152,24 @@ def merged(spans: Iterable[Span]) -> Iterator[Span]:
 
 
 def _split(unit: Unit, streamed_bytes: int) -> Unit:
-    """Return the unit with its last bytes streamed: they come later in its turn, so the disk has more time."""
+    """Return the unit with its last bytes streamed: they come later in its turn, so the disk has more time.
+
+    Of a large one these are whole pieces of the page cache, so that what is streamed can be given back.
+    """
+    spans = tuple(merged((*unit.held, *unit.streamed)))
+    if streamed_bytes >= unit.size:
+        return Unit(unit.begins, (), spans)
+    grid = FOLIO_BYTES if unit.size >= 2 * GRAIN_BYTES else PAGE_BYTES
     held, streamed, left = [], [], streamed_bytes
-    for span in reversed(tuple(merged((*unit.held, *unit.streamed)))):
-        if left <= 0:
+    for span in reversed(spans):
+        end = span.end // grid * grid
+        start = max(-(-span.start // grid) * grid, (end - max(0, left)) // grid * grid)
+        if start >= end:
             held.append(span)
-        elif left >= span.size:
-            streamed.append(span)
-        else:
-            cut = max(span.start, (span.end - left) // PAGE_BYTES * PAGE_BYTES)
-            streamed.append(Span(span.part, cut, span.end))
-            if span.start < cut:
-                held.append(Span(span.part, span.start, cut))
-        left -= span.size
+            continue
+        streamed.append(Span(span.part, start, end))
+        held += [one for one in (Span(span.part, span.start, start), Span(span.part, end, span.end)) if one.size]
+        left -= end - start
     return Unit(unit.begins, tuple(sorted(held)), tuple(sorted(streamed)))
 
 

@@ -22,7 +22,7 @@ from backends.llama_cpp.streaming.ahead import Ahead
 from backends.llama_cpp.streaming.hold import Cache, maps_of
 from backends.llama_cpp.streaming.progress import read_bytes
 from backends.llama_cpp.streaming.ranges import Ranges, share, total
-from backends.planning.streaming import Streaming
+from backends.planning.streaming import Streaming, window_bytes
 
 LOOK_EVERY_S = 2.0
 TAKE_AGAIN_S = 120.0
@@ -58,7 +58,9 @@ class Stream:
             raise
         self._cache = Cache(files, [maps_of(part) for part in ranges.parts])
         self._ranges = ranges
-        self._ahead = Ahead(self._cache.fetch, piece_bytes(files)) if read_ahead else None
+        self._ahead = (
+            Ahead(self._cache.fetch, piece_bytes(files), window_bytes(ranges.read_bytes)) if read_ahead else None
+        )
         self._room = room
         self._places = {unit.begins.encode(): place for place, unit in enumerate(ranges.units)}
         self._first = next(iter(self._places.values()), 0)
