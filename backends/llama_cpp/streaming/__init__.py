@@ -1,1 +1,1 @@
-"""A model that main memory does not hold: which of its weights stay there, and how the others come from the disk."""
+"""A model that main memory does not hold: what stays there, what is read ahead, and what may go wrong."""
