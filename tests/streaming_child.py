@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from backends.hardware.process_io import Counts, counts
+
 
 class Token(msgspec.Struct, frozen=True):
     """Seconds of one token, the bytes that the process read from a disk meanwhile, and its waits for one."""
@@ -49,25 +51,25 @@ def main(model: str, count: str, options: str) -> None:
 
     disk = measure_read(Path(model), seconds=1.0).bytes_per_s
     backend, reports = LlamaCppBackend(), list[LoadProgress]()
-    before, began = _counts(), time.monotonic()
+    before, began = counts(), time.monotonic()
     checked = msgspec.convert(json.loads(options), LlamaCppOptions)
     loaded = backend.load(model, checked, reports.append, Cancel())
-    load_s, load_read = time.monotonic() - began, _counts()[0] - before[0]
+    load_s, load_read = time.monotonic() - began, (counts().read_bytes or 0) - (before.read_bytes or 0)
     opened = backend._opened()
     stream, decoder = opened.stream, opened.decoder
     tokens, words, word = [], [], opened.vocabulary.first_token()
     lib = opened.lib
     size = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(opened.handle))
     for _ in range(int(count)):
-        earlier, started = _counts(), time.monotonic()
+        earlier, started = counts(), time.monotonic()
         assert decoder.extend([word]) == 0
         decoder.synchronize()
-        later = _counts()
-        tokens.append(Token(time.monotonic() - started, later[0] - earlier[0], later[2] - earlier[2]))
+        later = counts()
+        tokens.append(_token(time.monotonic() - started, earlier, later))
         logits = lib.llama_get_logits_ith(decoder.context, -1)[:size]
         word = max(range(size), key=logits.__getitem__)
         words.append(word)
-    after = _counts()
+    after = counts()
     run = Run(
         disk_bytes_per_s=disk or 0,
         load_s=load_s,
@@ -78,25 +80,17 @@ def main(model: str, count: str, options: str) -> None:
         streamed_bytes=stream.now.streamed if stream is not None else opened.streamed_bytes,
         followed=stream is not None,
         tokens=tuple(tokens),
-        written_bytes=after[1] - before[1],
-        swapped_bytes=_swapped(),
+        written_bytes=(after.written_bytes or 0) - (before.written_bytes or 0),
+        swapped_bytes=after.swapped_bytes or 0,
         words=tuple(words),
     )
     print(msgspec.json.encode(run).decode(), flush=True)
     backend.unload()
 
 
-def _counts() -> tuple[int, int, int]:
-    io = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
-    faults = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[9])
-    return int(io["read_bytes"]), int(io["write_bytes"]), faults
-
-
-def _swapped() -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmSwap:"):
-            return int(line.split()[1]) * 1024
-    return 0
+def _token(seconds: float, before: Counts, after: Counts) -> Token:
+    read = (after.read_bytes or 0) - (before.read_bytes or 0)
+    return Token(seconds, read, (after.page_faults or 0) - (before.page_faults or 0))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from backends.events import LoadProgress, LoadStage
+from backends.hardware.process_io import counts
 
 _EVERY_S = 0.25
 
@@ -66,13 +67,7 @@ def part_loaded(size: int) -> Callable[[], float]:
 
 def read_bytes() -> int | None:
     """Return what this process has read from disks up to now, None where the kernel does not say."""
-    try:
-        for line in Path("/proc/self/io").read_text("ascii").splitlines():
-            if line.startswith("read_bytes:"):
-                return int(line.split()[1])
-    except (OSError, ValueError):
-        pass
-    return None
+    return counts().read_bytes
 
 
 def _mapped_bytes() -> int:
