@@ -35,6 +35,8 @@ class Report:
         self._written: Progress | None = None
         self._samples: deque[tuple[float, int]] = deque()
         self._done = self._progress.done_bytes
+        self._share: float | None = None
+        self._shares_from: tuple[float, float] | None = None
         self._asked_to_end = False
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -58,6 +60,7 @@ class Report:
         with self._lock:
             if stage != self._progress.stage:
                 self._samples.clear()
+                self._share = self._shares_from = None
             self._progress = msgspec.structs.replace(self._progress, stage=stage, note=note)
 
     def total(self, size: int) -> None:
@@ -74,6 +77,10 @@ class Report:
         with self._lock:
             self._done = done
             self._samples.clear()
+
+    def share(self, done: float) -> None:
+        """Tell which part of the stage's work is done, 0 to 1, where bytes do not tell: `left_s` follows from it."""
+        self._share = done
 
     def terminate(self) -> None:
         self._asked_to_end = True
@@ -108,7 +115,18 @@ class Report:
         rate = moved / took if took >= _LEAST_S else None
         total = self._progress.total_bytes
         left = (total - done) / rate if rate and total is not None and total >= done else None
+        if self._share is not None:
+            left = self._left(now, self._share)
         return msgspec.structs.replace(self._progress, done_bytes=done, bytes_per_s=rate, left_s=left)
+
+    def _left(self, now: float, share: float) -> float | None:
+        """Return the seconds that are left where the rest goes on like what was done since the first share was told."""
+        if self._shares_from is None:
+            self._shares_from = now, share
+        since, first = self._shares_from
+        if now - since < _LEAST_S or share <= first:
+            return None
+        return (now - since) * max(0.0, 1.0 - share) / (share - first)
 
     def _write(self) -> None:
         """Write the progress if it is another; a full disk must not end the work. Called under the lock."""

@@ -129,8 +129,9 @@ def _memory(plan: PresetPlan, found: Fit) -> Iterator[tuple[str, str]]:
         if ram.total - ram.weights <= ram.free:
             mapped = _(
                 "Or load it mapped: with mmap = true in its [backends.{backend}] the file stands in for what memory "
-                "does not hold, which is slow, and nothing is swapped. "
+                "does not hold, which is slow, and nothing is swapped."
             ).format(backend=plan.backend)
+            mapped += " "
         yield (
             _("main memory is short by {memory}").format(memory=memory(ram.total - ram.free)),
             _("{needs}: the system would swap, or end it. Close something. {mapped}{smaller}").format(

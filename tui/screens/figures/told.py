@@ -194,7 +194,7 @@ def _ssd(seen: Seen) -> Told:
     name = _("SSD reads")
     what = _("What the engine's process reads from disks, a model's mapped file too. On the footer from 1 MB/s on.")
     reads, io = seen.machine.read_bytes_per_s, seen.machine.io
-    whole = _read_in_all(io.read_bytes) if io is not None and io.read_bytes is not None else ""
+    whole = _in_all(amount(io.read_bytes)) if io is not None and io.read_bytes is not None else ""
     source = _("read_bytes of the process, /proc")
     if reads is not None:
         return Told(name, speed_of_reads(reads) + (f" · {whole}" if whole else ""), "measured", what, source)
@@ -206,8 +206,7 @@ def _faults(seen: Seen) -> Told:
     faults, io = seen.machine.faults_per_s, seen.machine.io
     if io is None or io.page_faults is None:
         return _missing(name, what, _not_counted(seen))
-    whole = ngettext("{count} in this answer", "{count} in this answer", io.page_faults)
-    value = whole.format(count=f"{io.page_faults:,}")
+    value = _in_all(f"{io.page_faults:,}")
     if faults is not None:
         value = _("{count}/s").format(count=f"{faults:,.0f}") + f" · {value}"
     notes = (_("What the disk reads ahead of its use comes without a fault: bytes tell more than their number."),)
@@ -231,8 +230,8 @@ def _written(seen: Seen) -> Told:
     return Told(name, value, "measured", what, _("write_bytes of the process, less our own, /proc"), notes)
 
 
-def _read_in_all(size: int) -> str:
-    return _("{size} in this answer").format(size=amount(size))
+def _in_all(whole: str) -> str:
+    return _("{amount} in this answer").format(amount=whole)
 
 
 def _not_counted(seen: Seen) -> str:
