@@ -25,7 +25,7 @@ from tui.commands.quantize_plan import Row
 from tui.commands.quantize_wanted import Wanted
 from tui.commands.writing_over import OneLine
 from tui.plans.told import predicted
-from tui.units import DASH, duration, memory
+from tui.units import DASH, memory, roughly
 
 JSON_S = 1.0
 _SPARE = (5, 4)
@@ -69,7 +69,7 @@ class Words:
             "to": shown_path(wanted.target),
             "size": _size(found),
             "types": " · ".join(f"{name} {memory(size)}" for name, size in found.types if size),
-            "fall back": fell_back(found.fell_back, found.tensors),
+            "fall back": fell_back(found.fell_back, len(found.choices)),
             "twice": _twice(found.twice),
             "matrix": _unweighed(needs),
             "time": _time(needs),
@@ -238,7 +238,7 @@ def _time(needs: Needs) -> str:
     if needs.seconds is None:
         return needs.problem
     more = ", and what the disk takes to read the source" if needs.without_reading else ""
-    return f"about {duration(needs.seconds)} on this machine with {needs.threads} threads{more}"
+    return f"about {roughly(needs.seconds)} on this machine with {needs.threads} threads{more}"
 
 
 def _space(needs: Needs) -> str:
@@ -298,7 +298,7 @@ def _document(wanted: Wanted, found: Outcome, needs: Needs, machine: Machine, ro
         "exact": found.exact,
         "bits_per_weight": round(found.bits_per_weight, 4),
         "type_bytes": dict(found.types),
-        "tensors": found.tensors,
+        "tensors": len(found.choices),
         "fell_back": [{"name": one.name, "wanted": one.wanted, "type": one.after} for one in found.fell_back],
         "requantized": len(found.twice),
         "estimate_s": needs.seconds,
