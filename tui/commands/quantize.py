@@ -102,6 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     words = Words(as_json=arguments.json)
     if arguments.stop:
         return _stop(target_of(arguments), words)
+    _check_matrix(arguments.imatrix)
     asked = wanted(arguments)
     view = launch.view(job_key(asked.target))
     if view is not None and view.running:
@@ -121,6 +122,13 @@ def run(arguments: argparse.Namespace) -> int:
     view = _begin(asked, arguments, words)
     _write_preset(asked, found, arguments, words)
     return _after(asked, view, arguments, words)
+
+
+def _check_matrix(text: str | None) -> None:
+    """Raise Problem where the importance matrix that was named is not there."""
+    if text is not None and not Path(text).expanduser().is_file():
+        hint = "Publishers put them beside their files, as NAME.imatrix; without --imatrix it is made without one."
+        raise Problem("There is no such importance matrix", printable(text, 400), hint)
 
 
 def _recipes(*, as_json: bool, names: bool) -> int:
@@ -237,14 +245,12 @@ def _job(asked: Wanted, arguments: argparse.Namespace) -> Quantize:
 def _agreed(asked: Wanted, found: Outcome, looked: Preview, arguments: argparse.Namespace) -> bool:
     """Say whether it is to be begun: asked where somebody can be. Raises Problem for what is in the way."""
     from backends.llama_cpp.quantizing.failures import AlreadyQuantized
-    from tui.commands.quantize_words import twice_means
 
     asks = confirm.somebody() and not arguments.yes and not arguments.json
     for objection in looked.objections:
         if not isinstance(objection, AlreadyQuantized) or not asks:
             raise objection
-        output.warn(twice_means(found.twice))
-        arguments.requantize = _yes("Quantise it all the same?")
+        arguments.requantize = _yes("The source is quantised already, and loses once more. Quantise it all the same?")
         if not arguments.requantize:
             return False
     return not asks or _yes(f"Make {shown_path(asked.target)} ({memory(found.size_bytes)})?")

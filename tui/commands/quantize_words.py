@@ -70,7 +70,7 @@ class Words:
             "size": _size(found),
             "types": " · ".join(f"{name} {memory(size)}" for name, size in found.types if size),
             "fall back": fell_back(found.fell_back, len(found.choices)),
-            "twice": _twice(found.twice),
+            "twice": twice_means(found.twice),
             "matrix": _unweighed(needs),
             "time": _time(needs),
             "space": _space(needs),
@@ -194,7 +194,9 @@ class Words:
 
 
 def twice_means(choices: Sequence[Choice]) -> str:
-    """Say what it costs to quantise what is quantised already."""
+    """Say what it costs to quantise what is quantised already, "" where nothing is."""
+    if not choices:
+        return ""
     kinds = Counter(choice.before for choice in choices)
     of = ", ".join(f"{count} of {kind}" for kind, count in kinds.most_common())
     return (
@@ -228,10 +230,6 @@ def _size(found: Outcome) -> str:
     exact = f"{found.size_bytes:,} bytes, " if found.exact else "by rules, without its list of tokens, "
     size = f"{found.size_bytes / 1e9:.2f} GB" if found.size_bytes >= 1e9 else memory(found.size_bytes)
     return f"{size} ({exact}{found.bits_per_weight:.2f} bits a weight)"
-
-
-def _twice(choices: Sequence[Choice]) -> str:
-    return twice_means(choices) if choices else ""
 
 
 def _time(needs: Needs) -> str:

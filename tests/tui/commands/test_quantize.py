@@ -316,6 +316,8 @@ def test_the_recipes_are_listed_with_one_s_own(here: Run, home: Path) -> None:
         (("nothing-of-that-name", "--recipe", RECIPE), 1, "Not a source"),
         (("hf:me/some/unknown-F16.gguf", "--recipe", RECIPE), 1, "Nothing is known yet"),
         ((STARTER, "--recipe", "IQ2_M", "--dry-run"), 1, "needs an importance matrix"),
+        ((STARTER, "--recipe", RECIPE, "--imatrix", "none.imatrix"), 1, "There is no such importance matrix"),
+        ((STARTER, "--recipe", RECIPE, "--imatrix", __file__), 1, "The importance matrix cannot be used"),
     ],
 )
 def test_what_makes_no_sense_is_said(here: Run, arguments: tuple[str, ...], status: int, said: str) -> None:
