@@ -35,6 +35,7 @@ class Report:
         self._written: Progress | None = None
         self._samples: deque[tuple[float, int]] = deque()
         self._done = self._progress.done_bytes
+        self._ends_at: float | None = None
         self._asked_to_end = False
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -58,6 +59,7 @@ class Report:
         with self._lock:
             if stage != self._progress.stage:
                 self._samples.clear()
+                self._ends_at = None
             self._progress = msgspec.structs.replace(self._progress, stage=stage, note=note)
 
     def total(self, size: int) -> None:
@@ -74,6 +76,11 @@ class Report:
         with self._lock:
             self._done = done
             self._samples.clear()
+
+    def expect(self, left_s: float | None) -> None:
+        """Tell how long this stage and what follows still take, where that is not what the last seconds' rate says."""
+        with self._lock:
+            self._ends_at = None if left_s is None else time.monotonic() + left_s
 
     def terminate(self) -> None:
         self._asked_to_end = True
@@ -108,6 +115,8 @@ class Report:
         rate = moved / took if took >= _LEAST_S else None
         total = self._progress.total_bytes
         left = (total - done) / rate if rate and total is not None and total >= done else None
+        if self._ends_at is not None:
+            left = max(0.0, self._ends_at - now)
         return msgspec.structs.replace(self._progress, done_bytes=done, bytes_per_s=rate, left_s=left)
 
     def _write(self) -> None:

@@ -62,11 +62,18 @@ def setup_of(options: LlamaCppOptions) -> Setup:
 
 
 def create_context(
-    lib: Any, model: int, options: LlamaCppOptions, threads: ThreadCounts | None = None, *, outputs: int = 1
+    lib: Any,
+    model: int,
+    options: LlamaCppOptions,
+    threads: ThreadCounts | None = None,
+    *,
+    outputs: int = 1,
+    sequences: int = 1,
 ) -> int:
     """Create a context for `model` and return the engine's handle; without `threads` as the options say.
 
-    Of one batch at most `outputs` tokens have logits. Raises OutOfMemory, BadOptions or BackendError.
+    Of one batch at most `outputs` tokens have logits. `sequences` share the context in equal parts. Raises OutOfMemory,
+    BadOptions or BackendError.
     """
     threads = threads or default_threads(options)
     params = lib.llama_context_default_params()
@@ -83,6 +90,7 @@ def create_context(
     }[options.flash_attention]
     # An answer reads the last token's logits alone; the default reserves a row for each token of a batch.
     params.n_outputs_max = outputs
+    params.n_seq_max = sequences
     params.no_perf = False  # so that what is shown can be held against the engine's own counters
     log.clear()
     context = lib.llama_init_from_model(model, params)
