@@ -7,6 +7,8 @@ import errno
 import os
 from pathlib import Path
 
+from backends.own_writes import own_writes
+
 
 def replace(path: Path, content: bytes, *, durable: bool = False) -> None:
     """Write a file that only its owner may read. Raises OSError; then the old one is as it was.
@@ -17,12 +19,13 @@ def replace(path: Path, content: bytes, *, durable: bool = False) -> None:
     temporary = path.with_name(f".{path.name}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as opened:
-            opened.write(content)
-            if durable:
-                opened.flush()
-                os.fsync(opened.fileno())
-        temporary.replace(path)
+        with own_writes():
+            with os.fdopen(os.open(temporary, flags, 0o600), "wb") as opened:
+                opened.write(content)
+                if durable:
+                    opened.flush()
+                    os.fsync(opened.fileno())
+            temporary.replace(path)
     except OSError:
         with contextlib.suppress(OSError):
             temporary.unlink()

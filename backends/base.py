@@ -110,6 +110,8 @@ class Loaded(msgspec.Struct, frozen=True):
     very model: None is what the backend's `check` says.
     `notes` are sentences for the user, such as a context that had to be rounded. `place` says whose energy its answers
     take: that of this process, of another on this machine, or of a machine elsewhere.
+    Each token reads `memory_read_bytes` of weights out of main memory, of which loading has found `streamed_bytes` to
+    come from the disk each time.
     """
 
     context: int | None
@@ -124,6 +126,8 @@ class Loaded(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     capabilities: tuple[str, ...] | None = None
     place: Place = "process"
+    memory_read_bytes: int | None = None
+    streamed_bytes: int | None = None
 
 
 class Cancel:

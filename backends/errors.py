@@ -107,6 +107,12 @@ class EngineDied(BackendError):
     kind = "engine_died"
 
 
+class Unreadable(BackendError):
+    """What the engine computes with could not be read any more, from the disk or from memory: its process has ended."""
+
+    kind = "unreadable"
+
+
 class Busy(BackendError):
     """Another client's answer is running, and nothing is ended unasked."""
 
@@ -139,6 +145,7 @@ _KINDS: dict[str, type[BackendError]] = {
         NewOrigin,
         CannotContinue,
         EngineDied,
+        Unreadable,
         Busy,
     )
 }

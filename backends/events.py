@@ -174,6 +174,7 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
     """The end of an answer.
 
     `stop`: the model ended it. `length`: the token limit. `context`: the context is full. `stopped`: by the user.
+    The host adds `io`, where the engine is in its process.
     """
 
     reason: DoneReason
@@ -181,6 +182,7 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
     timings: Timings = Timings()
     energy: Energy | None = None
     cost: Cost | None = None
+    io: Io | None = None
 
 
 ChatEvent = PromptProgress | Reasoning | Text | Done

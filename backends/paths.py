@@ -82,3 +82,8 @@ def database() -> Path:
 def user_presets() -> Path:
     """The user's own presets, one TOML file each."""
     return config() / "presets"
+
+
+def user_recipes() -> Path:
+    """The user's own recipes for mixed quantisations, one TOML file each."""
+    return config() / "recipes"

@@ -87,6 +87,12 @@ def read_text(path: Path) -> str:
     return _text(path.stem, path)
 
 
+def read_table(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return what stands in a TOML file that people write, as text and as a table. Raises PresetError."""
+    file = _read(path, builtin=False)
+    return file.text, file.table
+
+
 def _checked(file: _File, options_type: OptionsType | None, user_dir: Path | None) -> PresetEntry:
     shelves, _ = _read_all(user_dir)
     own = {**shelves.own, file.name: file}

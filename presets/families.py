@@ -11,8 +11,12 @@ from pathlib import Path
 
 import msgspec
 
-from backends.gguf.recipes import Dimensions, shape_by_recipe
+from backends.errors import BackendError
+from backends.gguf.mixes import Mix
+from backends.gguf.mixing import shape_by_mix
+from backends.gguf.recipes import RECIPES, Dimensions, shape_by_recipe
 from backends.gguf.shape import Shape
+from presets.recipes import known_recipe
 
 FILE = Path(__file__).with_name("families.toml")
 
@@ -51,9 +55,19 @@ def shape_by_rules(family: str, quantization: str) -> Shape | None:
     """Return the shape that a published file has, by llama.cpp's rules; None for an unknown model or recipe.
 
     `family` is the model's name, in any case and with or without its owner: "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B".
-    `quantization` is a publisher's word such as Q4_K_M, in any case.
+    `quantization` is a publisher's word such as Q4_K_M, in any case, or the name of a mix such as mixed-4-3.
     """
-    return _shape(_plain(family), quantization.strip().upper())
+    word = quantization.strip()
+    if word.upper() in RECIPES:
+        return _shape(_plain(family), word.upper())
+    model = dimensions(family)
+    mix = known_recipe(word) if model is not None else None
+    return _mixed(_plain(family), mix) if mix is not None else None
+
+
+def dimensions(family: str) -> Dimensions | None:
+    """Return what is known of a model's size, None for an unknown one."""
+    return _table().families.get(_names().get(_plain(family), ""))
 
 
 def quantizations(family: str) -> tuple[str, ...]:
@@ -84,6 +98,15 @@ def _names() -> dict[str, str]:
 def _shape(family: str, quantization: str) -> Shape | None:
     name = _names().get(family)
     return None if name is None else shape_by_recipe(_table().families[name], name, quantization)
+
+
+@functools.lru_cache(maxsize=64)
+def _mixed(family: str, mix: Mix) -> Shape | None:
+    name = _names()[family]
+    try:
+        return shape_by_mix(mix, _table().families[name], name)
+    except BackendError:
+        return None
 
 
 def _plain(family: str) -> str:

@@ -67,6 +67,20 @@ def line_of(lines: dict[Key, int], key: Key) -> int | None:
     return next((lines[key[:end]] for end in range(len(key), 0, -1) if key[:end] in lines), None)
 
 
+def line_in_list(text: str, key: Key) -> int | None:
+    """Return the line of a key in one of several tables of the same name: ("rules", "1", "type") is in the second.
+
+    Where such a table has no header of its own, it is the line of the list.
+    """
+    table, number, inner = key[:1], int(key[1]), key[2:]
+    found = [section for section in sections(text) if section.table == table]
+    if number >= len(found):
+        return line_of(key_lines(text), table)
+    section = found[number]
+    starts = [pair.start for pair in section.pairs if pair.key == (*table, *inner)]
+    return text.count("\n", 0, (starts or [section.start])[0]) + 1
+
+
 class _Scanner:
     def __init__(self, text: str) -> None:
         self.text = text

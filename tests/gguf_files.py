@@ -68,6 +68,8 @@ QWEN3_8B = Model("DeepSeek R1 0528 Qwen3 8B", "qwen3", 36, 4096, 12_288, 32, 8, 
 # The other two, which other tests do without.
 QWEN_7B = Model("DeepSeek R1 Distill Qwen 7B", "qwen2", 28, 3584, 18_944, 28, 4, 152_064)
 LLAMA_70B = Model("DeepSeek R1 Distill Llama 70B", "llama", 80, 8192, 28_672, 64, 8, 128_256, merges=280_147)
+# llama.cpp takes anything of 80 layers for a 70B if it is a Qwen2.
+QWEN_80 = Model("a Qwen2 of 80 layers", "qwen2", 80, 512, 1024, 8, 8, 1000)
 MODELS = (LLAMA_8B, QWEN_1_5B, QWEN_14B, QWEN_32B, QWEN3_8B)
 
 

@@ -37,6 +37,20 @@ def shape_from(name: str, open_part: Opener) -> Shape:
     `open_part` opens the file with a name in that folder, and raises ModelNotFound if there is none. Raises BadGguf as
     `read_shape` does, and whatever the source raises.
     """
+    headers = headers_from(name, open_part)
+    return shape_of([Part(part, header.file_size) for part, header in headers.items()], list(headers.values()))
+
+
+def read_headers(path: Path) -> dict[str, Header]:
+    """Read the headers of a model of this machine by the names of its parts, the first part first.
+
+    `path` is its file, or any part of a split one. Raises as `read_shape` does, but for what a header alone may be.
+    """
+    return headers_from(path.name, lambda part: FileBytes(path.parent / part))
+
+
+def headers_from(name: str, open_part: Opener) -> dict[str, Header]:
+    """Read the headers of all parts as `shape_from` does, by the names of the parts in their order."""
     names = part_names(name)
     with open_part(name) as source:
         headers = {name: read_header(source, name)}
@@ -50,8 +64,7 @@ def shape_from(name: str, open_part: Opener) -> Shape:
         if part not in headers:
             headers[part] = _sibling(part, count, open_part)
     _check_parts(names, headers)
-    parts = [Part(part, headers[part].file_size) for part in names]
-    return shape_of(parts, [headers[part] for part in names])
+    return {part: headers[part] for part in names}
 
 
 def part_names(name: str) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ class Header(msgspec.Struct, frozen=True):
     """What stands before the weights. Text in it comes from the file and may be anything.
 
     `data_offset` is where the tensor data begins, `file_size` how long the file is, `missing_bytes` how many bytes of
-    tensors it lacks at its end, 0 if it is whole.
+    tensors it lacks at its end, 0 if it is whole. `entry_bytes` is what each key takes with its value.
     """
 
     version: int
@@ -66,6 +66,7 @@ class Header(msgspec.Struct, frozen=True):
     data_offset: int
     file_size: int
     missing_bytes: int
+    entry_bytes: dict[str, int] = {}
 
     def integer(self, key: str) -> int | None:
         """Return a value of the metadata that is a whole number and not negative, otherwise None."""
@@ -89,7 +90,7 @@ def read_header(source: Bytes, name: str) -> Header:
     tensor_count, value_count = cursor.number(_U64), cursor.number(_U64)
     if tensor_count > MAX_TENSORS:
         raise cursor.bad(f"it claims {tensor_count} tensors, more than any model has")
-    metadata = _Metadata(cursor).read(value_count)
+    metadata, entry_bytes = _Metadata(cursor).read(value_count)
     alignment = metadata.get("general.alignment", _ALIGNMENT)
     if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
         raise cursor.bad("general.alignment is no power of two")
@@ -105,7 +106,7 @@ def read_header(source: Bytes, name: str) -> Header:
     except ValueError as error:
         raise cursor.bad(str(error)) from error
     missing = begin + table[-1].offset + (table[-1].size or 0) - source.size if table else 0
-    return Header(version, metadata, table, alignment, begin, source.size, max(0, missing))
+    return Header(version, metadata, table, alignment, begin, source.size, max(0, missing), entry_bytes)
 
 
 def _version(cursor: Cursor, source: Bytes, name: str) -> int:
@@ -136,9 +137,12 @@ class _Metadata:
         self._cursor = cursor
         self._left = _MAX_KEPT
 
-    def read(self, count: int) -> dict[str, Value]:
+    def read(self, count: int) -> tuple[dict[str, Value], dict[str, int]]:
+        """Return all values, and the bytes that each takes with its key."""
         metadata: dict[str, Value] = {}
+        sizes: dict[str, int] = {}
         for _ in range(count):
+            begin = self._cursor.position
             key = self._text(self._cursor.number(_U64))
             if isinstance(key, Skipped):
                 raise self._cursor.bad("its metadata is larger than that of any model")
@@ -146,7 +150,8 @@ class _Metadata:
                 what = f"the key {printable(key)} is there twice" if key else "a key of its metadata is empty"
                 raise self._cursor.bad(what)
             metadata[key] = self._value(key)
-        return metadata
+            sizes[key] = self._cursor.position - begin
+        return metadata, sizes
 
     def _value(self, key: str) -> Value:
         kind = self._cursor.number(_U32)

@@ -38,12 +38,13 @@ def type_of(setting: Setting, name: str, layer: int, row: int) -> str:
     """Return the type of a tensor with two dimensions: `name` without its layer, `row` the length of its rows."""
     if setting.most in _UNQUANTISED:
         return setting.most
+    return fallback(wanted_type(setting, name, layer, row), row)
+
+
+def wanted_type(setting: Setting, name: str, layer: int, row: int) -> str:
+    """Return the type that the rules want, whether or not a row of this length can have it."""
     if setting.ends and name in {"token_embd.weight", "output.weight"}:
         return setting.ends
-    return _fallback(_chosen(setting, name, layer, row), row)
-
-
-def _chosen(setting: Setting, name: str, layer: int, row: int) -> str:
     if name == "output.weight" or (setting.tied and name == "token_embd.weight"):
         return _output(setting, row)
     if name == "token_embd.weight":
@@ -153,9 +154,9 @@ def _more_bits(layer: int, layers: int) -> bool:
     return layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
 
 
-def _fallback(chosen: str, row: int) -> str:
-    """Return the type for a row that has no whole number of blocks of the chosen one."""
-    if row % _block(chosen) == 0:
+def fallback(chosen: str, row: int) -> str:
+    """Return the type for a row of so many weights: another if that is no whole number of blocks of `chosen`."""
+    if chosen in _UNQUANTISED or row % _block(chosen) == 0:
         return chosen
     other = _FALLBACK.get(chosen)
     return other if other and row % _SMALL_BLOCK == 0 else "f16"

@@ -6,7 +6,7 @@ published files were made; tests hold them beside the engine itself and beside s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import msgspec
@@ -23,7 +23,8 @@ _ALIGNMENT = 32
 _F32 = "f32"
 # llama.cpp calls a model of 80 layers a 70B, a Llama only if its heads share keys (llama_model::load_hparams).
 _LAYERS_OF_70B = 80
-_NUMBERS = {known.name: number for number, known in TYPES.items()}
+NUMBERS = {known.name: number for number, known in TYPES.items()}
+"""The numbers of ggml's types by their names."""
 
 
 class Recipe(msgspec.Struct, frozen=True):
@@ -83,24 +84,49 @@ def tensors_by_rules(model: Dimensions, recipe: Recipe, *, importance: bool = Tr
 
     `importance` says that an importance matrix was used, as for nearly all published files.
     """
-    setting = Setting(
-        rules=recipe.rules,
-        most=recipe.most,
-        ends=recipe.ends,
-        layers=model.layers,
-        shared=model.heads // model.kv_heads,
-        is_70b=model.layers == _LAYERS_OF_70B and (model.architecture == "qwen2" or model.heads != model.kv_heads),
-        tied=model.tied,
-        importance=importance,
-    )
+    setting = setting_for(model, recipe, importance=importance)
+    return tensors_by_types(model, lambda name, layer, row: type_of(setting, name, layer or 0, row))
+
+
+def tensors_by_types(model: Dimensions, matrix: Callable[[str, int | None, int], str]) -> tuple[Tensor, ...]:
+    """Return all tensors; `matrix` gives a matrix its type by its name without the layer, the layer, and its row."""
     found, offset = [], 0
     for name, layer, axes in _tensors(model):
         # What has one dimension is never quantised.
-        number = _NUMBERS[_F32 if len(axes) == 1 else type_of(setting, name, layer or 0, axes[0])]
+        number = NUMBERS[_F32 if len(axes) == 1 else matrix(name, layer, axes[0])]
         size = tensor_size(axes, number) or 0
         found.append(Tensor(name if layer is None else f"blk.{layer}.{name}", axes, number, offset, size))
         offset = padded(offset + size, _ALIGNMENT)
     return tuple(found)
+
+
+def setting_for(model: Dimensions, recipe: Recipe, *, importance: bool) -> Setting:
+    """Return what the rules of `recipe` need to know of a model by its dimensions."""
+    return setting_of(
+        recipe,
+        model.architecture,
+        layers=model.layers,
+        heads=model.heads,
+        kv_heads=model.kv_heads,
+        tied=model.tied,
+        importance=importance,
+    )
+
+
+def setting_of(
+    recipe: Recipe, architecture: str, *, layers: int, heads: int, kv_heads: int, tied: bool, importance: bool
+) -> Setting:
+    """Return what the rules of `recipe` need to know of a model."""
+    return Setting(
+        rules=recipe.rules,
+        most=recipe.most,
+        ends=recipe.ends,
+        layers=layers,
+        shared=heads // kv_heads,
+        is_70b=layers == _LAYERS_OF_70B and (architecture == "qwen2" or heads != kv_heads),
+        tied=tied,
+        importance=importance,
+    )
 
 
 def shape_by_recipe(model: Dimensions, name: str, quantization: str, *, importance: bool = True) -> Shape | None:
@@ -112,11 +138,19 @@ def shape_by_recipe(model: Dimensions, name: str, quantization: str, *, importan
     recipe = RECIPES.get(quantization)
     if recipe is None:
         return None
+    tensors = tensors_by_rules(model, recipe, importance=importance)
+    return shape_by_tensors(model, name, tensors, recipe.file_type, quantization)
+
+
+def shape_by_tensors(
+    model: Dimensions, name: str, tensors: tuple[Tensor, ...], file_type: int, quantization: str
+) -> Shape:
+    """Return the shape of a model that is not here but for its dimensions and the table of its tensors."""
     prefix = model.architecture
     metadata: dict[str, Value] = {
         "general.architecture": prefix,
         "general.name": name,
-        "general.file_type": recipe.file_type,
+        "general.file_type": file_type,
         f"{prefix}.block_count": model.layers,
         f"{prefix}.context_length": model.context_length,
         f"{prefix}.embedding_length": model.hidden,
@@ -126,7 +160,6 @@ def shape_by_recipe(model: Dimensions, name: str, quantization: str, *, importan
         f"{prefix}.attention.key_length": model.head,
         f"{prefix}.attention.value_length": model.head,
     }
-    tensors = tensors_by_rules(model, recipe, importance=importance)
     header = Header(3, metadata, tensors, _ALIGNMENT, 0, 0, 0)
     found = shape_of([Part(name, 0)], [header])
     return msgspec.structs.replace(found, parts=(), quantization=quantization)

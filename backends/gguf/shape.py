@@ -14,6 +14,8 @@ from backends.gguf.reader import Array, Header
 from backends.gguf.tensors import Tensor
 from backends.shown import printable
 
+RECIPE_KEY = "deepseek_tui.recipe"
+"""Where a file that was mixed here says by which recipe: its name, and after a space 12 digits for its content."""
 # LLAMA_MAX_LAYERS of llama.cpp is 512.
 MAX_LAYERS = 1024
 FEED_FORWARD = ("ffn_gate", "ffn_up", "ffn_down")
@@ -24,6 +26,7 @@ _EXPERT = re.compile(r"blk\.\d+\.ffn_\w+(_exps\.|\.\d+\.)")
 # Which tensors llama.cpp keeps on the CPU and which it puts with the output layer: llm_tensor_info in llama-arch.cpp.
 _INPUT = ("token_embd.weight", "position_embd.", "token_types.", "per_layer_token_embd.", "masked_embd_")
 _OUTPUT = ("output", "cls.", "dense_2.", "dense_3.", "dec.output_norm", "enc.output_norm", "altup_")
+_MAX_MIX = 64  # characters of a recipe's name
 _GUESSED = 1024  # LLAMA_FTYPE_GUESSED, a mark beside the number
 # llama_ftype of llama.h, by the names that publishers put into names of files.
 _FILE_TYPES = {
@@ -59,10 +62,11 @@ class Shape(msgspec.Struct, frozen=True):
 
     `parts` is () for a model without a file, whose shape comes from rules.
 
-    `heads` and `feed_forward` are the largest of any layer. `quantization` is the publisher's word for the recipe, ""
-    where the file does not say; `dominant_type` is what most bytes are, and `type_bytes` counts all types, the largest
-    first. `unknown_types` is the number of tensors whose type this program does not know: their sizes come from their
-    places. `file_type` is general.file_type. `latent_attention` says that keys and values are cached compressed (MLA).
+    `heads` and `feed_forward` are the largest of any layer. `quantization` is the publisher's word for the recipe, or
+    the name of the mix by which the file was made here, "" where the file does not say; `dominant_type` is what most
+    bytes are, and `type_bytes` counts all types, the largest first. `unknown_types` is the number of tensors whose type
+    this program does not know: their sizes come from their places. `file_type` is general.file_type. `latent_attention`
+    says that keys and values are cached compressed (MLA).
 
     `embedding_bytes` stay on the CPU; `output_bytes` are the output layer with its norm; `other_bytes` belong to
     neither nor to a block. `output_is_embedding` says that the file has no output layer and the embedding serves as
@@ -105,6 +109,10 @@ class Shape(msgspec.Struct, frozen=True):
         """Return the sum of all tensors."""
         blocks = sum(block.bytes for block in self.blocks)
         return blocks + self.embedding_bytes + self.output_bytes + self.other_bytes
+
+    @property
+    def bits_per_weight(self) -> float:
+        return self.weight_bytes * 8 / self.parameters if self.parameters else 0.0
 
     @property
     def card_output_bytes(self) -> int:
@@ -180,11 +188,16 @@ def shape_of(parts: Sequence[Part], headers: Sequence[Header]) -> Shape:
         output_is_embedding="output.weight" not in named and "token_embd.weight" in named,
         parameters=sum(tensor.weights for tensor in tensors),
         file_type=file_type,
-        quantization="" if file_type is None else _FILE_TYPES.get(file_type & ~_GUESSED, ""),
+        quantization=_quantization(first, file_type),
         type_bytes=tuple(type_bytes.most_common()),
         unknown_types=sum(not tensor.known for tensor in tensors),
         chat_template=first.text("tokenizer.chat_template"),
     )
+
+
+def _quantization(header: Header, file_type: int | None) -> str:
+    mix = printable(header.text(RECIPE_KEY).partition(" ")[0], _MAX_MIX)
+    return mix or ("" if file_type is None else _FILE_TYPES.get(file_type & ~_GUESSED, ""))
 
 
 class _Facts:

@@ -10,7 +10,8 @@ import msgspec
 
 from backends.base import Cancel, ChatRequest
 from backends.energy.meter import Meter
-from backends.events import Done, Energy, Metered, PromptProgress, Reasoning, Text, Timings, Usage
+from backends.events import Done, Energy, Io, Metered, PromptProgress, Reasoning, Text, Timings, Usage
+from backends.host.counting import Counting
 from backends.host.spool import SpoolWriter
 from backends.host.wire import AnswerEvent, Chat, Failed, Record, encode
 from backends.stopwatch import Stopwatch
@@ -36,6 +37,8 @@ class AnswerLog:
         self._closing = False
         self.told: Energy | None = None
         self._meter: Meter | None = None
+        self._counting: Counting | None = None
+        self._last_io: Io | None = None
         self._watch: Stopwatch | None = None
         self._load_s: float | None = None
         self._prompt: PromptProgress | None = None
@@ -52,20 +55,32 @@ class AnswerLog:
         """True where its end is told already, and the disk still refuses it."""
         return self.finished and self._spool is not None and not self._spool.over
 
-    def begin(self, meter: Meter, load_s: float | None) -> None:
-        """Take note that the engine turns to it, whose energy `meter` has; `load_s` if it waited for the load."""
+    @property
+    def io(self) -> Io | None:
+        """What it has made this process read and write up to now, or up to its end; None if that is not counted."""
+        if self._last_io is not None or self._counting is None:
+            return self._last_io
+        return self._counting.io()
+
+    def begin(self, meter: Meter, load_s: float | None, counting: Counting | None = None) -> None:
+        """Take note that the engine turns to it, whose energy `meter` has; `load_s` if it waited for the load.
+
+        `counting` has what the engine reads and writes, where it does so in this process.
+        """
         self._meter, self._watch, self._load_s = meter, Stopwatch(), load_s
+        self._counting = counting
 
     def refresh_energy(self) -> None:
         """Have the devices read, for who tells of the energy in a moment. Never blocks."""
         if self._meter is not None:
             self._meter.refresh()
 
-    def tell_energy(self) -> None:
-        """Add a record of the energy up to now, if anything is known of it. Never blocks."""
-        energy = self._meter.so_far() if self._meter is not None else None
-        if self._meter is not None and energy is not None:
-            self.append(Metered(energy, self._meter.watts(), self._timings()))
+    def tell(self) -> None:
+        """Add a record of the energy, and of what was read and written, up to now, if either is known. Never blocks."""
+        meter, io = self._meter, self.io
+        energy = meter.so_far() if meter is not None else None
+        if meter is not None and (energy is not None or io is not None):
+            self.append(Metered(energy, meter.watts(), self._timings(), io))
 
     def append(self, event: PromptProgress | Reasoning | Text | Metered) -> None:
         """Add an event; dropped if the answer was closed meanwhile."""
@@ -96,6 +111,7 @@ class AnswerLog:
             if self._closing:
                 return False
             self._closing = True
+            self._last_io = self.io
             if self._meter is not None:
                 self.told = take() if take is not None else self._meter.read()
         last = self._ending(event, self.told)
@@ -114,11 +130,11 @@ class AnswerLog:
         if self._watch is None:
             return [event]
         if isinstance(event, Failed):
-            return [Metered(energy, None, self._timings()), event]
+            return [Metered(energy, None, self._timings(), self.io), event]
         timings = self._timings()
         if event.timings != Timings():
             timings = msgspec.structs.replace(event.timings, load_s=self._load_s or event.timings.load_s)
-        return [msgspec.structs.replace(event, timings=timings, energy=energy)]
+        return [msgspec.structs.replace(event, timings=timings, energy=energy, io=self.io)]
 
     def _timings(self) -> Timings:
         """Return the times as they were seen here, up to the last token."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from backends import read_errors
 from backends.base import Cancelled, ChatRequest, Message
 from backends.errors import BackendError, EngineDied, from_info
 from backends.fitting import Fit
@@ -40,6 +41,7 @@ from backends.host.wire import (
 )
 
 HELLO_S = 5.0
+LOG_END_BYTES = 16 * 1024
 _DOING = {
     "loading": "while loading the model",
     "prefill": "while reading the prompt",
@@ -192,6 +194,9 @@ class HostClient:
             return from_info(self.status.error)
         known = self._welcome.done() and not self._welcome.cancelled() and self._welcome.exception() is None
         title = self.welcome.title if known else "The model"
+        unread = read_errors.found(_log_end(self.folder))
+        if unread is not None:
+            return read_errors.problem(unread, title)
         doing = _DOING.get(self.status.phase, "")
         last = last_words(self.folder)
         return EngineDied(
@@ -313,10 +318,14 @@ async def open_client(folder: Path, build: str) -> HostClient:
 
 def last_words(folder: Path, limit: int = 300) -> str:
     """Return the last line of a host's log, "" if there is none."""
+    lines = _log_end(folder).strip().splitlines()
+    return lines[-1][:limit] if lines else ""
+
+
+def _log_end(folder: Path) -> str:
     try:
         with (folder / "log").open("rb") as log:
-            log.seek(max(0, log.seek(0, 2) - 4096))
-            lines = log.read().decode(errors="replace").strip().splitlines()
+            log.seek(max(0, log.seek(0, 2) - LOG_END_BYTES))
+            return log.read().decode(errors="replace")
     except OSError:
         return ""
-    return lines[-1][:limit] if lines else ""

@@ -19,6 +19,7 @@ from backends.events import Done, Energy, LoadProgress, PromptProgress, Reasonin
 from backends.fitting import Fit, fit
 from backends.host import measuring, unclaimed
 from backends.host.answer import AnswerLog
+from backends.host.counting import Counting
 from backends.host.wire import LOAD_STOPPED, Failed, HostSpec, Phase
 
 QUIT_S = 5.0
@@ -159,7 +160,9 @@ class Engine:
         # Only the first answer after loading waited for the load.
         load_s, self._load_s = self._load_s, None
         self._meter.enter("prefill")
-        log.begin(self._meter, load_s)
+        # Of a server only that process could be counted, and it is not ours.
+        here = self.loaded is not None and self.loaded.place == "process"
+        log.begin(self._meter, load_s, Counting() if here else None)
         self.current = log
         self._set("prefill")
         done: Done | None = None

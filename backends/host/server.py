@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Coroutine
@@ -312,6 +313,7 @@ class Server:
             ends_in,
             engine.error,
             tuple(log.answer for log in self._answers.values() if log.unsaved),
+            self._metering.io,
         )
 
     def _changed(self, at_once: bool) -> None:
@@ -391,8 +393,6 @@ def _is_ours(sock: socket.socket) -> bool:
 
 async def serve(spec: HostSpec, folder: Path, listener: socket.socket) -> None:
     """Run one host until it ends. `folder` names it."""
-    import signal
-
     server = Server(spec, folder.name, listener)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, server.end)

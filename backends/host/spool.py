@@ -21,6 +21,7 @@ import msgspec
 from backends import paths
 from backends.atomic import sync_folder
 from backends.host.wire import Record, decode_record
+from backends.own_writes import own_writes
 
 FLUSH_S = 0.2
 SYNC_S = 0.8
@@ -201,8 +202,9 @@ class SpoolWriter:
             chunk = bytes(self._pending)
         written = 0
         try:
-            while written < len(chunk):
-                written += os.write(self._descriptor, chunk[written:])
+            with own_writes():
+                while written < len(chunk):
+                    written += os.write(self._descriptor, chunk[written:])
         except OSError as error:
             self._tell(str(error.strerror or error))
         else:
@@ -214,7 +216,8 @@ class SpoolWriter:
 
     def _sync(self) -> bool:
         try:
-            os.fsync(self._descriptor)
+            with own_writes():
+                os.fsync(self._descriptor)
         except OSError as error:
             self._sync_failed = True
             self._tell(str(error.strerror or error))

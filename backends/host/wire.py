@@ -12,7 +12,7 @@ import msgspec
 
 from backends.base import ChatRequest, Loaded, Message
 from backends.errors import ErrorInfo
-from backends.events import Done, LoadProgress, Metered, PromptProgress, Reasoning, Text
+from backends.events import Done, Io, LoadProgress, Metered, PromptProgress, Reasoning, Text
 from backends.fitting import Fit
 
 PROTOCOL = 1
@@ -125,7 +125,8 @@ class Status(msgspec.Struct, frozen=True, tag="status"):
 
     `answer` is the one being generated, `waiting` are those in line behind it, `unsaved` those that are over and whose
     end the disk still refuses.
-    `idle_s` is how long it has been idle, `ends_in_s` when it will end if nobody comes.
+    `idle_s` is how long it has been idle, `ends_in_s` when it will end if nobody comes. `io` is what the answer that
+    runs, or else the last one, has moved.
     """
 
     phase: Phase
@@ -138,6 +139,7 @@ class Status(msgspec.Struct, frozen=True, tag="status"):
     ends_in_s: float | None = None
     error: ErrorInfo | None = None
     unsaved: tuple[str, ...] = ()
+    io: Io | None = None
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -14,19 +14,22 @@ from backends.chat_template import prompt_tokens
 from backends.errors import BackendError, NotInstalled, OutOfMemory
 from backends.events import ChatEvent, Done, LoadProgress, Text
 from backends.fitting import context_notes
+from backends.gguf.files import part_names
 from backends.hardware.cpu_limits import allowed_cpus
 from backends.llama_cpp import binding
 from backends.llama_cpp.answer import answer
-from backends.llama_cpp.context import check_options
+from backends.llama_cpp.context import check_options, setup_of
 from backends.llama_cpp.loading import OpenModel, open_on
 from backends.llama_cpp.model import HostOutOfMemory, check_file
 from backends.llama_cpp.offload import find_card
 from backends.llama_cpp.options import LlamaCppOptions
 from backends.llama_cpp.rates import note_rate
+from backends.llama_cpp.streaming import bus
 from backends.llama_cpp.threads import parse_cpus, pin
 from backends.llama_cpp.tuning import tune_when_idle
 from backends.llama_cpp.warm import WarmChats
 from backends.planning import learned
+from backends.planning.speed import traffic
 from backends.reasoning import initial_state
 
 _CAPABILITIES = ("continue", "exact_tokens", "seed", "prefix_reuse", "answer_now")
@@ -77,8 +80,11 @@ class LlamaCppBackend(Backend):
             else:
                 notes.append("cpu_affinity has no effect: this system cannot pin processes.")
         gpu = find_card()
+        mapped = [Path(part) for part in part_names(str(path))] if options.mmap else []
         try:
+            bus.watch(mapped)
             opened = open_on(lib, gpu, path, options, report, cancel, notes)
+            bus.watch(mapped)
         except BaseException:
             self._unpin()
             raise
@@ -96,6 +102,8 @@ class LlamaCppBackend(Backend):
             load_s=time.monotonic() - started,
             device=_device(opened),
             notes=tuple(notes),
+            memory_read_bytes=_memory_reads(opened),
+            streamed_bytes=opened.streamed_bytes,
         )
 
     def count_tokens(self, messages: Sequence[Message]) -> TokenCount:
@@ -152,6 +160,7 @@ class LlamaCppBackend(Backend):
         if chats is not None:
             chats.leave()
             chats.model.free()
+            bus.forget()
         self._unpin()
 
     def _opened(self) -> OpenModel:
@@ -174,3 +183,9 @@ def _device(model: OpenModel) -> str:
         return "CPU"
     alone = binding.gpu_descriptions().count(model.gpu.description) < 2
     return model.gpu.description if alone else f"{model.gpu.description} ({model.gpu.name})"
+
+
+def _memory_reads(opened: OpenModel) -> int:
+    """Return the bytes of weights that each token reads out of main memory, or out of the file there."""
+    setup = setup_of(opened.options)
+    return traffic(opened.shape, setup, opened.engine_layers, depth=0, held=opened.held).memory

@@ -21,6 +21,7 @@ import msgspec
 from backends import chat_states
 from backends.base import Cancel
 from backends.llama_cpp.decode import Decoder
+from backends.own_writes import own_writes
 
 _MAGIC = b"DSTUIKV\x01"
 # Magic and version, identity, bytes and CRC-32 of the engine's part, number of tokens; then a CRC-32 of all before it
@@ -94,6 +95,7 @@ def restore(decoder: Decoder, kept: Kept, cancel: Cancel) -> bool:
     return True
 
 
+@own_writes()
 def save(decoder: Decoder, path: Path, identity: bytes, bound: int) -> None:
     """Write what the KV cache holds, unless `path` has it already. A failure is noted in the log and nothing more.
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import msgspec
 
 WINDOW_BYTES = 512 * 1024**2
-"""What is read ahead and in use: two halves of the largest layer of a 32B, and the next two."""
+"""What is read ahead and in use, at most: two halves of the largest layer of a 32B, and the next two."""
 
 RESERVE_BYTES = 512 * 1024**2
-"""Stays free for everybody else; under it, held weights are given back."""
+"""Stays free for everybody else, at most; under it, held weights are given back."""
+
+_WINDOW_SHARE, _RESERVE_SHARE = 1 / 8, 1 / 8
 
 
 class Streaming(msgspec.Struct, frozen=True):
@@ -24,6 +26,16 @@ def streaming(read_bytes: int, unmapped_bytes: int, free_bytes: int, most_bytes:
     `unmapped_bytes` no file can hold: KV cache and buffers. `free_bytes` is what main memory has left. `most_bytes`
     limits what is held; None does not.
     """
-    room = max(0, free_bytes - unmapped_bytes - WINDOW_BYTES - RESERVE_BYTES)
+    room = max(0, free_bytes - unmapped_bytes - window_bytes(read_bytes) - reserve_bytes(free_bytes))
     held = min(read_bytes, room if most_bytes is None else min(room, most_bytes))
     return Streaming(held, read_bytes - held)
+
+
+def window_bytes(read_bytes: int) -> int:
+    """Return the room for what passes through memory of `read_bytes`: an eighth of a small model is two layers."""
+    return min(WINDOW_BYTES, round(_WINDOW_SHARE * read_bytes))
+
+
+def reserve_bytes(free_bytes: int) -> int:
+    """Return what stays free of `free_bytes`: in a small control group there are few others."""
+    return min(RESERVE_BYTES, round(_RESERVE_SHARE * free_bytes))

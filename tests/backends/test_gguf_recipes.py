@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,16 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.gguf.recipes import RECIPES, Dimensions, Recipe, shape_by_recipe, tensors_by_rules
-from backends.llama_cpp import binding
-from tests.gguf_files import LLAMA_70B, MODELS, QWEN_7B, QWEN_14B, Model, sparse_model
+from backends.gguf.recipes import RECIPES, Recipe, shape_by_recipe, tensors_by_rules
+from tests.backends.any_model import dimensions, models
+from tests.backends.engine_quantiser import Said, quantise
+from tests.gguf_files import LLAMA_70B, MODELS, QWEN_7B, QWEN_14B, QWEN_80, Model, sparse_model
 
 MIB = 1024**2
-_Q8_0 = 8
-_TENSOR = re.compile(r"\[ *\d+/ *\d+\] (\S+) +- \[.*\], type = +(\w+), size = .*?(?:\((\w+)\))?$")
-_TOTAL = re.compile(r"quant size += +([\d.]+) MiB")
-# llama.cpp takes anything of 80 layers for a 70B if it is a Qwen2.
-QWEN_80 = Model("a Qwen2 of 80 layers", "qwen2", 80, 512, 1024, 8, 8, 1000)
 EVERY = (
     *MODELS,
     QWEN_7B,
@@ -31,48 +25,9 @@ EVERY = (
 )
 
 
-def dimensions(model: Model) -> Dimensions:
-    return Dimensions(
-        architecture=model.architecture,  # type: ignore[arg-type]
-        layers=model.layers,
-        hidden=model.hidden,
-        feed_forward=model.feed_forward,
-        heads=model.heads,
-        kv_heads=model.kv_heads,
-        head=model.head,
-        vocabulary=model.vocabulary,
-        context_length=model.context,
-        tied=model.tied,
-        rope_factors=model.architecture == "llama",
-    )
-
-
-def engines_choice(path: Path, recipe: Recipe, *, importance: bool) -> tuple[dict[str, str], float]:
-    """Let the engine say what it would do: the type of each tensor by name, and the sum in MiB to two decimals."""
-    lib = binding.library()
-    log: list[bytes] = []
-    callback = lib.llama_log_callback(lambda _level, text, _data: log.append(text))
-    params = lib.llama_model_quantize_default_params()
-    params.ftype, params.dry_run, params.nthread = recipe.file_type, True, 1
-    if recipe.ends == "q8_0":
-        params.token_embedding_type = params.output_tensor_type = _Q8_0
-    weight = (ctypes.c_float * 1)(1.0)
-    entries = (lib.llama_model_imatrix_data * 2)()  # the second, empty, ends the list
-    entries[0].name, entries[0].size = b"blk.0.attn_q.weight", 1
-    entries[0].data = ctypes.cast(weight, ctypes.POINTER(ctypes.c_float))
-    if importance:
-        params.imatrix = entries
-    lib.llama_log_set(callback, None)
-    try:
-        failed = lib.llama_model_quantize(bytes(path), b"/nowhere", ctypes.byref(params))
-    finally:
-        lib.llama_log_set(binding._Loaded.callback, None)
-    told = b"".join(log).decode()
-    assert not failed, told[-1000:]
-    found = filter(None, map(_TENSOR.match, told.splitlines()))
-    total = _TOTAL.search(told)
-    assert total is not None
-    return {one[1]: one[3] or one[2] for one in found}, float(total[1])
+def engines_choice(path: Path, recipe: Recipe, *, importance: bool) -> Said:
+    """Let the engine say what it would do."""
+    return quantise(path, None, recipe.file_type, ends=recipe.ends, importance=importance)
 
 
 @pytest.fixture(scope="module")
@@ -86,35 +41,17 @@ def test_every_recipe_gives_each_tensor_the_engines_type(model: Model, importanc
     path = sparse_model(files / "model.gguf", model, "F16", small_vocabulary=True)
     for name, recipe in RECIPES.items():
         ours = tensors_by_rules(dimensions(model), recipe, importance=importance)
-        types, mib = engines_choice(path, recipe, importance=importance)
-        assert {one.name: one.type_name for one in ours} == types, name
-        assert sum(one.size or 0 for one in ours) / MIB == pytest.approx(mib, abs=0.006), name
-
-
-@st.composite
-def models(draw: st.DrawFn) -> Model:
-    kv_heads = draw(st.integers(1, 4))
-    rows = st.integers(1, 40).map(lambda blocks: 32 * blocks)
-    return Model(
-        "any",
-        draw(st.sampled_from(["llama", "qwen2", "qwen3"])),
-        layers=draw(st.integers(1, 40)),
-        hidden=draw(rows),
-        feed_forward=draw(rows),
-        heads=kv_heads * draw(st.integers(1, 9)),
-        kv_heads=kv_heads,
-        vocabulary=600,
-        head=draw(st.sampled_from([32, 64, 96, 128])),
-        tied=draw(st.booleans()),
-    )
+        said = engines_choice(path, recipe, importance=importance)
+        assert {one.name: one.type_name for one in ours} == said.types, name
+        assert sum(one.size or 0 for one in ours) / MIB == pytest.approx(said.mib, abs=0.006), name
 
 
 @given(model=models(), name=st.sampled_from(sorted(RECIPES)), importance=st.booleans())
 def test_the_rules_hold_for_models_of_any_dimensions(model: Model, name: str, importance: bool, files: Path) -> None:
     path = sparse_model(files / "any.gguf", model, "F16", small_vocabulary=True)
     ours = tensors_by_rules(dimensions(model), RECIPES[name], importance=importance)
-    types, _ = engines_choice(path, RECIPES[name], importance=importance)
-    assert {one.name: one.type_name for one in ours} == types
+    said = engines_choice(path, RECIPES[name], importance=importance)
+    assert {one.name: one.type_name for one in ours} == said.types
 
 
 def test_an_importance_matrix_saves_the_first_layers_from_more_bits() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from backends.base import Loaded
-from backends.events import Cost
+from backends.events import Cost, Io
 from backends.hardware.gpu import GpuReading
 from backends.host.wire import Status
 from tests.tui import moments
@@ -253,3 +253,40 @@ def test_minutes_of_which_nothing_is_known_have_no_picture_and_no_0() -> None:
 def test_a_figure_that_stays_the_same_has_no_range() -> None:
     points = [Point(1, cards_watts=2.04), Point(2, cards_watts=2.01)]
     assert course_lines(points, 60)[2].span == "2.0 W in the last minute"
+
+
+# What the engine reads and writes.
+
+
+STREAMING = Io(12_300_000_000, 41_000, 24_576, 24_576, 0)
+
+
+def io_figures(io: Io | None, **more: float | None) -> list[Told]:
+    machine = msgspec.structs.replace(everything().machine, io=io, **more)
+    found = footer_figures(answering(machine=machine))
+    return [found["ssd"], found["faults"], found["written"]]
+
+
+def test_what_an_answer_reads_is_told_in_bytes_and_in_faults_and_that_it_writes_nothing_but_our_own() -> None:
+    reads, faults, written = io_figures(STREAMING, read_bytes_per_s=2.9e9, faults_per_s=310.0)
+    assert reads.value == "2.9 GB/s · 12.3 GB in this answer"
+    assert faults.value == "310/s · 41,000 in this answer"
+    assert written.value == "0, beside 25 kB of our own"
+    assert {one.surety for one in (reads, faults, written)} == {"measured"}
+    assert "write_bytes" in written.source
+
+
+def test_after_its_end_the_sums_stay() -> None:
+    reads, faults, _ = io_figures(STREAMING, read_bytes_per_s=None, faults_per_s=None)
+    assert (reads.value, faults.value) == ("12.3 GB in this answer", "41,000 in this answer")
+
+
+def test_what_it_writes_and_what_is_in_swap_are_told_apart() -> None:
+    io = Io(0, 0, 40_000_000, 10_000_000, 700_000_000)
+    assert io_figures(io)[2].value == "30 MB, beside 10 MB of our own · 700 MB of the process in swap"
+
+
+def test_where_nobody_counts_there_is_a_dash_and_a_reason() -> None:
+    for told_one in (*io_figures(None, read_bytes_per_s=None)[1:], *io_figures(Io(), faults_per_s=None)[1:]):
+        assert (told_one.value, told_one.surety) == ("–", "unavailable")
+        assert told_one.source

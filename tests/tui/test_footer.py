@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from backends.base import Loaded
-from backends.events import Cost, Metered
+from backends.events import Cost, Io, Metered
 from backends.hardware.gpu import GpuReading
 from backends.host.wire import Status
 from tests.tui import moments
@@ -45,6 +45,10 @@ MOMENTS = {
     "answering": answering(),
     "thinking": answering(answer=growing(thinking=True)),
     "in the messages": changed(everything(), in_messages=True),
+    "streaming": answering(
+        machine=Machine(None, None, 3 * GB, 2.9e9, 310.0, Io(9 * GB, 4000, 4096, 4096, 0)),
+    ),
+    "writing": answering(machine=Machine(None, None, 3 * GB, 2.9e9, 310.0, Io(9 * GB, 4000, 9 * GB, 4096, 0))),
     "unsaved": answering(unsaved="No space left on device"),
     "hostile": changed(everything(), target=msgspec.structs.replace(moments.TARGET, title="模\u202e型 \x1b[31m" * 5)),
 }
@@ -252,6 +256,44 @@ def test_few_reads_from_disk_are_not_worth_a_place() -> None:
 def test_many_reads_from_disk_are_told() -> None:
     busy = msgspec.structs.replace(everything().machine, read_bytes_per_s=2_100_000_000.0)
     assert "SSD 2.1 GB/s" in footer_line(changed(everything(), machine=busy), WIDE)
+
+
+def streaming(written: int | None = 4096, own: int = 4096, faults: float | None = 310.0, reads: float = 2.9e9) -> Seen:
+    """Return a moment in an answer of a model that streams from the disk."""
+    io = Io(9 * GB, 4000, written, own, 0)
+    machine = msgspec.structs.replace(everything().machine, read_bytes_per_s=reads, faults_per_s=faults, io=io)
+    return answering(machine=machine)
+
+
+def test_a_model_that_streams_tells_its_reads_its_faults_and_that_it_writes_nothing() -> None:
+    assert footer_line(streaming(), WIDE).endswith(" │ SSD 2.9 GB/s · 310 faults/s · 0 written")
+    assert footer_line(streaming(written=None), WIDE).endswith(" │ SSD 2.9 GB/s · 310 faults/s")
+    assert footer_line(streaming(faults=None), WIDE).endswith(" │ SSD 2.9 GB/s · 0 written")
+
+
+def test_what_a_model_writes_that_is_no_file_of_ours_comes_before_all_else() -> None:
+    writes = streaming(written=12_004_096)
+    assert footer_line(writes, WIDE).startswith("! 12 MB written │ 14B Q3_K_S")
+    assert "0 written" not in footer_line(writes, WIDE)
+    assert footer_line(streaming(written=12_288, reads=0.0), 30).startswith("! 8 kB written")
+    assert footer_line(writes, 14) == "! 12 MB writt…"
+
+
+def test_what_is_read_has_its_place_once_all_else_has_its_own() -> None:
+    shown = {width: footer_line(streaming(), width) for width in range(20, WIDE)}
+    assert all("SSD" not in line for width, line in shown.items() if "saving" not in line)
+    first = next(width for width, line in shown.items() if "SSD" in line)
+    assert "0 written" not in shown[first]
+    assert all("SSD" in line for width, line in shown.items() if width >= first)
+
+
+def test_of_a_model_that_is_to_stream_it_is_told_in_80_columns() -> None:
+    loaded = msgspec.structs.replace(LOADED, layers=64, gpu_layers=20, memory_read_bytes=9 * GB, streamed_bytes=GB)
+    target = msgspec.structs.replace(moments.TARGET, title="32B mixed + SSD")
+    seen = changed(streaming(), status=Status("decode", loaded), target=target)
+    assert footer_line(seen, 80) == "32B mixed + SSD · 20/64 │ VRAM 5.6+1.1/8.0 │ 20.0 tok/s │ 961/8k │ SSD 2.9 GB/s"
+    assert "SSD 2.9 GB/s · 0 written" in footer_line(seen, 120)
+    assert "SSD 2.9 GB/s · 310 faults/s · 0 written" in footer_line(seen, 132)
 
 
 def test_a_model_on_the_processor_says_so() -> None:

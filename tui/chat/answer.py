@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+
+import msgspec
 
 from backends.base import Partial
 from backends.errors import ErrorInfo
-from backends.events import Cost, Done, Energy, Metered, PromptProgress, Reasoning, Text, Timings, Usage
+from backends.events import Cost, Done, Energy, Io, Metered, PromptProgress, Reasoning, Text, Timings, Usage
 from backends.host.wire import Failed, Record
 from tui.chat.loops import Repetition
 
 RATE_WINDOW_S = 3.0
+COURSE = 64
+"""So many of the last seconds' reads and writes are remembered."""
 # How much of an answer that goes on is looked at for repetitions again.
 _LOOKED_AT = 4096
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """What the answer's process had read and written `at_s` seconds after the request, when there were `tokens`."""
+
+    at_s: float
+    tokens: int
+    io: Io
 
 
 class Answer:
@@ -28,6 +40,7 @@ class Answer:
         self.tokens = 0
         self.prompt: PromptProgress | None = None
         self.metered: Metered | None = None
+        self.moved: deque[Moved] = deque(maxlen=COURSE)
         self.done: Done | None = None
         self.failed: ErrorInfo | None = None
         self.thinking = bool(before and before.thinking)
@@ -96,6 +109,23 @@ class Answer:
         return self.metered.energy if self.metered is not None else None
 
     @property
+    def io(self) -> Io | None:
+        """What it made its process read and write up to now; None where nobody counts."""
+        if self.done is not None and self.done.io is not None:
+            return self.done.io
+        return self.metered.io if self.metered is not None else None
+
+    @property
+    def reads_per_s(self) -> float | None:
+        """Bytes a second that come from a disk at the moment."""
+        return self._moves(lambda io: io.read_bytes)
+
+    @property
+    def faults_per_s(self) -> float | None:
+        """Page faults a second that wait for a disk at the moment."""
+        return self._moves(lambda io: io.page_faults)
+
+    @property
     def paid(self) -> Cost | None:
         """What its server charges; None where it costs what its energy costs."""
         return self.done.cost if self.done is not None else None
@@ -146,14 +176,26 @@ class Answer:
                 self._text.append(text)
                 self._repetition.feed(text)
                 self._count(record.at_s, tokens)
-            case Metered():
+            case Metered(io=io):
                 self.metered = record.event
+                if io is not None:
+                    self.moved.append(Moved(record.at_s, self.tokens, io))
             case Done():
                 self._end_thought(record.at_s, still_thinking=self.thinking)
                 self.done = record.event
             case Failed(error=error):
                 self._end_thought(record.at_s, still_thinking=self.thinking)
                 self.failed = error
+
+    def _moves(self, count: Callable[[Io], int | None]) -> float | None:
+        """Return a count's growth a second between the last two records that tell of it."""
+        if self.finished or len(self.moved) < 2:
+            return None
+        before, now = self.moved[-2], self.moved[-1]
+        first, last = count(before.io), count(now.io)
+        if first is None or last is None or now.at_s <= before.at_s:
+            return None
+        return max(0, last - first) / (now.at_s - before.at_s)
 
     def _count(self, at_s: float, tokens: int) -> None:
         if not tokens:

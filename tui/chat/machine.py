@@ -1,4 +1,4 @@
-"""What is measured of the machine while a session runs: its cards, the engine's memory, and what it reads from disk."""
+"""What is measured of the machine while a session runs: its cards, the engine's memory, what it reads and writes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 
 import msgspec
 
+from backends.events import Io
 from backends.hardware.gpu import GpuReading
 from backends.hardware.memory import process_rss
+from backends.hardware.process_io import counts
 from backends.hardware.sampler import GpuSampler
 from tui.chat.course import Course, Point
 from tui.chat.session import Session
@@ -21,13 +23,16 @@ class Machine(msgspec.Struct, frozen=True):
     """One reading. None is unknown.
 
     `before_bytes` were in use on the cards before the model was loaded. `rss_bytes` and `read_bytes_per_s` are those of
-    the process that the engine runs in.
+    the process that the engine runs in. `faults_per_s` are page faults that wait for a disk, `io` is what the answer on
+    its way, or the last one here, has moved.
     """
 
     reading: GpuReading | None = None
     before_bytes: int | None = None
     rss_bytes: int | None = None
     read_bytes_per_s: float | None = None
+    faults_per_s: float | None = None
+    io: Io | None = None
 
     @property
     def used_bytes(self) -> int | None:
@@ -56,6 +61,7 @@ class Gauges:
         self.course = Course()
         self._before: int | None = None
         self._pid: int | None = None
+        self._io: Io | None = None
         self._read: tuple[float, int, float | None] | None = None  # When, the bytes up to then, the rate up to then.
 
     def take(self, session: Session) -> None:
@@ -71,8 +77,13 @@ class Gauges:
         reads = self._reads(pid, now) if pid is not None and working else None
         if not working:
             self._read = None
-        machine = self.machine = Machine(reading, self._before, rss, reads)
         answer = session.answer
+        if answer is not None:
+            self._io = answer.io
+            # What the process itself tells belongs to these very seconds of the answer.
+            reads = answer.reads_per_s if answer.reads_per_s is not None else reads
+        faults = answer.faults_per_s if answer is not None else None
+        machine = self.machine = Machine(reading, self._before, rss, reads, faults, self._io)
         metered = answer.metered if answer is not None and not answer.finished else None
         watts = metered.watts if metered is not None else None
         speed = answer.tokens_per_second if answer is not None else None
@@ -90,7 +101,7 @@ class Gauges:
             self._before = used
         elif pid != self._pid:
             self.sampler.watch([pid])
-            self._read = None
+            self._read = self._io = None
             if status is None or status.phase != "loading":
                 self._before = None
         self._pid = pid
@@ -109,18 +120,8 @@ class Gauges:
 
 
 def process_reads(pid: int, root: Path = Path("/")) -> int | None:
-    """Return the bytes that a process has had fetched from disks, None where the system does not tell.
-
-    https://man7.org/linux/man-pages/man5/proc_pid_io.5.html: read_bytes, which counts pages of mapped files too.
-    """
-    try:
-        for line in (root / f"proc/{pid}/io").read_text("ascii").splitlines():
-            key, _, value = line.partition(":")
-            if key == "read_bytes":
-                return int(value)
-    except (OSError, ValueError):
-        return None
-    return None
+    """Return the bytes that a process has had fetched from disks, None where the system does not tell."""
+    return counts(pid, root).read_bytes
 
 
 def _in_process(session: Session) -> bool:

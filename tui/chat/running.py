@@ -18,17 +18,19 @@ from tui.chat.storing.opened import Opened
 from tui.chat.storing.store import Store
 from tui.chat.storing.stored import StoredMessage, StoreError
 from tui.chat.target import Target
+from tui.chat.thrash import Strain, Watch
 
 SAVE_AGAIN_S = 2.0
 
-RunningChange = Literal["branch", "answer", "saved", "note"]
+RunningChange = Literal["branch", "answer", "saved", "note", "strain"]
 
 
 class Running:
     """`answer` is what is said to the row `row` until now; `asked` who says it, None if another has begun it.
 
     `hurried` says that the running thought was asked to close, `note` what the engine wants the user to know. `unsaved`
-    says why the last answer is not on disk, "" if it is. `ended` hears of what is in the store then.
+    says why the last answer is not on disk, "" if it is. `strain` is what was seen of memory that is too small.
+    `ended` hears of what is in the store then.
     """
 
     def __init__(
@@ -43,6 +45,8 @@ class Running:
         self.asked: Target | None = None
         self.hurried = False
         self.unsaved = self.note = ""
+        self.strain: Strain | None = None
+        self._memory = Watch()
         self._store = store
         self._link = link
         self._changed = changed
@@ -101,7 +105,12 @@ class Running:
             self._tell_unsaved(unsaved.detail)
 
     def tell_note(self, answer: Answer) -> None:
-        """Take in what the engine says about an answer, once."""
+        """Take in what the engine says about an answer, and what is seen of its memory, once."""
+        status = None if self.watching else self._link.status
+        strain = self._memory.look(answer, status.loaded) if status is not None else None
+        if strain is not None:
+            self.strain = strain
+            self._changed("strain")
         note = answer.prompt.note if answer.prompt is not None else ""
         if note and note != self.note:
             self.note = note
@@ -112,7 +121,7 @@ class Running:
     ) -> None:
         self.row, self.answer = row, Answer(before)
         self._stopping = self.hurried = False
-        self.note = ""
+        self.note, self.strain, self._memory = "", None, Watch()
         self._task, self.asked = asyncio.create_task(work), asked
         self._changed("branch")
 

@@ -20,7 +20,9 @@ from tui.chat.storing.stored import StoredMessage
 from tui.chat.tally import Tally
 from tui.chat.target import Target
 
-Figure = Literal["model", "vram", "ours", "speed", "context", "cost", "energy", "chat", "saved", "ram", "ssd"]
+Figure = Literal[
+    "model", "vram", "ours", "speed", "context", "cost", "energy", "chat", "saved", "ram", "ssd", "faults", "written",
+]  # fmt: skip
 FIGURES: tuple[Figure, ...] = get_args(Figure)
 How = Literal["driver", "engine", "difference", "unknown"]
 """How it is known which of the cards' memory is ours: the driver counts processes, a server counts its model, or the

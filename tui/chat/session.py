@@ -29,7 +29,7 @@ from tui.chat.storing.stored import Conversation, StoredMessage, StoreError
 from tui.chat.target import Target
 from tui.chat.wanted import Wanted
 
-Change = Literal["branch", "answer", "model", "progress", "problem", "failure", "saved", "note", "overflow"]
+Change = Literal["branch", "answer", "model", "progress", "problem", "failure", "saved", "note", "strain", "overflow"]
 """What is another than before. "model": which one is chosen or loaded; "progress": how far loading or waiting is;
 "problem": a failure that belongs to no message, "failure": any that kept the model from answering;
 "overflow": there are choices to make about a conversation that does not fit, or none any more."""

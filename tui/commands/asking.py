@@ -14,7 +14,7 @@ from backends.errors import ContextOverflow, ErrorInfo
 from backends.host import launch
 from backends.host.client import HostClient
 from backends.host.wire import Status
-from tui.chat import recovery, turn
+from tui.chat import recovery, thrash, turn
 from tui.chat.answer import Answer
 from tui.chat.asking import NOTHING
 from tui.chat.asking import Asking as Wish
@@ -22,6 +22,7 @@ from tui.chat.storing import paging
 from tui.chat.storing.store import Store
 from tui.chat.storing.stored import Conversation, StoreError, new_id
 from tui.chat.target import Target
+from tui.chat.thrash import Strain, Watch
 from tui.commands import output
 from tui.commands.printing import Printer
 from tui.commands.progress import Progress
@@ -73,6 +74,7 @@ class Asking:
         self._thoughts = thoughts
         self._quiet = quiet
         self._progress = Progress(quiet=quiet)
+        self._memory = Watch()
         self._output = Output()
         self._id = new_id()
         self._answer = Answer()
@@ -131,7 +133,17 @@ class Asking:
     async def _generate(self, request: ChatRequest, descriptor: int | None) -> None:
         async for answer in turn.generate(self._id, request, self._connect, descriptor, self._answer):
             self._progress.answer(answer, thoughts=self._thoughts)
+            client = self._client
+            strain = self._memory.look(answer, client.status.loaded) if client is not None else None
+            if client is not None and strain is not None:
+                self._soon(self._strained(strain, client.welcome.pid))
             await self._print(self._printer.answer(answer))
+
+    async def _strained(self, strain: Strain, pid: int) -> None:
+        words = thrash.words(strain, await asyncio.to_thread(thrash.who, (pid,)))
+        self._progress.strained(words, self._answer, thoughts=self._thoughts)
+        if not self._answer.finished:
+            await self._print(self._printer.strained(strain, words))
 
     async def _connect(self) -> HostClient:
         if self._client is not None:

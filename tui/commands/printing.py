@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any, Protocol
 
+import msgspec
+
 from backends.errors import ErrorInfo
 from backends.events import PromptProgress, Timings, Usage
 from backends.host.launch import Ending, LaunchStep, Starting, Waiting
@@ -12,6 +14,7 @@ from backends.host.wire import Status
 from tui.chat.answer import Answer
 from tui.chat.bill import Rates, own_cost
 from tui.chat.clean import clean
+from tui.chat.thrash import Strain
 from tui.commands.output import to_json
 
 
@@ -23,6 +26,9 @@ class Printer(Protocol):
 
     def status(self, status: Status) -> bytes:
         """Say what the host does."""
+
+    def strained(self, strain: Strain, words: str) -> bytes:
+        """Say that memory is too small for the answer on its way."""
 
     def answer(self, answer: Answer) -> bytes:
         """Say what the answer has more than at the last call."""
@@ -47,6 +53,9 @@ class TextPrinter:
         return b""
 
     def status(self, status: Status) -> bytes:  # noqa: ARG002 - stderr tells it
+        return b""
+
+    def strained(self, strain: Strain, words: str) -> bytes:  # noqa: ARG002 - stderr tells it
         return b""
 
     def answer(self, answer: Answer) -> bytes:
@@ -130,6 +139,9 @@ class JsonPrinter:
         load = status.load
         return self._once({"event": "load", "stage": load.stage, "fraction": load.fraction, "note": load.note})
 
+    def strained(self, strain: Strain, words: str) -> bytes:
+        return _line({"event": "strain", "text": words, **msgspec.structs.asdict(strain)})
+
     def answer(self, answer: Answer) -> bytes:
         lines = b""
         if answer.prompt is not None and answer.prompt is not self._prompt:
@@ -156,6 +168,7 @@ class JsonPrinter:
             "timings": done.timings if done else Timings(),
             "energy": answer.energy,
             "cost": answer.paid or own_cost(answer.energy, answer.timings, self._rates),
+            "io": answer.io,
             "chat": chat,
             "message": message,
         }

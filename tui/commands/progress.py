@@ -78,6 +78,11 @@ class Progress:
         elif answer.prompt is not None and answer.prompt.done < answer.prompt.total:
             self._show("prompt", f"reading the prompt · {answer.prompt.done:,}/{answer.prompt.total:,} tokens")
 
+    def strained(self, words: str, answer: Answer, *, thoughts: bool) -> None:
+        """Tell that memory is too small for the answer on its way, and what helps."""
+        helps = "Close something, or ask with a smaller --context or another preset (-p). Ctrl+C stops it."
+        self._once(f"{words} {helps}", in_line=bool(answer.text or (answer.reasoning and thoughts)))
+
     def clear(self) -> None:
         """Take the line back, before anything else is written to the same terminal."""
         if self._shown and self._terminal:

@@ -8,7 +8,7 @@ import time
 
 import msgspec
 
-from backends.events import LoadProgress
+from backends.events import Io, LoadProgress
 from backends.hardware.memory import process_rss
 from backends.host import launch
 from backends.host.wire import Status
@@ -29,6 +29,7 @@ class HostRow(msgspec.Struct, frozen=True):
     """One host. Everything but `key`, `pid` and `rss_bytes` is None where it does not answer.
 
     `answer` is the id of the answer being generated, `waiting` are those in line; `ends_in_s` is None while it is used.
+    `io` is what the answer that runs, or else the last one, made the process read and write.
     """
 
     key: str
@@ -52,6 +53,7 @@ class HostRow(msgspec.Struct, frozen=True):
     clients: int | None = None
     idle_s: float | None = None
     ends_in_s: float | None = None
+    io: Io | None = None
 
 
 class JobRow(msgspec.Struct, frozen=True):
@@ -148,6 +150,7 @@ def _row(view: launch.HostView) -> HostRow:
         clients=status.clients,
         idle_s=status.idle_s,
         ends_in_s=status.ends_in_s,
+        io=status.io,
     )
 
 

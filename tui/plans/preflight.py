@@ -124,10 +124,18 @@ def _memory(plan: PresetPlan, found: Fit) -> Iterator[tuple[str, str]]:
             ),
         )
     elif not found.fits:
+        # A mapped file stands in for weights: where all but they has room, it is not mapped.
+        mapped = ""
+        if ram.total - ram.weights <= ram.free:
+            mapped = _(
+                "Or load it mapped: with mmap = true in its [backends.{backend}] the file stands in for what memory "
+                "does not hold, which is slow, and nothing is swapped."
+            ).format(backend=plan.backend)
+            mapped += " "
         yield (
             _("main memory is short by {memory}").format(memory=memory(ram.total - ram.free)),
-            _("{needs}: the system would swap, or end it. Close something. {smaller}").format(
-                needs=needs, smaller=smaller
+            _("{needs}: the system would swap, or end it. Close something. {mapped}{smaller}").format(
+                needs=needs, mapped=mapped, smaller=smaller
             ),
         )
 

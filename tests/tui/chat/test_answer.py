@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from backends.base import Partial
 from backends.errors import ErrorInfo
-from backends.events import Done, PromptProgress, Reasoning, Text, Usage
+from backends.events import Done, Io, Metered, PromptProgress, Reasoning, Text, Usage
 from backends.host.wire import AnswerEvent, Failed, Record
 from tui.chat import answer as module
 from tui.chat.answer import Answer, fold
@@ -186,3 +186,30 @@ def test_an_answer_is_looked_at_apart_from_its_thought_and_no_more_when_it_is_ov
 def test_a_loop_that_is_gone_on_with_is_noticed_at_once(before: Partial) -> None:
     event = Reasoning if before.thinking else Text
     assert fold(records(*pieces(LOOP, event)), before).looping
+
+
+def test_what_it_reads_a_second_is_that_between_the_last_two_words_on_it() -> None:
+    answer = Answer()
+    rates = []
+    course = [(0.0, 0, 0), (1.0, 500, 7), (3.0, 4500, 27), (3.0, 9000, 50)]
+    for number, (at_s, read, faults) in enumerate(course):
+        answer.take(Record("a", number, at_s, Metered(None, io=Io(read, faults, 0))))
+        rates.append((answer.reads_per_s, answer.faults_per_s))
+    assert rates == [(None, None), (500.0, 7.0), (2000.0, 10.0), (None, None)]
+    assert answer.io == Io(9000, 50, 0)
+
+
+def test_what_it_read_in_all_is_the_last_word_on_it() -> None:
+    answer = Answer()
+    answer.take(Record("a", 0, 1.0, Metered(None, io=Io(5, 1, 0))))
+    answer.take(Record("a", 1, 2.0, Metered(None, io=Io(6, 1, 0))))
+    answer.take(Record("a", 2, 2.5, Done("stop", io=Io(7, 2, 4096, 4096))))
+    assert answer.io == Io(7, 2, 4096, 4096)
+    assert (answer.reads_per_s, answer.faults_per_s) == (None, None)
+
+
+def test_of_an_engine_in_no_process_of_ours_nothing_is_known() -> None:
+    answer = Answer()
+    answer.take(Record("a", 0, 1.0, Metered(None)))
+    answer.take(Record("a", 1, 2.0, Metered(None)))
+    assert (answer.io, answer.reads_per_s, answer.faults_per_s) == (None, None, None)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from backends.base import Loaded
-from backends.events import Energy, Metered
+from backends.events import Energy, Io, Metered
 from backends.hardware.gpu import Gpu, GpuReading
 from backends.hardware.sampler import Sample
 from backends.host.wire import Status
@@ -136,12 +136,35 @@ def test_the_memory_of_a_server_is_not_that_of_our_process(world: World) -> None
     assert world.take(status=IDLE).rss_bytes == 3 * GB
 
 
+def growing(metered: Metered, *, finished: bool = False, **more: Any) -> Any:
+    """Return what the gauges look at of an answer."""
+    known = {"io": metered.io, "reads_per_s": None, "faults_per_s": None, "tokens_per_second": 20.0}
+    return SimpleNamespace(metered=metered, finished=finished, **{**known, **more})
+
+
+def test_what_the_answers_own_process_tells_of_its_reads_is_what_is_shown(world: World) -> None:
+    io = Io(4096, 3, 8192, 8192)
+    seen = world.take(host_pid=PID, status=IDLE, busy=True, answer=growing(Metered(None, io=io)))
+    assert (seen.io, seen.read_bytes_per_s, seen.faults_per_s) == (io, None, None)
+    world.reads = 50_000_000
+    seen = world.take(answer=growing(Metered(None, io=io), reads_per_s=2.9e9, faults_per_s=310.0))
+    assert (seen.read_bytes_per_s, seen.faults_per_s) == (2.9e9, 310.0)
+
+
+def test_what_the_last_answer_moved_stays_until_another_model_comes(world: World) -> None:
+    io = Io(4096, 3, 8192, 8192)
+    world.take(host_pid=PID, status=IDLE, busy=True, answer=growing(Metered(None, io=io)))
+    seen = world.take(answer=None, busy=False)
+    assert (seen.io, seen.faults_per_s) == (io, None)
+    assert world.take(host_pid=PID + 1).io is None
+
+
 def test_the_course_keeps_the_watts_of_the_cards_and_those_of_the_answer_apart(world: World) -> None:
     world.sampler.used, world.sampler.watts = GB, 30.0
     world.take()
     metered = Metered(Energy(1.0, "measured"), 210.0)
     world.now += 1
-    world.take(answer=SimpleNamespace(metered=metered, finished=False, tokens_per_second=20.0))
+    world.take(answer=growing(metered))
     points = world.gauges.lately()
     assert [(point.cards_watts, point.answer_watts) for point in (points[0], points[-1])] == [
         (30.0, None),
@@ -149,7 +172,7 @@ def test_the_course_keeps_the_watts_of_the_cards_and_those_of_the_answer_apart(w
     ]
     assert points[-1].tokens_per_second == 20.0
     world.now += 1
-    world.take(answer=SimpleNamespace(metered=metered, finished=True, tokens_per_second=20.0))
+    world.take(answer=growing(metered, finished=True))
     assert world.gauges.lately()[-1].answer_watts is None
 
 

@@ -129,7 +129,7 @@ def test_json_ends_with_all_figures_and_unknown_is_null(run: Run, preset: Write)
     assert [e["text"] for e in before if e["event"] == "text"] == ["one", " two"]
     assert {"event": "prompt", "done": 1, "total": 1, "cached": 0, "note": ""} in before
     assert {"event": "starting", "title": "Echo"} in before
-    assert list(last) == ["event", "reason", "usage", "timings", "energy", "cost", "chat", "message"]
+    assert list(last) == ["event", "reason", "usage", "timings", "energy", "cost", "io", "chat", "message"]
     assert (last["event"], last["reason"]) == ("done", "stop")
     assert {"joules", "source", "idle_joules", "devices", "notes", "incomplete"} == set(last["energy"])
     assert last["energy"]["source"] in {"measured", "partly estimated", "estimated"}
@@ -137,6 +137,10 @@ def test_json_ends_with_all_figures_and_unknown_is_null(run: Run, preset: Write)
     assert last["cost"]["amount"] == pytest.approx(last["energy"]["joules"] / 0.85 / 3.6e6 * 0.30)
     assert last["usage"] == {"prompt_tokens": 1, "cached_tokens": 0, "reasoning_tokens": 2, "output_tokens": 4}
     assert list(last["timings"]) == ["load_s", "prefill_s", "decode_s", "tokens_per_second"]
+    counts = ["read_bytes", "page_faults", "written_bytes", "own_written_bytes", "swapped_bytes"]
+    assert list(last["io"]) == counts
+    if last["io"]["written_bytes"] is not None:
+        assert last["io"]["written_bytes"] <= last["io"]["own_written_bytes"]
     shown = run("chats", "show", last["chat"], "--json").json
     assert shown["messages"][-1]["id"] == last["message"]
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from backends.events import PromptProgress, Text
 from backends.host.wire import Record
+from tui.chat import thrash
 from tui.chat.answer import Answer
+from tui.chat.thrash import Strain
 from tui.commands.printing import JsonPrinter
 from tui.commands.progress import Progress
 
@@ -63,3 +66,20 @@ def test_what_the_engine_has_to_say_is_a_note_once(capfd: pytest.CaptureFixture[
         lines += printer.answer(answer)
     assert capfd.readouterr().err == "note: It is ␛[1mdamaged.\n"
     assert lines.count(b"damaged") == 2
+
+
+def test_memory_that_is_too_small_is_a_note_with_what_helps_and_in_json_an_event(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    strain, answer = Strain("reads", 6_100_000_000, 0, 0.4), Answer()
+    words = thrash.words(strain)
+    Progress().strained(words, answer, thoughts=False)
+    Progress(quiet=True).strained(words, answer, thoughts=False)
+    assert capfd.readouterr().err == (
+        "note: Main memory no longer holds the model: each token reads 6.1 GB from the disk, 0.4 tokens/s. "
+        "Close something, or ask with a smaller --context or another preset (-p). Ctrl+C stops it.\n"
+    )
+    (line,) = JsonPrinter().strained(strain, words).splitlines()
+    event = json.loads(line)
+    assert (event["event"], event["kind"], event["bytes_per_token"]) == ("strain", "reads", 6_100_000_000)
+    assert event["text"] == words

@@ -44,6 +44,9 @@ def test_an_idle_host_is_shown_and_ended(run: Run, here: Run, preset: Write) -> 
     assert 50 < host["ends_in_s"] <= 60
     assert host["idle_s"] < 10
     assert host["answer"] is None
+    assert set(host["io"]) == {
+        "read_bytes", "page_faults", "written_bytes", "own_written_bytes", "swapped_bytes"
+    }  # fmt: skip
     head, line = here("ps").out.splitlines()
     assert head.split()[:3] == ["KEY", "MODEL", "BACKEND"]
     assert line.startswith(host["key"])

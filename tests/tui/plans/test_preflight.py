@@ -110,6 +110,14 @@ def test_memory_that_no_file_can_stand_in_for_is_told(mine: Mine) -> None:
     assert told is not None
     assert re.fullmatch(r"main memory is short by \d\.\d GB", told.short)
     assert "would swap" in told.sentences[0]
+    assert "Or load it mapped: with mmap = true in its [backends.llama_cpp]" in told.sentences[0]
+
+
+def test_a_model_that_is_mapped_already_is_not_told_to_be(mine: Mine) -> None:
+    tiny = msgspec.structs.replace(machine_named("cpu-only"), ram=Ram(8 * GB, GB // 2))
+    told = before(mine(context=32768), tiny)
+    assert told is not None
+    assert all("load it mapped" not in sentence for sentence in told.sentences)
 
 
 def test_of_a_backend_that_places_its_model_itself_nothing_is_said(mine: Mine) -> None:

@@ -5,26 +5,30 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from textual.pilot import Pilot
 
-from backends.events import Cost, Done, Energy, Metered, PromptProgress, Reasoning, Text
+from backends.base import Loaded
+from backends.events import Cost, Done, Energy, Io, Metered, PromptProgress, Reasoning, Text
 from backends.hardware.gpu import Gpu, GpuReading
+from backends.hardware.memory_holders import MemoryHolder
 from backends.hardware.sampler import GpuSampler, Sample
 from backends.host import spool
 from backends.host.wire import Record, Status
 from tests.tui.moments import CARD, GUESSED, LOADED, MEASURED, POINTS, SILENT_CARD, TIMINGS, USAGE
 from tests.tui.screens.conftest import BOTH, NOW, THOUGHT, chat_screen, picture
 from tui.app import DeepseekApp
-from tui.chat import machine
+from tui.chat import machine, thrash
 from tui.chat.answer import fold
 from tui.chat.bill import Rates
 from tui.chat.machine import Gauges
 from tui.chat.storing.receipts import receipt
 from tui.chat.storing.store import Store
 from tui.chat.storing.stored import Asked, new_id
+from tui.chat.thrash import Strain
 from tui.screens.usage import UsageScreen
 
 HOT = msgspec.structs.replace(CARD, celsius=91.0, busy=0.99, throttled=("hot", "power limit"))
@@ -110,6 +114,42 @@ def test_the_footer_with_focus_on_the_messages(snap_compare, size, tariff) -> No
 def test_the_footer_while_the_model_thinks(snap_compare, size, monkeypatch, machine_is_busy) -> None:
     card(monkeypatch, SILENT_CARD)
     answered(MEASURED)
+    picture_while_it_thinks(snap_compare, size, monkeypatch, LOADED, Metered(MEASURED, 210.0))
+
+
+@BOTH
+@pytest.mark.parametrize("written", [0, 12_000_000])
+def test_the_footer_while_the_model_streams(snap_compare, size, monkeypatch, machine_is_busy, written: int) -> None:
+    card(monkeypatch, SILENT_CARD)
+    answered(MEASURED)
+    told = [
+        Metered(MEASURED, 210.0, None, Io(second * 2_900_000_000, second * 310, 8192 + second * written, 8192, 0))
+        for second in range(2)
+    ]
+    loaded = msgspec.structs.replace(LOADED, memory_read_bytes=9_000_000_000, streamed_bytes=1_400_000_000)
+    picture_while_it_thinks(snap_compare, size, monkeypatch, loaded, *told)
+
+
+@BOTH
+def test_memory_that_is_too_small_now(snap_compare, size, monkeypatch, machine_is_busy) -> None:
+    monkeypatch.setattr(thrash, "who", lambda _ours: (MemoryHolder("firefox", 4_200_000_000, 12),))
+    answered(MEASURED)
+
+    async def strained(pilot: Pilot[None]) -> None:
+        screen = chat_screen(pilot)
+        session = screen._session
+        assert session is not None
+        session.running.strain = Strain("reads", 6_100_000_000, 0, 0.4)
+        await screen._shown.strained(session)
+        await pilot.pause(0.1)
+
+    picture(snap_compare, size, strained)
+
+
+def picture_while_it_thinks(
+    snap_compare: Any, size: Any, monkeypatch: pytest.MonkeyPatch, loaded: Loaded, *metered: Metered
+) -> None:
+    """Take a picture of an answer under way, after what was metered of its last seconds."""
     answer = new_id()
     descriptor = spool.create(answer)
     store = Store()
@@ -121,11 +161,12 @@ def test_the_footer_while_the_model_thinks(snap_compare, size, monkeypatch, mach
         session = screen._session
         assert session is not None
         assert session.answer is not None
-        session._link.status = Status("decode", LOADED)
+        session._link.status = Status("decode", loaded)
         session.answer.take(Record(answer, 0, 0.0, PromptProgress(900, 900, 800)))
         for number in range(1, 120):
             session.answer.take(Record(answer, number, number / 23.6, Reasoning(f"thought {number} ", 1)))
-        session.answer.take(Record(answer, 120, 5.05, Metered(MEASURED, 210.0)))
+        for number, one in enumerate(metered):
+            session.answer.take(Record(answer, 120 + number, 5.05 + number, one))
         gauges = screen._explaining._gauges
         gauges._before = 1_100_000_000
         monkeypatch.setattr(gauges, "_meet", lambda *_: None)

@@ -18,7 +18,7 @@ import msgspec
 
 from backends import paths
 from backends.base import Partial
-from backends.errors import EngineDied
+from backends.errors import EngineDied, Unreadable
 from backends.events import Timings
 from backends.shown import printable
 from tui.chat.answer import Answer
@@ -235,7 +235,7 @@ class Store:
         """
         state: State = "interrupted"
         if result.failed is not None:
-            state = "interrupted" if result.failed.kind == EngineDied.kind else "failed"
+            state = "interrupted" if result.failed.kind in {EngineDied.kind, Unreadable.kind} else "failed"
         elif result.done is not None:
             state = "stopped" if result.done.reason == "stopped" else "done"
         done = result.done

@@ -10,14 +10,23 @@ from rich.cells import cell_len, set_cell_size
 from backends.titles import backend_title
 from tui.chat.clean import clean_line
 from tui.chat.seen import Figure, Seen
-from tui.screens.figures.words import chat_of, cost_of, energy_of, on_the_card, speed_of_reads, split_of, two_shades
+from tui.screens.figures.words import (
+    amount,
+    chat_of,
+    cost_of,
+    energy_of,
+    on_the_card,
+    speed_of_reads,
+    split_of,
+    two_shades,
+)
 from tui.units import DASH, count, gigabytes, memory
 from tui.words import _
 
 SEPARATOR = " │ "
 LEAST_READS_PER_S = 1e6
 """What an engine reads from disk a second before it is worth a place: less is noise."""
-_GROWING: tuple[Figure, ...] = ("speed", "vram", "cost", "chat", "context")
+_GROWING: tuple[Figure, ...] = ("speed", "ssd", "vram", "cost", "chat", "context")
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -38,18 +47,16 @@ def footer_line(seen: Seen, width: int) -> str:
 
 def parts(seen: Seen) -> list[Part]:
     """Return the parts of the footer, most important first; those with nothing to say are left out."""
-    saved = saved_part(seen)
-    shown = [
-        model_part(seen),
-        vram_part(seen),
-        speed_part(seen),
-        context_part(seen),
-        chat_part(seen) if seen.in_messages else cost_part(seen),
-        ram_part(seen),
-        ssd_part(seen),
-    ]
-    ordered = [saved, *shown] if seen.unsaved else [*shown[:5], saved, *shown[5:]]
-    return [part for part in ordered if part is not None]
+    saved, disk = saved_part(seen), ssd_part(seen)
+    shown: list[Part | None] = [model_part(seen), vram_part(seen), speed_part(seen), context_part(seen)]
+    # Of a model that streams it says why the speed is what it is.
+    streams = disk is not None and not disk.extra
+    more = [chat_part(seen) if seen.in_messages else cost_part(seen), saved, ram_part(seen)]
+    shown += [disk, *more] if streams else [*more, disk]
+    if seen.unsaved:
+        shown.remove(saved)
+        shown.insert(0, saved)
+    return [part for part in (written_part(seen), *shown) if part is not None]
 
 
 def joined(found: Sequence[Part], width: int) -> str:
@@ -82,6 +89,7 @@ def joined(found: Sequence[Part], width: int) -> str:
         grow(figure)
     if all(place in chosen for place, part in enumerate(found) if not part.extra):
         add(extra=True)
+    grow("ssd")
     grow("model")
     return SEPARATOR.join(chosen[place] for place in sorted(chosen))
 
@@ -181,8 +189,22 @@ def ram_part(seen: Seen) -> Part | None:
 
 
 def ssd_part(seen: Seen) -> Part | None:
-    """Return what the engine reads from disk, where that is enough to matter."""
-    reads = seen.machine.read_bytes_per_s
+    """Return what the engine reads from disk, where that is enough to matter, and that it writes nothing there."""
+    reads, faults, io = seen.machine.read_bytes_per_s, seen.machine.faults_per_s, seen.machine.io
     if reads is None or reads < LEAST_READS_PER_S:
         return None
-    return Part(("ssd",), (f"SSD {speed_of_reads(reads)}",), extra=True)
+    figures: tuple[Figure, ...] = ("ssd", "faults", "written")
+    short = f"SSD {speed_of_reads(reads)}"
+    none = _("0 written") if io is not None and io.foreign_written_bytes == 0 else ""
+    waits = _("{count} faults/s").format(count=f"{faults:,.0f}") if faults is not None else ""
+    forms = (" · ".join(filter(None, (short, *more))) for more in ((waits, none), (none,), ()))
+    streams = seen.live and seen.loaded is not None and bool(seen.loaded.streamed_bytes)
+    return Part(figures, tuple(dict.fromkeys(forms)), extra=not streams)
+
+
+def written_part(seen: Seen) -> Part | None:
+    """Return what the engine's process has written to a disk that is no file of ours: it must be nothing."""
+    io = seen.machine.io
+    if io is None or not io.foreign_written_bytes:
+        return None
+    return Part(("written",), (_("! {size} written").format(size=amount(io.foreign_written_bytes)),))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from backends.errors import Problem
 from backends.shown import printable
+from tui.chat import thrash
 from tui.chat.switching import Refusal
 from tui.keys.words import filled, slots
 from tui.units import clock, memory
@@ -15,7 +16,9 @@ from tui.widgets.transcript.model import Entry
 from tui.words import _
 
 if TYPE_CHECKING:
+    from backends.hardware.memory_holders import MemoryHolder
     from backends.jobs.job import JobView
+    from tui.chat.thrash import Strain
     from tui.plans.preflight import Preflight
 
 WELCOME = "welcome"
@@ -97,6 +100,18 @@ def preflight_entry(title: str, found: Preflight) -> Entry:
 def engine_entry(note: str) -> Entry:
     """Return what an engine says about the answer on its way."""
     return Entry("engine", "notice", _("Worth knowing"), clock(time.time()), note)
+
+
+def strain_entry(strain: Strain, holders: Sequence[MemoryHolder]) -> Entry:
+    """Return what is seen of memory that is too small for the answer on its way, and what helps."""
+    helps = filled(
+        _(
+            "The answer goes on; {answer.stop} stops it. Close something, or take a smaller context or another preset: "
+            "{program.plan} shows what each needs."
+        )
+    )
+    text = f"{thrash.words(strain, holders)}\n{helps}"
+    return Entry("strain", "notice", _("Memory is too small now"), clock(time.time()), text)
 
 
 def backends_entry(title: str, stays: str, refusals: tuple[Refusal, ...]) -> Entry:

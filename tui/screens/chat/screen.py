@@ -171,6 +171,8 @@ class ChatScreen(Screen[None]):
                 self._shown.notes(session)
             case "note" if session.running.note:
                 self._shown.notice(notices.engine_entry(session.running.note))
+            case "strain":
+                self.run_worker(self._shown.strained(session), group="strain")
             case "overflow":
                 self._choices.show(session)
         await self._typing.look()

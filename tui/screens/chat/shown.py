@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 from backends.errors import Problem
+from tui.chat import thrash
 from tui.chat.session import Session
 from tui.screens.chat import notices
 from tui.widgets.transcript import Entry, Transcript
@@ -69,6 +71,13 @@ class Shown:
         if loaded is not None and loaded.notes and target is not None and pid != self._noted:
             self._noted = pid
             self.notice(notices.notes_entry(target.title, loaded.notes))
+
+    async def strained(self, session: Session) -> None:
+        """Say what is seen of memory that is too small for the answer on its way, and who holds it."""
+        strain, pid = session.running.strain, session.host_pid
+        if strain is not None:
+            holders = await asyncio.to_thread(thrash.who, () if pid is None else (pid,))
+            self.notice(notices.strain_entry(strain, holders))
 
     def problem(self, problem: Problem) -> None:
         """Show a failure that belongs to no message; the same one twice in a row is shown once."""

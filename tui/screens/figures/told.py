@@ -11,7 +11,7 @@ from backends.events import ASSUMED_TARIFF
 from backends.shown import shown_path
 from backends.titles import backend_title
 from tui.chat.seen import FIGURES, Figure, Seen
-from tui.screens.figures.words import chat_of, cost_of, energy_of, on_the_card, speed_of_reads
+from tui.screens.figures.words import amount, chat_of, cost_of, energy_of, on_the_card, speed_of_reads
 from tui.settings import settings_file
 from tui.units import DASH, count, gigabytes, memory
 from tui.words import N_, _, ngettext
@@ -191,13 +191,55 @@ def _ram(seen: Seen) -> Told:
 
 
 def _ssd(seen: Seen) -> Told:
-    name, what = "SSD", _("What the engine's process reads from disks. On the footer from 1 MB/s on.")
-    reads = seen.machine.read_bytes_per_s
-    if reads is None:
-        busy = seen.answer is not None or (seen.status is not None and seen.status.phase == _("loading"))
-        why = _("the system does not tell") if busy else _("counted while the model loads or answers")
-        return _missing(name, what, why if seen.machine.rss_bytes is not None else _no_process(seen))
-    return Told(name, speed_of_reads(reads), "measured", what, _("read_bytes of the process, /proc"))
+    name = _("SSD reads")
+    what = _("What the engine's process reads from disks, a model's mapped file too. On the footer from 1 MB/s on.")
+    reads, io = seen.machine.read_bytes_per_s, seen.machine.io
+    whole = _in_all(amount(io.read_bytes)) if io is not None and io.read_bytes is not None else ""
+    source = _("read_bytes of the process, /proc")
+    if reads is not None:
+        return Told(name, speed_of_reads(reads) + (f" · {whole}" if whole else ""), "measured", what, source)
+    return Told(name, whole, "measured", what, source) if whole else _missing(name, what, _not_counted(seen))
+
+
+def _faults(seen: Seen) -> Told:
+    name, what = _("Page faults"), _("How often the engine touched a page that a disk had to bring first.")
+    faults, io = seen.machine.faults_per_s, seen.machine.io
+    if io is None or io.page_faults is None:
+        return _missing(name, what, _not_counted(seen))
+    value = _in_all(f"{io.page_faults:,}")
+    if faults is not None:
+        value = _("{count}/s").format(count=f"{faults:,.0f}") + f" · {value}"
+    notes = (_("What the disk reads ahead of its use comes without a fault: bytes tell more than their number."),)
+    return Told(name, value, "measured", what, _("majflt of the process, /proc"), notes)
+
+
+def _written(seen: Seen) -> Told:
+    name, what = _("Written"), _("What the engine's process wrote to disks in this answer. It must be nothing.")
+    io = seen.machine.io
+    if io is None or io.foreign_written_bytes is None:
+        return _missing(name, what, _not_counted(seen))
+    value = amount(io.foreign_written_bytes)
+    if io.own_written_bytes:
+        value = _("{size}, beside {own} of our own").format(size=value, own=amount(io.own_written_bytes))
+    if io.swapped_bytes:
+        value += " · " + _("{size} of the process in swap").format(size=amount(io.swapped_bytes))
+    notes = (
+        _("Our own are the answer as it comes, kept states of chats and the log, in whole pages as the kernel counts."),
+        _("Swapping out is written by the kernel, not by the process: it is told apart."),
+    )
+    return Told(name, value, "measured", what, _("write_bytes of the process, less our own, /proc"), notes)
+
+
+def _in_all(whole: str) -> str:
+    return _("{amount} in this answer").format(amount=whole)
+
+
+def _not_counted(seen: Seen) -> str:
+    """Return why nothing is told of what the engine reads and writes."""
+    if seen.machine.rss_bytes is None:
+        return _no_process(seen)
+    busy = seen.answer is not None or (seen.status is not None and seen.status.phase == "loading")
+    return _("the system does not tell") if busy else _("counted while the model loads or answers")
 
 
 def tariff_of(seen: Seen) -> str:
@@ -286,4 +328,6 @@ _TOLD: dict[Figure, Callable[[Seen], Told]] = {
     "saved": _saved,
     "ram": _ram,
     "ssd": _ssd,
+    "faults": _faults,
+    "written": _written,
 }

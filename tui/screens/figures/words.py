@@ -5,7 +5,7 @@ from __future__ import annotations
 from backends.base import Loaded
 from tui.chat.seen import Ours, Seen
 from tui.chat.storing.receipts import MICRO, NANO
-from tui.units import DASH, energy, gigabytes, money
+from tui.units import DASH, energy, gigabytes, memory, money
 from tui.words import _
 
 BAR_CELLS = 8
@@ -70,6 +70,11 @@ def chat_of(seen: Seen, decimals: int = 4) -> tuple[str, str]:
         return cost, DASH
     joules = energy(chat.energy_uj / MICRO)
     return cost, f"{'≥' if chat.unmetered else ''}{'~' if chat.estimated else ''}{joules}"
+
+
+def amount(moved: int) -> str:
+    """Return bytes that were read or written, small ones too: 0, 12 kB, 45 MB, 2.9 GB."""
+    return memory(moved) if moved >= 999_500 else f"{moved / 1e3:.0f} kB" if moved else "0"
 
 
 def speed_of_reads(reads: float) -> str:

@@ -1,0 +1,152 @@
+"""A mapped file that cannot be read any more ends the process with the file and the byte, whoever touched it."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backends.llama_cpp.streaming import bus
+from backends.llama_cpp.streaming.bus import STATUS, Span, at, spans
+from backends.read_errors import ReadError, found
+
+PAGE = mmap.PAGESIZE
+pytestmark = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="this system does not tell what is mapped")
+
+MAPS = """\
+555500000000-555500001000 r--p 00000000 fe:00 11   /usr/bin/python3
+7f0000000000-7f0000100000 r--s 00000000 {device} {inode}   {name}
+7f0000200000-7f0000300000 r--s 00200000 {device} {inode}   {name}
+7ffd00000000-7ffd00021000 rw-p 00000000 00:00 0    [stack]
+short line
+"""
+
+
+def test_an_address_is_found_in_its_part_of_the_file(tmp_path: Path) -> None:
+    file, maps = tmp_path / "a model.gguf", tmp_path / "maps"
+    file.write_bytes(b"x")
+    status = file.stat()
+    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+    maps.write_text(MAPS.format(device=device, inode=status.st_ino, name=file))
+    seen = spans([file], maps)
+    assert seen == (
+        Span(0x7F0000000000, 0x7F0000100000, 0, str(file)),
+        Span(0x7F0000200000, 0x7F0000300000, 0x200000, str(file)),
+    )
+    assert at(0x7F0000000005, seen) == (str(file), 5)
+    assert at(0x7F0000200005, seen) == (str(file), 0x200005)
+    assert at(0x7F0000100000, seen) is None
+
+
+def test_a_file_system_that_gives_a_map_another_device_is_known_by_the_name(tmp_path: Path) -> None:
+    file, maps = tmp_path / "model.gguf", tmp_path / "maps"
+    file.write_bytes(b"x")
+    inode = file.stat().st_ino
+    maps.write_text(MAPS.format(device="00:7f", inode=inode, name=file))
+    assert len(spans([file], maps)) == 2
+    maps.write_text(MAPS.format(device="00:7f", inode=inode, name="/another/file"))
+    assert spans([file], maps) == ()
+
+
+def test_a_file_that_is_mapped_here_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(bytes(3 * PAGE))
+    assert spans([file]) == ()
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ):
+        (span,) = spans([file, tmp_path / "missing"])
+        assert (span.offset, span.end - span.start) == (0, 3 * PAGE)
+    assert spans([file], tmp_path / "no maps") == ()
+
+
+TOUCH = """
+import ctypes, mmap, os, pathlib, sys, threading
+from backends.llama_cpp.streaming import bus
+
+how, path, offset, length = sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+assert bus.watch([path])
+file = open(path, "rb")
+mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED)
+if how != "unseen":
+    bus.watch([path])
+address = next(span.start for span in bus.spans([path.resolve()]))
+size = path.stat().st_size
+if length < size:
+    os.truncate(path, length)
+place, target = address + offset, ctypes.create_string_buffer(64)
+release, hold = ctypes.CDLL(None).memcpy, ctypes.PyDLL(None).memcpy
+for function in (release, hold):
+    function.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+
+def spin():
+    while True:
+        sum(range(1000))
+
+def allocate():
+    while True:
+        [bytearray(size) for size in range(1, 9000, 7)]
+
+def touch(function=release):
+    function(target, place, 8)
+
+if how == "native":  # Threads that the interpreter has never seen, as those that the engine computes with.
+    libc = ctypes.CDLL(None)
+    routine = ctypes.cast(libc.strlen, ctypes.c_void_p)  # It reads at its argument.
+    thread = ctypes.c_ulong()
+    libc.pthread_create.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+    libc.pthread_create(ctypes.byref(thread), None, routine, place)
+    spin()
+if how in ("busy", "many"):
+    for work in (spin, allocate):
+        threading.Thread(target=work, daemon=True).start()
+if how == "many":
+    barrier = threading.Barrier(6)
+    for _ in range(5):
+        threading.Thread(target=lambda: (barrier.wait(), touch()), daemon=True).start()
+    barrier.wait()
+if how == "elsewhere":
+    other = path.with_name("other")
+    other.write_bytes(bytes(2 * mmap.PAGESIZE))
+    opened = open(other, "rb")
+    second = mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ)
+    place = next(span.start for span in bus.spans([other.resolve()])) + mmap.PAGESIZE
+    os.truncate(other, 1)
+touch(hold if how == "holding" else release)
+"""
+
+
+def touched(how: str, path: Path, offset: int, length: int) -> tuple[int, str]:
+    """Return how a child ends that touches a byte of a file of which `length` bytes are left, and what it says."""
+    path.write_bytes(b"x" * (64 * PAGE))
+    command = [sys.executable, "-P", "-c", TOUCH, how, str(path), str(offset), str(length)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(bus.__file__).parents[3])}
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=environment)
+    return ended.returncode, ended.stderr
+
+
+@pytest.mark.parametrize("how", ["released", "holding", "native", "busy", "many", "unseen"])
+def test_the_file_and_the_byte_are_its_last_words(tmp_path: Path, how: str) -> None:
+    file, offset = tmp_path / "model.gguf", 40 * PAGE + 128
+    status, said = touched(how, file, offset, 10 * PAGE)
+    assert (status, found(said)) == (STATUS, ReadError(str(file), offset, 10 * PAGE))
+
+
+def test_it_never_hangs_and_never_says_another_byte(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    for page in range(12, 36, 2):
+        status, said = touched("many", file, page * PAGE, 10 * PAGE)
+        assert (status, found(said)) == (STATUS, ReadError(str(file), page * PAGE, 10 * PAGE))
+
+
+def test_a_bus_error_in_other_memory_is_not_blamed_on_the_model(tmp_path: Path) -> None:
+    status, said = touched("elsewhere", tmp_path / "model.gguf", 0, 64 * PAGE)
+    assert status == STATUS
+    assert found(said) is None
+    assert "no part of the model's files" in said
+
+
+def test_a_file_that_can_be_read_ends_nothing(tmp_path: Path) -> None:
+    assert touched("released", tmp_path / "model.gguf", 40 * PAGE, 64 * PAGE) == (0, "")
