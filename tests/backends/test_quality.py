@@ -5,10 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,23 +15,18 @@ import numpy as np
 import pytest
 
 from backends import file_hash, paths
-from backends.base import Cancel, Cancelled
-from backends.errors import BackendError, BadModelFile, EngineDied, ModelNotFound
-from backends.jobs import launch
-from backends.jobs.job import JobSpec
-from backends.jobs.report import Report
+from backends.base import Cancel
+from backends.errors import BackendError, BadModelFile, ModelNotFound
 from backends.llama_cpp import binding
-from backends.llama_cpp.quality import estimates, evaluating, known, logprobs, passes, run, store, texts
+from backends.llama_cpp.quality import estimates, evaluating, known, logprobs, passes, store, texts
 from backends.llama_cpp.quality.messages import Request
 from backends.quality import kept
 from backends.quality.figures import Quality, Scores, Side, Text
 from backends.quality.wanted import CONTEXT, Compare
-from tests.backends.tiny_models import R1_SPECIAL, write_bpe_model
-from tests.backends.watching import ended, until
-from tests.conftest import processes_of
+from tests.backends.quality_world import ROUNDING, Tiny, compare, left
+from tests.backends.tiny_models import R1_SPECIAL
 
 _Q4_0 = 2  # LLAMA_FTYPE_MOSTLY_Q4_0
-ROUNDING = logprobs.WINDOW / 65535
 CHUNKS = 1
 
 
@@ -50,41 +42,8 @@ def requantised(starter_gguf: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture
-def tiny(tmp_path: Path) -> Callable[..., Path]:
-    """`tiny("a")` is a model of one layer of zeros: every token is as likely as any other.
-
-    `tiny("a", noise=0.1)` is one of random weights, the same for all; `noise` is what was added to them.
-    """
-
-    def make(name: str, noise: float | None = None, **given: Any) -> Path:
-        path = tmp_path / f"{name}.gguf"
-        write_bpe_model(path, f"template of {name}", **given)
-        if noise is not None:
-            data = path.read_bytes()
-            begin = len(data.rstrip(b"\0")) // 32 * 32 + 64  # behind the header: the weights are zeros
-            count = (len(data) - begin) // 4
-            rng = np.random.default_rng(1)
-            weights = rng.normal(0, 0.4, count)[::-1] + noise * rng.normal(0, 0.4, count)[::-1]
-            path.write_bytes(data[:begin] + weights.astype("<f4").tobytes() + data[begin + 4 * count :])
-        return path
-
-    return make
-
-
-def compare(wanted: Compare, cancel: Cancel | None = None) -> Quality:
-    """Do the job in this process, and return what it has kept."""
-    cancel = cancel or Cancel()
-    folder = paths.private(paths.state() / "a job")
-    with Report(folder, cancel) as report:
-        assert run.run(msgspec.to_builtins(wanted), report, cancel) == ""
-    found = known.matching(wanted)
-    assert found is not None
-    return found
-
-
-def left() -> list[str]:
-    """What a measurement has left in its folder."""
-    return sorted(path.name for path in (paths.cache() / "quality").glob("*"))
+def tiny(tmp_path: Path) -> Tiny:
+    return Tiny(tmp_path)
 
 
 # With true models.
@@ -148,7 +107,7 @@ def test_the_figures_of_a_requantised_file_are_those_of_a_plain_computation(
     assert kept.best(starter_gguf) is None
 
 
-def test_a_file_against_itself_loses_nothing(tiny: Callable[..., Path], home: Path) -> None:
+def test_a_file_against_itself_loses_nothing(tiny: Tiny, home: Path) -> None:
     model = tiny("model", noise=0.0)
     quality = compare(Compare(str(model), str(model), chunks=4))
     found = quality.figures
@@ -162,7 +121,7 @@ def test_a_file_against_itself_loses_nothing(tiny: Callable[..., Path], home: Pa
     assert "the same file" in quality.notes[0]
 
 
-def test_the_more_a_file_differs_the_more_it_has_lost(tiny: Callable[..., Path], home: Path) -> None:
+def test_the_more_a_file_differs_the_more_it_has_lost(tiny: Tiny, home: Path) -> None:
     base = tiny("base", noise=0.0)
     found = [
         compare(Compare(str(tiny(f"with {noise}", noise=noise)), str(base), chunks=2)).figures for noise in (0.02, 0.2)
@@ -173,7 +132,7 @@ def test_the_more_a_file_differs_the_more_it_has_lost(tiny: Callable[..., Path],
     assert found[0].probability_change.value < found[1].probability_change.value
 
 
-def test_chunks_side_by_side_give_what_they_give_one_by_one(tiny: Callable[..., Path], home: Path) -> None:
+def test_chunks_side_by_side_give_what_they_give_one_by_one(tiny: Tiny, home: Path) -> None:
     """A base that streams from the disk runs several chunks for each reading of its weights."""
     path = tiny("model", noise=0.0)
     tokens = passes.look(str(path), texts.read("")[1], Cancel()).tokens
@@ -197,7 +156,7 @@ def test_chunks_side_by_side_give_what_they_give_one_by_one(tiny: Callable[..., 
         assert together[chunk] == pytest.approx(nll, abs=1e-3)
 
 
-def test_a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary(tiny: Callable[..., Path], home: Path) -> None:
+def test_a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary(tiny: Tiny, home: Path) -> None:
     model, base = tiny("model"), tiny("base")
     found = compare(Compare(str(model), str(base), chunks=3))
     looked = passes.look(str(model), "", Cancel())
@@ -215,7 +174,7 @@ def test_the_shipped_text_is_long_enough_for_everybody(starter_gguf: Path, home:
     assert text.sha256.startswith("sha256:")
 
 
-def test_a_text_of_the_users_own(tiny: Callable[..., Path], tmp_path: Path, home: Path) -> None:
+def test_a_text_of_the_users_own(tiny: Tiny, tmp_path: Path, home: Path) -> None:
     text = tmp_path / "thoughts.txt"
     text.write_text("So, hello world. " * 200)
     found = compare(Compare(str(tiny("model")), str(tiny("base")), str(text)))
@@ -243,9 +202,7 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-def test_the_disk_holds_no_more_than_it_may(
-    tiny: Callable[..., Path], home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_disk_holds_no_more_than_it_may(tiny: Tiny, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = groups(monkeypatch)
     model, base = tiny("model"), tiny("base")
     chunk = logprobs.chunk_bytes(CONTEXT, len(passes.look(str(base), "", Cancel()).names))
@@ -256,17 +213,13 @@ def test_the_disk_holds_no_more_than_it_may(
     assert "--disk" in raised.value.hint
 
 
-def test_a_full_disk_is_told_before_anything_runs(
-    tiny: Callable[..., Path], home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_told_before_anything_runs(tiny: Tiny, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "STAYS_FREE_BYTES", 1 << 60)
     with pytest.raises(BackendError, match="too little space"):
         compare(Compare(str(tiny("model")), str(tiny("base")), chunks=2))
 
 
-def test_kept_probabilities_serve_the_next_file(
-    tiny: Callable[..., Path], home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_kept_probabilities_serve_the_next_file(tiny: Tiny, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = tiny("base")
     compare(Compare(str(tiny("first")), str(base), chunks=2, keep=True))
     (rows,) = left()
@@ -287,7 +240,7 @@ def test_kept_probabilities_serve_the_next_file(
     assert found.scored == 510
 
 
-def test_all_that_is_to_be_kept_has_to_be_allowed(tiny: Callable[..., Path], home: Path) -> None:
+def test_all_that_is_to_be_kept_has_to_be_allowed(tiny: Tiny, home: Path) -> None:
     base = tiny("base")
     chunk = logprobs.chunk_bytes(CONTEXT, len(passes.look(str(base), "", Cancel()).names))
     with pytest.raises(BackendError, match="more disk than is allowed") as raised:
@@ -299,22 +252,20 @@ def test_all_that_is_to_be_kept_has_to_be_allowed(tiny: Callable[..., Path], hom
 # What cannot be measured.
 
 
-def test_another_vocabulary_is_told_before_anything_runs(
-    starter_gguf: Path, tiny: Callable[..., Path], home: Path
-) -> None:
+def test_another_vocabulary_is_told_before_anything_runs(starter_gguf: Path, tiny: Tiny, home: Path) -> None:
     with pytest.raises(BackendError, match="same vocabulary") as raised:
         compare(Compare(str(tiny("model")), str(starter_gguf), chunks=2))
     assert "49,152" in raised.value.detail
     assert not (paths.cache() / "quality").exists()
 
 
-def test_tokens_of_other_names_are_noted(tiny: Callable[..., Path], home: Path) -> None:
+def test_tokens_of_other_names_are_noted(tiny: Tiny, home: Path) -> None:
     names = {f"<|other {number}|>": kind for number, kind in enumerate(R1_SPECIAL.values())}
     found = compare(Compare(str(tiny("model", special=names)), str(tiny("base")), chunks=2))
     assert f"{len(names)} of " in found.notes[0]
 
 
-def test_a_text_that_is_too_short_is_told(tiny: Callable[..., Path], tmp_path: Path, home: Path) -> None:
+def test_a_text_that_is_too_short_is_told(tiny: Tiny, tmp_path: Path, home: Path) -> None:
     text = tmp_path / "short.txt"
     text.write_text("hello world " * 20)
     with pytest.raises(BackendError, match="too short") as raised:
@@ -323,9 +274,7 @@ def test_a_text_that_is_too_short_is_told(tiny: Callable[..., Path], tmp_path: P
 
 
 @pytest.mark.parametrize(("content", "what"), [(b"\xff\xfe\x00", "UTF-8"), (b"a\0b", "zero bytes")])
-def test_what_is_no_text_is_told(
-    content: bytes, what: str, tiny: Callable[..., Path], tmp_path: Path, home: Path
-) -> None:
+def test_what_is_no_text_is_told(content: bytes, what: str, tiny: Tiny, tmp_path: Path, home: Path) -> None:
     text = tmp_path / "text"
     text.write_bytes(content)
     with pytest.raises(BackendError, match="no plain text") as raised:
@@ -333,7 +282,7 @@ def test_what_is_no_text_is_told(
     assert what in raised.value.detail
 
 
-def test_a_file_that_is_not_there_is_told(tiny: Callable[..., Path], tmp_path: Path, home: Path) -> None:
+def test_a_file_that_is_not_there_is_told(tiny: Tiny, tmp_path: Path, home: Path) -> None:
     model = tiny("model")
     with pytest.raises(ModelNotFound):
         compare(Compare(str(model), str(tmp_path / "none.gguf")))
@@ -341,9 +290,7 @@ def test_a_file_that_is_not_there_is_told(tiny: Callable[..., Path], tmp_path: P
         compare(Compare(str(model), str(model), str(tmp_path / "none.txt")))
 
 
-def test_a_file_that_changes_meanwhile_is_told(
-    tiny: Callable[..., Path], home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_changes_meanwhile_is_told(tiny: Tiny, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, base = tiny("model"), tiny("base")
     listen = passes.listen
 
@@ -357,107 +304,10 @@ def test_a_file_that_changes_meanwhile_is_told(
         compare(Compare(str(model), str(base), chunks=2))
 
 
-# When it ends early.
-
-
-@pytest.mark.parametrize(
-    ("code", "title"),
-    [
-        ("os.kill(os.getpid(), 7)", "disk could not be read"),
-        ("os.kill(os.getpid(), 9)", "was killed"),
-        ("os.kill(os.getpid(), 11)", "ended by itself"),
-        ("os._exit(3)", "ended by itself"),
-        ("os.write(1, b'hello\\n')", "says what nobody understands"),
-        ("pass", "ended by itself"),
-    ],
-)
-def test_an_engine_that_dies_is_named(code: str, title: str, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    monkeypatch.setattr(passes, "COMMAND", (sys.executable, "-c", f"import os, sys; sys.stdin.read(); {code}"))
-    with pytest.raises(EngineDied, match=title):
-        passes.look("/somewhere/model.gguf", "", Cancel())
-
-
-def test_stopping_ends_the_engine_at_once(starter_gguf: Path, home: Path) -> None:
-    cancel = Cancel()
-    threading.Timer(1.5, cancel.set).start()
-    with pytest.raises(Cancelled):
-        compare(Compare(str(starter_gguf), str(starter_gguf)), cancel)
-    assert processes_of(home) == {}
-
-
-@pytest.fixture
-def slow(tiny: Callable[..., Path]) -> Compare:
-    """A measurement that takes a second for each chunk, because the disk holds no more than one."""
-    model, base = tiny("model", noise=0.1), tiny("base", noise=0.0)
-    one = logprobs.chunk_bytes(CONTEXT, len(passes.look(str(base), "", Cancel()).names))
-    return Compare(str(model), str(base), chunks=60, disk_bytes=one)
-
-
-def begin(wanted: Compare) -> str:
-    return launch.start(JobSpec("quality", "a pair", "A loss", msgspec.to_builtins(wanted))).key
-
-
-def test_a_killed_job_takes_its_engine_along_and_goes_on_from_what_it_had(slow: Compare, home: Path) -> None:
-    key = begin(slow)
-    running = until(key, lambda now: now.progress.stage == "base" and scores(), 60)
-    assert running.pid is not None
-    os.kill(running.pid, signal.SIGKILL)
-    assert ended(key).state == "interrupted"
-    until(key, lambda _: processes_of(home) == {})
-    assert [name for name in left() if not name.endswith(".scores")] == []
-    (path,) = scores()
-    done = list(store._read(path))
-    # Of what is measured already nothing runs again.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "_groups", lambda *given: iter(()))
-        found = compare(msgspec.structs.replace(slow, chunks=len(done)))
-    assert found.scored == 255 * len(done)
-    assert found.figures.kld_max == max(value for chunk in done for value in chunk.kld)
-    assert left() == []
-
-
-def test_what_was_stopped_and_goes_on_ends_as_if_it_had_never_been(slow: Compare, home: Path) -> None:
-    key = begin(slow)
-    until(key, lambda _: scores(), 60)
-    assert launch.stop(key)
-    assert ended(key).state == "stopped"
-    assert processes_of(home) == {}
-    assert [name for name in left() if not name.endswith(".scores")] == []
-    wanted = msgspec.structs.replace(slow, chunks=6, disk_bytes=1_000_000_000)
-    gone_on = compare(wanted)
-    whole = compare(wanted)  # anew: the scores went with the result
-    assert gone_on.figures == whole.figures
-    assert left() == []
-
-
-def scores() -> list[Path]:
-    return [path for path in (paths.cache() / "quality").glob("*.scores") if list(store._read(path))]
-
-
-def test_a_line_that_a_killed_writer_left_is_no_score(home: Path) -> None:
-    progress = store.Progress("any")
-    progress.add(Scores(0, [0.1], [1.0], [1.0], [True]))
-    path = paths.cache() / "quality" / "any.scores"
-    whole = path.read_bytes()
-    path.write_bytes(whole + whole[:-7])
-    again = store.Progress("any")
-    assert [one.chunk for one in again.scores] == [0]
-    again.add(Scores(1, [0.2], [1.0], [1.0], [True]))
-    assert [one.chunk for one in store.Progress("any").scores] == [0, 1]
-
-
-def test_how_long_it_takes_is_told_from_the_first_chunk_on(slow: Compare, home: Path) -> None:
-    seen = [one.progress for one in launch.watch(begin(msgspec.structs.replace(slow, chunks=3)), 0.02)]
-    assert seen[-1].state == "done"
-    assert {"looking", "base", "comparing"} <= {one.stage for one in seen}
-    assert any(one.left_s is not None for one in seen if one.stage in {"base", "comparing"})
-    assert seen[-1].done_bytes == seen[-1].total_bytes == 6 * slow.disk_bytes
-
-
 # What is kept.
 
 
-def test_only_a_measurement_of_the_same_files_and_engine_is_shown_again(tiny: Callable[..., Path], home: Path) -> None:
+def test_only_a_measurement_of_the_same_files_and_engine_is_shown_again(tiny: Tiny, home: Path) -> None:
     model, base = tiny("model"), tiny("base")
     wanted = Compare(str(model), str(base), chunks=2)
     found = compare(wanted)
