@@ -14,6 +14,7 @@ import msgspec
 
 from backends import paths
 from backends.shown import printable
+from presets.built import as_built
 from presets.problems import PresetError
 from presets.schema import OptionsType, Preset, PresetEntry, check_backends, decode, registered_options
 from presets.toml_lines import key_lines, line_of
@@ -25,6 +26,8 @@ MAX_DEPTH = 16
 
 _OWN = ("title", "slot", "published")
 """Keys that speak of one preset alone: another one that extends it does not inherit them."""
+_BUILD, _SOURCE = "build", ("backends", "llama_cpp", "source")
+"""Who names another file does not inherit how this one is made."""
 
 
 class Catalog(msgspec.Struct, frozen=True):
@@ -159,7 +162,7 @@ def _entry(file: _File, shelves: _Shelves, options_type: OptionsType | None) -> 
         if file.table.get("extends"):
             _check_base(file, shelves, options_type)
         raise _placed(file, problem) from problem
-    return PresetEntry(file.name, preset, file.path, file.builtin, notes)
+    return PresetEntry(file.name, as_built(preset), file.path, file.builtin, notes)
 
 
 def _check_base(file: _File, shelves: _Shelves, options_type: OptionsType | None) -> None:
@@ -203,9 +206,18 @@ def _merged(file: _File, shelves: _Shelves) -> dict[str, Any]:
     for link in reversed(chain):
         if link.name != below.name:
             table = {key: value for key, value in table.items() if key not in _OWN}
+        if _names_a_file(link.table):
+            table.pop(_BUILD, None)
         table = _overlaid(table, link.table)
         below = link
     return {"title": file.name, **table} if len(chain) > 1 else table
+
+
+def _names_a_file(table: dict[str, Any]) -> bool:
+    value: Any = table
+    for key in _SOURCE:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value is not None
 
 
 def _overlaid(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

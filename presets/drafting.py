@@ -21,7 +21,7 @@ from backends.shown import printable
 from presets.families import families
 from presets.found import Found, choose
 from presets.found_headers import thinks
-from presets.schema import ModelInfo
+from presets.schema import GGUF, ModelInfo
 from presets.shapes import known_shape
 from presets.sources import HuggingFace, LocalFile, Ollama, Server, Source, SourceError, locate, parse, written
 from presets.toml_edit import literal
@@ -41,7 +41,10 @@ Fetch = Callable[[HuggingFace], Shape]
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """What a new preset is to say. `sources` are by backend, the first choice first; `notes` go above them."""
+    """What a new preset is to say. `sources` are by backend, the first choice first; `notes` go above them.
+
+    `written_by` is the command that writes it.
+    """
 
     name: str
     title: str
@@ -53,6 +56,7 @@ class Draft(msgspec.Struct, frozen=True):
     trained: int | None = None
     slot: int | None = None
     notes: tuple[str, ...] = ()
+    written_by: str = "presets new"
 
 
 def source_text(text: str, found: Iterable[Found] = ()) -> str:
@@ -130,13 +134,37 @@ def draft(source: str, found: Iterable[Found] = (), fetch: Fetch | None = None) 
     return _of_gguf(source, _file_name(wanted), shape, notes)
 
 
+def draft_of_made(shape: Shape, family: str, recipe: str, target: Path, source: str) -> Draft:
+    """Return a draft for a model that is made at `target` by a recipe out of `source`, a file of this `shape`.
+
+    The target need not be there yet. Ollama is given the same file.
+    """
+    style: ReasoningStyle = "auto"
+    if shape.chat_template:
+        style = "think-tags" if thinks(shape.chat_template) else "none"
+    trained = shape.context_length
+    return Draft(
+        name_from(target.name),
+        short_title(family, recipe),
+        family,
+        recipe,
+        style,
+        {"llama_cpp": f"file:{target}", "ollama": GGUF},
+        min(CONTEXT, trained or CONTEXT),
+        trained,
+        notes=(f"Its model is made by the recipe {printable(recipe)} out of {printable(source, 400)}.",),
+        written_by="quantize",
+    )
+
+
 def text_of(draft: Draft) -> str:
     """Return a draft as the text of a preset file."""
     trained = f"; the model was trained for {draft.trained:,}" if draft.trained else ""
     slot = f"slot = {draft.slot}" if draft.slot else "# slot = 6"
     backend = next(iter(draft.sources))
     lines = [
-        "# Written by `deepseek-tui presets new`. Change what you like; `deepseek-tui presets check` finds mistakes.",
+        f"# Written by `deepseek-tui {draft.written_by}`. Change what you like; `deepseek-tui presets check` finds "
+        "mistakes.",
         *(f"# {note}" for note in draft.notes),
         "",
         f"title = {literal(draft.title)}",
@@ -181,14 +209,14 @@ _OPTIONS = {
 
 def _of_gguf(source: str, file: str, shape: Shape | None, notes: tuple[str, ...]) -> Draft:
     quantization = (shape.quantization if shape else "") or quantization_in(file)
-    family = _family(shape.name if shape else "", _without(file, quantization))
+    family = family_of(shape.name if shape else "", without_quantization(file, quantization))
     style: ReasoningStyle = "auto"
     if shape is not None and shape.chat_template:
         style = "think-tags" if thinks(shape.chat_template) else "none"
     trained = shape.context_length if shape else None
     return Draft(
         name_from(file if not file.startswith("sha256-") else f"{family}-{quantization}"),
-        _title(family, quantization),
+        short_title(family, quantization),
         family,
         quantization or _UNTOLD,
         style,
@@ -210,8 +238,8 @@ def _of_ollama(source: str, tag: str, found: Iterable[Found]) -> Draft:
     model, _, version = full.rpartition("/")[2].partition(":")
     return Draft(
         name_from(full.replace(":", "-")),
-        _title(full, ""),
-        _family("", model),
+        short_title(full, ""),
+        family_of("", model),
         quantization_in(version) or _UNTOLD,
         "auto",
         {"ollama": source},
@@ -222,8 +250,8 @@ def _of_stored(source: str, here: Found) -> Draft:
     """Draft for a file of Ollama's store: llama.cpp reads it where it is, and Ollama has it under its tag."""
     return Draft(
         name_from(here.name.replace(":", "-")),
-        _title(here.name, ""),
-        _family(here.family, here.name.partition(":")[0]),
+        short_title(here.name, ""),
+        family_of(here.family, here.name.partition(":")[0]),
         here.quantization or _UNTOLD,
         "think-tags" if here.thinks else "none",
         {"llama_cpp": source, "ollama": f"ollama:{here.name}"},
@@ -241,8 +269,8 @@ def _of_folder(source: str, path: Path) -> Draft:
     style: ReasoningStyle = "think-tags" if thinks(folder.template) else "none" if folder.template else "auto"
     return Draft(
         name_from(path.name),
-        _title(path.name, ""),
-        _family("", path.name),
+        short_title(path.name, ""),
+        family_of("", path.name),
         folder.kind,
         style,
         {"exllamav2": source},
@@ -258,10 +286,12 @@ def _of_repository(source: str, name: str) -> Draft:
         (word for word in ("EXL2", "GPTQ") if word.lower() in name.lower()), _UNTOLD if bits is None else "EXL2"
     )
     quantization = f"{kind} {bits[1]} bits" if bits else kind
-    return Draft(name_from(name), _title(name, ""), _family("", name), quantization, "auto", {"exllamav2": source})
+    return Draft(
+        name_from(name), short_title(name, ""), family_of("", name), quantization, "auto", {"exllamav2": source}
+    )
 
 
-def _family(name: str, otherwise: str) -> str:
+def family_of(name: str, otherwise: str) -> str:
     """Return a model's name as this program knows it, else as its header or its file says it."""
     known = {_plain(family): family for family in families()}
     for text in (name, otherwise):
@@ -272,12 +302,14 @@ def _family(name: str, otherwise: str) -> str:
     return known.get(longest, name or otherwise or _UNTOLD)
 
 
-def _title(family: str, quantization: str) -> str:
+def short_title(family: str, quantization: str) -> str:
+    """Return what the screen may call a model: "Qwen-14B Q4_K_M"."""
     short = family.removeprefix("DeepSeek-R1-Distill-").removeprefix("DeepSeek-R1-")
     return f"{short} {quantization}".strip()[:_TITLE_CELLS]
 
 
-def _without(file: str, quantization: str) -> str:
+def without_quantization(file: str, quantization: str) -> str:
+    """Return a file's name without its ending, its number among parts, and its quantisation."""
     stem = re.sub(r"(-\d{5}-of-\d{5})?\.gguf$", "", file, flags=re.IGNORECASE)
     return stem[: -len(quantization) - 1] if quantization and stem.upper().endswith(quantization) else stem
 

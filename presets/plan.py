@@ -24,6 +24,7 @@ from backends.quality.figures import Quality
 from backends.shown import size
 from backends.titles import backend_title
 from presets import families
+from presets.building import with_building
 from presets.schema import PresetEntry, Published, options_for, source_for
 from presets.shapes import Known, known_shape
 from presets.sources import Located, locate, parse
@@ -101,7 +102,7 @@ def plan_preset(
     try:
         options = options_for(preset, chosen, name=entry.name)
         source = parse(source_for(preset, chosen, name=entry.name))
-        located = locate(source)
+        located = with_building(locate(source), entry, chosen)
         plan = msgspec.structs.replace(plan, located=located)
         if here and located.model:
             plan = msgspec.structs.replace(plan, measured=runs.recall(chosen, located.model, options))

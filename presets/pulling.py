@@ -1,4 +1,7 @@
-"""From a source to the job that fetches it. Beginning and watching it is `backends.jobs.launch`'s."""
+"""From a source to the job that fetches it, and from a preset to the jobs that fetch or make its models.
+
+Beginning and watching one is `backends.jobs.launch`'s.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,10 @@ from backends.errors import Problem
 from backends.hub.address import HubFile
 from backends.hub.wanted import KIND, Pull
 from backends.jobs.job import JobSpec, key_of
+from presets import building
+from presets.built import built_file
 from presets.schema import PresetEntry, source_for
-from presets.sources import HuggingFace, Ollama, fetched_to, parse
+from presets.sources import HuggingFace, LocalFile, Ollama, fetched_to, parse
 
 if TYPE_CHECKING:
     from backends.ollama.wanted import OllamaPull
@@ -46,16 +51,33 @@ def by_ollama(source: Ollama, host: object = "") -> OllamaPull:
 
 
 def keys(entry: PresetEntry) -> tuple[str, ...]:
-    """Return the keys of the jobs that fetch a preset's models, each once, whether there are such jobs or not."""
+    """Return the keys of the jobs that fetch or make a preset's models, each once, whether there are such or not."""
     found: dict[str, None] = {}
-    for backend in entry.preset.backends:
+    preset = entry.preset
+    for backend in preset.backends:
         try:
             source = wanted(entry, backend)
+            made = _file_of(entry, backend)
         except Problem:
             continue
         if source is not None:
             found[job_key(source)] = None
+        if made is not None:
+            found[building.job_key(made)] = None
+    if preset.build is not None:
+        found[building.job_key(built_file(preset.model.family, preset.build.recipe))] = None
     return tuple(found)
+
+
+def _file_of(entry: PresetEntry, backend: str) -> Path | None:
+    """Return the file of this machine that a preset names. Raises Problem for a source that cannot be one."""
+    source = parse(source_for(entry.preset, backend, name=entry.name))
+    if not isinstance(source, LocalFile):
+        return None
+    try:
+        return Path(source.path).expanduser()
+    except RuntimeError:  # nobody's home
+        return None
 
 
 def job_for(source: HuggingFace | OllamaPull, title: str, *, force: bool = False) -> JobSpec:

@@ -116,15 +116,17 @@ def find_recipe(text: str, folder: Path | None = None) -> Mix:
     found = known_recipe(text, folder)
     if found is not None:
         return found
+    if text.upper() in RECIPES:
+        raise RecipeError(text, "it quantises nothing", hint="Choose one such as mixed-4-3 or Q4_K_M.")
     recipes = load_recipes(folder)
     for problem in recipes.problems:
         if problem.name == text:
             raise problem
     names = [entry.mix.name for entry in recipes.entries]
-    near = difflib.get_close_matches(text.casefold(), names, 2, 0.5) or difflib.get_close_matches(
-        text.upper(), BASES, 2
-    )
-    hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(names)}; and {', '.join(BASES)}."
+    near = difflib.get_close_matches(text.casefold(), names, 2, 0.5)
+    near = near or difflib.get_close_matches(text.upper(), BASES, 2)
+    there = f"There are: {', '.join(names)}; and llama.cpp's own, such as Q4_K_M."
+    hint = f"Did you mean {' or '.join(near)}?" if near else there
     raise RecipeError(text, "there is none of this name", hint=hint)
 
 

@@ -13,7 +13,7 @@ from backends.base import ReasoningStyle, Sampling
 from backends.errors import NotInstalled
 from presets.checking import checked
 from presets.problems import PresetError
-from presets.sources import HuggingFace, Ollama, Server, SourceError, parse
+from presets.sources import HuggingFace, Ollama, Server, Source, SourceError, parse
 from presets.toml_lines import Key
 
 SLOTS = 6
@@ -55,13 +55,25 @@ class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     loss_percent: tuple[_Positive, _Positive] | None = None
 
 
+class Build(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the model can be made on this machine: `deepseek-tui quantize PRESET` does it, and the preset then uses it.
+
+    `recipe` is a name that `deepseek-tui quantize --recipes` lists, `source` an unquantised GGUF file, of a split one
+    the first part, written like any other source.
+    """
+
+    recipe: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+    source: str
+
+
 class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to run and how.
 
     `slot` 1…6 puts the preset on F2…F7; 0 takes it off, also off a key that another file gives it, and reads as None.
     `backend` is the first choice among the tables of `backends`. `context` is in
     tokens. `keep_alive_s` is how long the model stays loaded after its last client (None: the settings decide).
-    `backends` maps a backend's name to its `source` and options.
+    `backends` maps a backend's name to its `source` and options. `build` is for those who would rather make the model
+    than fetch it: what was made goes before llama.cpp's `source`.
     """
 
     title: Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
@@ -73,6 +85,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep_alive_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)] | None = None
     sampling: Sampling = Sampling()
     backends: dict[str, dict[str, Any]] = {}
+    build: Build | None = None
     published: Published | None = None
     extends: str = ""
 
@@ -96,6 +109,8 @@ def decode(name: str, table: dict[str, Any]) -> Preset:
     if preset.slot == 0:
         preset = msgspec.structs.replace(preset, slot=None)
     _check_sampling(name, preset.sampling)
+    if preset.build is not None:
+        _check_build(name, preset, preset.build)
     for key in ("tokens_per_second", "loss_percent"):
         low, high = getattr(preset.published, key, None) or (1.0, 1.0)
         if low > high:
@@ -116,8 +131,8 @@ def decode(name: str, table: dict[str, Any]) -> Preset:
 def check_backends(name: str, preset: Preset, options_type: OptionsType | None = None) -> tuple[str, ...]:
     """Check source and options of every backend that is installed; return a note for each one that is not.
 
-    Without `options_type` no plug-in is imported: its options are checked when it is used. Raises PresetError, without
-    file and line.
+    Without `options_type` no plug-in is imported, and no recipe is read: they are checked when they are used. Raises
+    PresetError, without file and line.
     """
     notes = []
     for backend in preset.backends:
@@ -130,6 +145,8 @@ def check_backends(name: str, preset: Preset, options_type: OptionsType | None =
             notes.append(f"{missing.title}, so [backends.{backend}] was not checked. {missing.hint}".rstrip())
         else:
             source_for(preset, backend, name=name)
+    if preset.build is not None and options_type is not None:
+        _check_recipe(name, preset.build.recipe)
     return tuple(notes)
 
 
@@ -182,11 +199,40 @@ def source_for(preset: Preset, backend: str, *, name: str = "") -> str:
 
 def _file_source(source: str, name: str, path: Key) -> str:
     """Return a source if it is a GGUF file's. Raises PresetError."""
-    found = parse(source)
-    if isinstance(found, Ollama | Server) or (isinstance(found, HuggingFace) and found.is_folder):
+    if not _is_file(parse(source)):
         note = "the source of llama.cpp is no GGUF file"
         raise PresetError(name, "wrong source", path=path, note=note, hint="Only a file can be imported.")
     return source
+
+
+def _check_build(name: str, preset: Preset, build: Build) -> None:
+    """Check what can be checked without looking at files. Raises PresetError."""
+    path = ("build", "source")
+    try:
+        found = parse(build.source)
+    except SourceError as error:
+        raise PresetError(name, "wrong source", path=path, note=error.detail, hint=error.hint) from error
+    if not _is_file(found):
+        hint = "Name an unquantised .gguf file: hf:OWNER/REPO/FILE or file:PATH."
+        raise PresetError(name, "wrong source", path=path, note="nothing can be made of it", hint=hint)
+    if "llama_cpp" not in preset.backends:
+        hint = "Add [backends.llama_cpp]: it runs what is made."
+        raise PresetError(name, "what it makes cannot be run", path=("build",), note="no llama.cpp here", hint=hint)
+
+
+def _check_recipe(name: str, recipe: str) -> None:
+    """Refuse the name of a recipe that there is not. Raises PresetError."""
+    from presets.recipes import RecipeError, find_recipe
+
+    try:
+        find_recipe(recipe)
+    except RecipeError as error:
+        note = error.detail or error.what
+        raise PresetError(name, "unknown recipe", path=("build", "recipe"), note=note, hint=error.hint) from error
+
+
+def _is_file(source: Source) -> bool:
+    return not isinstance(source, Ollama | Server) and not (isinstance(source, HuggingFace) and source.is_folder)
 
 
 def registered_options(backend: str) -> type[msgspec.Struct]:

@@ -36,6 +36,8 @@ class Report:
         self._samples: deque[tuple[float, int]] = deque()
         self._done = self._progress.done_bytes
         self._ends_at: float | None = None
+        self._share: float | None = None
+        self._shares_from: tuple[float, float] | None = None
         self._asked_to_end = False
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -60,6 +62,7 @@ class Report:
             if stage != self._progress.stage:
                 self._samples.clear()
                 self._ends_at = None
+                self._share = self._shares_from = None
             self._progress = msgspec.structs.replace(self._progress, stage=stage, note=note)
 
     def total(self, size: int) -> None:
@@ -81,6 +84,10 @@ class Report:
         """Tell how long this stage and what follows still take, where that is not what the last seconds' rate says."""
         with self._lock:
             self._ends_at = None if left_s is None else time.monotonic() + left_s
+
+    def share(self, done: float) -> None:
+        """Tell which part of the stage's work is done, 0 to 1, where bytes do not tell: `left_s` follows from it."""
+        self._share = done
 
     def terminate(self) -> None:
         self._asked_to_end = True
@@ -117,7 +124,18 @@ class Report:
         left = (total - done) / rate if rate and total is not None and total >= done else None
         if self._ends_at is not None:
             left = max(0.0, self._ends_at - now)
+        if self._share is not None:
+            left = self._left(now, self._share)
         return msgspec.structs.replace(self._progress, done_bytes=done, bytes_per_s=rate, left_s=left)
+
+    def _left(self, now: float, share: float) -> float | None:
+        """Return the seconds that are left where the rest goes on like what was done since the first share was told."""
+        if self._shares_from is None:
+            self._shares_from = now, share
+        since, first = self._shares_from
+        if now - since < _LEAST_S or share <= first:
+            return None
+        return (now - since) * max(0.0, 1.0 - share) / (share - first)
 
     def _write(self) -> None:
         """Write the progress if it is another; a full disk must not end the work. Called under the lock."""

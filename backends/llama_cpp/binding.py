@@ -205,6 +205,12 @@ def _with_memory(device: int) -> GpuDevice:
     return GpuDevice(_description(device), free.value, total.value, name, device)
 
 
+def ggml_base() -> Any:
+    """Return the engine's library of tensors, of which the binding has nothing. Raises OSError where it is not."""
+    library()
+    return _ggml("ggml-base")
+
+
 def _ggml(name: str) -> Any:
     """Open a ggml library that the binding has loaded already."""
     lib = library_folder()

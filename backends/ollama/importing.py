@@ -7,6 +7,7 @@ the server keeps a file only if its hash is right, and a model only if it was ma
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from backends.errors import BackendError, BadModelFile, ModelNotFound, ServerErr
 from backends.events import LoadProgress
 from backends.hardware.disk import disk_under
 from backends.http.client import stoppable
+from backends.ollama import address
 from backends.ollama.connection import Connection
 from backends.ollama.dialect import garbage
 from backends.ollama.loading import parsed
@@ -57,6 +59,16 @@ def bring(connection: Connection, url: str, path: Path, report: Report, cancel: 
             if cancel.is_set():
                 raise Cancelled from error
             raise
+
+
+def bring_to_server(path: Path, report: Report, cancel: Cancel, host: str = "") -> str:
+    """Return the name under which the server of `host` has a GGUF file, by default that of OLLAMA_HOST.
+
+    Raises as `bring` does, and NewOrigin, Unauthorized, BadOptions.
+    """
+    where = address.find(host)
+    with contextlib.closing(Connection(where, address.allowed(where))) as connection:
+        return bring(connection, where.url, path, report, cancel)
 
 
 def digest_of(path: Path, report: Report = lambda _: None, cancel: Cancel | None = None) -> str:

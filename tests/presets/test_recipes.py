@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from hatchling.builders.wheel import WheelBuilder
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.gguf.mixes import Mix, Rule
@@ -108,7 +108,7 @@ def test_llama_cpps_own_recipes_can_be_named_too(name: str) -> None:
     [
         ("mixed43", "Did you mean mixed-4-3 or mixed-3-4?"),
         ("Q4_K_N", "Did you mean Q4_K_"),
-        ("F16", "There are: attention-4, mixed-3-4, mixed-4-3; and Q8_0"),
+        ("something", "There are: attention-4, mixed-3-4, mixed-4-3; and llama.cpp's own, such as Q4_K_M."),
         ("", "There are:"),
         ("%%%", "There are:"),
     ],
@@ -117,6 +117,13 @@ def test_a_name_that_nobody_has_is_told_with_the_nearest(name: str, hint: str) -
     with pytest.raises(RecipeError, match="there is none of this name") as caught:
         find_recipe(name)
     assert hint in caught.value.hint
+    assert known_recipe(name) is None
+
+
+@pytest.mark.parametrize("name", ["F16", "bf16"])
+def test_what_quantises_nothing_is_no_recipe(name: str) -> None:
+    with pytest.raises(RecipeError, match="it quantises nothing"):
+        find_recipe(name)
     assert known_recipe(name) is None
 
 
@@ -193,6 +200,7 @@ def test_a_folder_that_cannot_be_read_leaves_the_built_ins(folder: Path) -> None
     assert [one.what for one in recipes.problems] == ["the folder cannot be read"]
 
 
+@settings(deadline=None)
 @given(text=st.text(max_size=80) | st.sampled_from(MINE.splitlines()).map(lambda line: MINE.replace(line, "", 1)))
 def test_whatever_stands_in_a_file_only_a_recipe_or_its_fault_comes_out(
     text: str, tmp_path_factory: pytest.TempPathFactory

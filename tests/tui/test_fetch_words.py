@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from backends.jobs.job import Progress
+from backends.jobs.job import JobSpec, JobView, Progress
 from tests.tui.fetches import GB, MB, progress, view
 from tui.plans.brief import ROOM
 from tui.screens.fetch.words import amount, brief, line_forms, percent
@@ -76,6 +77,38 @@ def test_the_sidebar_says_how_far_a_fetch_is_and_where_it_ended() -> None:
     assert brief(view(progress(state="stopped"))) == "stopped at 46 %"
     assert brief(view(progress(state="failed"))) == "failed at 46 %"
     assert brief(view(Progress("failed"))) == "failed"
+
+
+def work(kind: str, told: Progress, title: str = "Qwen-32B mixed-4-3") -> JobView:
+    """A job that fetches nothing, as it looks from outside."""
+    return msgspec.structs.replace(view(told, title), spec=JobSpec(kind, "/models/x.gguf", title))
+
+
+def test_what_is_made_and_measured_is_told_with_what_is_done() -> None:
+    told = progress(stage="quantizing", note="blk.3.ffn_up 12 of 771", left_s=362.0)
+    assert line_forms([work("quantize", told)]) == (
+        "▸ Quantising Qwen-32B mixed-4-3 · 46 % · about 6 min 02 s",
+        "▸ Quantising Qwen-32B mixed-4-3 · 46 %",
+        "▸ quantising 46 % · about 6 min 02 s",
+        "▸ quantising 46 %",
+        "▸ 46 %",
+    )
+    assert brief(work("quantize", told)) == "quantising 46 %"
+    assert brief(work("quality", progress(stage="measuring", left_s=None))) == "measuring 46 %"
+    assert brief(work("quantize", progress(state="stopped"))) == "stopped at 46 %"
+    assert line_forms([work("quality", Progress("running", "starting"))])[0] == (
+        "▸ Measuring Qwen-32B mixed-4-3 · starting"
+    )
+
+
+def test_a_fetch_stands_before_what_else_goes_on() -> None:
+    forms = line_forms([work("quantize", progress(stage="quantizing", left_s=60.0)), view()])
+    assert forms[0] == (
+        "▼ 14B Q3_K_S + offload 3.1/6.7 GB · 42 MB/s · 1 min 25 s   "
+        "▸ Quantising Qwen-32B mixed-4-3 · 46 % · about 1 min 00 s"
+    )
+    assert forms[-1] == "▼ 46 %"
+    assert [cell_len(form) for form in forms] == sorted({cell_len(form) for form in forms}, reverse=True)
 
 
 @pytest.mark.parametrize(

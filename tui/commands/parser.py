@@ -13,10 +13,11 @@ COMMANDS = {
     "models": "show what models take on this machine and what uses them, and remove them",
     "plan": "what this machine, or another, can run, how fast, and why",
     "pull": "fetch models, and show how far they are",
+    "quantize": "make a smaller model of one by a recipe, and say before what this machine will do with it",
     "chats": "what was said: list, search, export, import, and keep it in order",
     "usage": "tokens, energy and money over time",
-    "ps": "show the models that are loaded, and what is being fetched",
-    "stop": "end loaded models and free their memory",
+    "ps": "show the models that are loaded, and what is fetched, made and measured",
+    "stop": "end loaded models and free their memory, and end jobs",
     "backends": "show which engines and servers can be used here, and their options",
     "origins": "list, confirm and forget servers, and keep their keys",
     "keys": "list the keys of the screen, with the ids that settings call them by",
@@ -118,6 +119,17 @@ def add_json(parser: argparse.ArgumentParser, default: bool | str = False) -> No
     parser.add_argument("--json", action="store_true", default=default, help="print one JSON object instead")
 
 
+FILE_COMPLETION = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
+PRESET_OR_FILE_COMPLETION = {
+    "bash": "_deepseek_tui_presets_and_files",
+    "zsh": "{_deepseek_tui_presets; _files}",
+    "tcsh": "f",
+}
+RECIPE_COMPLETION = {
+    "bash": "_deepseek_tui_recipes",
+    "zsh": "{_deepseek_tui_recipes}",
+    "tcsh": "`deepseek-tui quantize --recipes --names`",
+}
 PRESET_COMPLETION = {
     "bash": "_deepseek_tui_presets",
     "zsh": "{_deepseek_tui_presets}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from backends.errors import Problem
 from backends.quality import kept
 from backends.quality.figures import Quality
 from backends.shown import shown_path
+from presets.building import building, takes
+from presets.built import is_built
 from presets.catalog import check_file, find, load_catalog
 from presets.plan import Outlook, outlook
 from presets.problems import PresetError
@@ -64,6 +67,20 @@ class PresetRow(msgspec.Struct, frozen=True):
     file: str
     notes: tuple[str, ...]
     elsewhere: Elsewhere | None = None
+    build: BuildRow | None = None
+
+
+class BuildRow(msgspec.Struct, frozen=True):
+    """How a preset's model can be made here, and whether it was. Sizes are None where unknown."""
+
+    recipe: str
+    source: str
+    target: str
+    made: bool
+    to_fetch_bytes: int | None
+    result_bytes: int | None
+    room_bytes: int | None
+    takes: str
 
 
 class ProblemRow(msgspec.Struct, frozen=True):
@@ -164,6 +181,7 @@ def _show(name: str, as_json: bool) -> int:
         "state": row.state,
         "next step": row.hint,
         "or": f"{row.elsewhere.use}   ({row.elsewhere.place} has it)" if row.elsewhere else "",
+        "or make it": _made_here(entry, row),
         "file": row.file,
     }
     output.say(preset.title)
@@ -183,6 +201,17 @@ def _loss(entry: PresetEntry) -> Quality | None:
     except Problem:
         return None
     return kept.best(located.path) if located.present and located.path is not None else None
+
+
+def _made_here(entry: PresetEntry, row: PresetRow) -> str:
+    """Say how the model can be made on this machine, or that it was."""
+    build = row.build
+    if build is None:
+        return ""
+    if build.made:
+        return f"made here by {build.recipe}"
+    command = shlex.join(["deepseek-tui", "quantize", entry.name])
+    return f"{command}   ({', '.join(part for part in (f'by {build.recipe}', build.takes) if part)})"
 
 
 def _modelfile(name: str) -> int:
@@ -251,6 +280,23 @@ def _row(entry: PresetEntry) -> PresetRow:
         entry.builtin,
         output.path_text(entry.file),
         entry.notes,
+        build=_build(entry),
+    )
+
+
+def _build(entry: PresetEntry) -> BuildRow | None:
+    found = building(entry)
+    if found is None:
+        return None
+    return BuildRow(
+        found.recipe,
+        found.written,
+        output.path_text(found.target),
+        is_built(entry.preset),
+        found.to_fetch,
+        found.result_bytes,
+        found.room_bytes,
+        takes(found),
     )
 
 

@@ -1,4 +1,4 @@
-"""`deepseek-tui ps`: the models that are loaded and the downloads under way, each in a process of its own."""
+"""`deepseek-tui ps`: the models that are loaded and the jobs under way, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from backends.titles import backend_title
 from backends.version import build_id
 from tui import units
 from tui.chat.clean import clean_line
-from tui.commands import output, parser, pull_words, table
+from tui.commands import job_line, output, parser, table
 
 _TOLD_S = 24 * 3600.0
-"""So long a download that nobody watched is told to have failed."""
-_EPILOG = "`deepseek-tui stop` ends idle models, `deepseek-tui stop KEY` a download."
+"""So long a job that nobody watched is told to have failed."""
+_EPILOG = "`deepseek-tui stop` ends idle models, `deepseek-tui stop KEY` a download or any other job."
 
 
 class HostRow(msgspec.Struct, frozen=True):
@@ -95,11 +95,11 @@ def run(arguments: argparse.Namespace) -> int:
         for line in table.table(head, [_cells(row) for row in rows], table.width()):
             output.say(line)
     for view in under_way:
-        output.say(clean_line(f"{view.key}  {pull_words.line(view)} · pid {view.pid or '–'}"))
+        output.say(clean_line(f"{view.key}  {job_line.line(view)} · pid {view.pid or '–'}"))
     for view in known:
         if view.state in {"failed", "interrupted"} and time.time() - view.progress.updated_at < _TOLD_S:
             why = f": {view.progress.error.title}" if view.progress.error is not None else ""
-            output.say(clean_line(f"{view.key}  {view.spec.title} · {view.state}{why}"))
+            output.say(clean_line(f"{view.key}  {job_line.titled(view)} · {view.state}{why}"))
     return output.DONE
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 import time
@@ -19,26 +18,14 @@ from presets.schema import PresetEntry
 from presets.sources import HuggingFace, Located, written
 from tui.chat.clean import clean_line
 from tui.commands import output
-from tui.commands.table import fitted
-from tui.units import duration, memory, rate_text, share_text
+from tui.commands.job_line import amount, line
+from tui.commands.writing_over import OneLine
+from tui.units import memory
 
 if TYPE_CHECKING:
     from backends.ollama.wanted import OllamaPull
 
-REDRAW_S = 0.25
 JSON_S = 1.0
-_ERASE = "\r\x1b[K"
-_STAGES = {
-    "starting": "starting",
-    "asking": "asking the server",
-    "queued": "waits for another download",
-    "waiting": "waiting",
-    "fetching": "",
-    "checking": "checking what is here",
-    "verifying": "verifying its sha256",
-    "finishing": "finishing",
-    "done": "finishing",
-}
 
 
 class Words:
@@ -46,8 +33,7 @@ class Words:
 
     def __init__(self, *, as_json: bool) -> None:
         self._json = as_json
-        self._terminal = output.is_terminal(2) and not as_json
-        self._drawn = False
+        self._line = OneLine(quiet=as_json)
         self._told: dict[str, tuple[str, float]] = {}
 
     def here(self, name: str, title: str, located: Located) -> None:
@@ -65,8 +51,7 @@ class Words:
 
     def asking(self, title: str, what: str = "asking how large it is") -> None:
         """Tell that a server is asked for something, which may take seconds."""
-        if self._terminal:
-            self._draw(f"{title}: {what}")
+        self._line.draw(f"{title}: {what}")
 
     def by_server(self, name: str, title: str, pull: OllamaPull) -> None:
         """Tell that a server fetches it for itself. How large it is and how much room there is only that one knows."""
@@ -131,13 +116,13 @@ class Words:
             if self._json and (new or now - shown_at >= JSON_S):
                 self._told[view.key] = (view.progress.stage, now)
                 self._event("progress", name, **_figures(view))
-            elif not self._json and not self._terminal and new:
+            elif not self._json and not self._line.on_terminal and new:
                 self._told[view.key] = (view.progress.stage, now)
-                self._write(f"{clean_line(line(view))}\n")
-        if self._terminal:
+                self._line.write(f"{clean_line(line(view))}\n")
+        if self._line.on_terminal:
             name, view = min(views, key=lambda one: one[1].progress.stage in {"queued", "starting"})
             total = len(views) + done
-            self._draw(line(view) + (f" · {done + 1} of {total}" if total > 1 else ""))
+            self._line.draw(line(view) + (f" · {done + 1} of {total}" if total > 1 else ""))
 
     def ended(self, name: str, key: str, view: JobView | None) -> int:
         """Tell how a download ended; return the exit status."""
@@ -179,9 +164,7 @@ class Words:
 
     def clear(self) -> None:
         """Take the line back, before anything else is written to the same terminal."""
-        if self._drawn:
-            self._drawn = False
-            self._write(_ERASE)
+        self._line.clear()
 
     def _error(self, name: str, key: str, error: ErrorInfo) -> None:
         if self._json:
@@ -193,42 +176,6 @@ class Words:
     def _event(self, event: str, name: str, **figures: Any) -> None:
         output.say(output.to_json({"event": event, "name": name, **figures}))
         sys.stdout.flush()
-
-    def _draw(self, text: str) -> None:
-        self._drawn = True
-        self._write(_ERASE + fitted(clean_line(text), _columns() - 1))
-
-    def _write(self, text: str) -> None:
-        try:
-            os.write(2, text.encode(errors="replace"))
-        except OSError:
-            self._terminal = False
-
-
-def line(view: JobView) -> str:
-    """Return how far a job is, in one line."""
-    progress = view.progress
-    parts = [view.spec.title]
-    stage = "stopping" if view.stopping else _STAGES.get(progress.stage, progress.stage)
-    if progress.stage == "waiting" and progress.note:
-        stage = progress.note
-    if stage:
-        parts.append(stage)
-    total = progress.total_bytes
-    if total and progress.stage in {"fetching", "waiting", "checking", "verifying"}:
-        parts.append(f"{amount(progress.done_bytes, total)} · {share_text(progress.done_bytes, total)}")
-    if progress.stage == "fetching" and progress.bytes_per_s is not None:
-        parts.append(rate_text(progress.bytes_per_s))
-    if progress.stage == "fetching" and progress.left_s is not None:
-        parts.append(f"{duration(progress.left_s)} left")
-    return " · ".join(parts)
-
-
-def amount(done: int, total: int) -> str:
-    """Return how much of how much, both in one unit."""
-    if total >= 1e9:
-        return f"{done / 1e9:.2f} of {total / 1e9:.2f} GB"
-    return f"{done / 1e6:.1f} of {total / 1e6:.1f} MB"
 
 
 def _figures(view: JobView) -> dict[str, Any]:
@@ -270,10 +217,3 @@ def _gone(name: str, view: JobView | None) -> ErrorInfo:
 
 def _command(names: Sequence[str], *options: str) -> str:
     return shlex.join(["deepseek-tui", "pull", *options, *names])
-
-
-def _columns() -> int:
-    try:
-        return os.get_terminal_size(2).columns or 80
-    except OSError:
-        return 80

@@ -1,4 +1,4 @@
-"""`deepseek-tui stop`: end loaded models, so that their memory is free; and downloads, if they are named."""
+"""`deepseek-tui stop`: end loaded models, so that their memory is free; and jobs, such as downloads, if named."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from presets.catalog import find, load_catalog
 from presets.pulling import keys as job_keys
 from tui.chat.target import resolve
 from tui.commands import output, parser
+from tui.commands.job_line import titled
 from tui.commands.ps import doing
 
 _LEAST_OF_A_KEY = 4
@@ -26,7 +27,7 @@ _EPILOG = """\
 examples:
   deepseek-tui stop                  end every model that is idle
   deepseek-tui stop 8b-q4_k_m        this preset's, if it is idle
-  deepseek-tui stop KEY              a model or a download, as `deepseek-tui ps` lists them; what is here of it stays
+  deepseek-tui stop KEY              a model or a job, as `deepseek-tui ps` lists them; what a download has stays
   deepseek-tui stop --force          also those that are loading, answering or hanging; answers keep what was said
 
 exit codes: 0 nothing of it is left, 1 something is, 2 wrong usage"""
@@ -73,7 +74,7 @@ async def _stop(views: Iterable[launch.HostView], *, force: bool) -> list[StopRo
 
 
 def _end_job(view: JobView) -> StopRow:
-    row = StopRow(view.key, view.pid, view.spec.title, "ended")
+    row = StopRow(view.key, view.pid, titled(view), "ended")
     if jobs.stop(view.key, force=True):
         return row
     return msgspec.structs.replace(row, result="failed", detail="it did not end in time")
@@ -128,7 +129,7 @@ def _keys(name: str, views: list[launch.HostView]) -> set[str]:
 
 
 def _keys_of_preset(name: str) -> Iterator[str]:
-    """Yield the keys that a preset's hosts and downloads have, whichever of its backends. Raises PresetError."""
+    """Yield the keys that a preset's hosts and jobs have, whichever of its backends. Raises PresetError."""
     entry = find(load_catalog(), name)
     yield from job_keys(entry)
     for backend in entry.preset.backends:

@@ -1,13 +1,15 @@
 """The fetches of the chat screen: what is on its way, whoever has begun it, how it ended, and what is loaded then.
 
-All of it is read from files, once a second while something is fetched, and every two seconds otherwise.
+Other jobs are watched and told too: models that are made here, and measurements.
+
+All of it is read from files, once a second while there is a job, and every two seconds otherwise.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,12 +29,14 @@ from tui.screens.chat.choosing import Presets, wanted_of
 from tui.screens.chat.lists import Coming
 from tui.screens.chat.shown import Shown
 from tui.widgets.fetch_line import show_over
-from tui.words import _
+from tui.words import N_, _
 
 if TYPE_CHECKING:  # What looks at jobs is imported by the first look: after the first frame.
     from backends.jobs.job import JobView
 
 POLL_S = 1.0
+MADE, MEASURED = "quantize", "quality"
+"""The kinds of jobs that make a model here, after which presets are read anew, and that measure one."""
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -70,6 +74,8 @@ class Fetching:
         self._keys: tuple[Presets | None, dict[str, list[str]]] = (None, {})
         self._looking = False
         self._began = 0
+        self.made: Callable[[], Awaitable[None]] | None = None
+        """Is called when a model was made here: presets may use another one now."""
         self.forms: tuple[str, ...] = ()
         """What is fetched now, as `tui.screens.fetch.words.line_forms` writes it."""
 
@@ -91,6 +97,11 @@ class Fetching:
         source = wanted_of(entry, backend)
         return (self._views or {}).get(job_key(source)) if source is not None else None
 
+    def making(self, entry: PresetEntry) -> JobView | None:
+        """Return the job that makes a preset's model just now, None where none does."""
+        found = (view for view in self.running if view.spec.kind == MADE)
+        return next((view for view in found if entry.name in self._names(view.key)), None)
+
     def coming(self) -> Mapping[str, Coming]:
         """Return what the sidebar says of presets whose model is being fetched, or was not fetched to its end."""
         from tui.screens.fetch.words import brief
@@ -102,14 +113,16 @@ class Fetching:
         return shown
 
     def commands(self) -> Iterator[SystemCommand]:
-        """Yield what the palette offers: to stop each fetch."""
+        """Yield what the palette offers: to stop each job."""
+        from tui.screens.fetch.words import WORK
+
         for view in self.running:
             title = escape(clean_line(view.spec.title))
-            yield SystemCommand(
-                _("Stop fetching {title}").format(title=title),
-                _("What is here stays"),
-                lambda key=view.key: self.stop(key),
+            words = WORK.get(view.spec.kind)
+            text, after = (
+                (words.stop, words.after) if words else (N_("Stop fetching {title}"), N_("What is here stays"))
             )
+            yield SystemCommand(_(text).format(title=title), _(after), lambda key=view.key: self.stop(key))
 
     # Looking.
 
@@ -134,6 +147,8 @@ class Fetching:
         else:
             for view in _ended(before, self._views):
                 await asyncio.to_thread(_note, view, self._rates.pop(view.key, None))
+                if view.state == "done" and self.made is not None and view.spec.kind == MADE:
+                    await self.made()
                 self._tell(view)
         self._load_what_is_wished()
         if self._timer is not None:
@@ -225,7 +240,10 @@ class Fetching:
         if wish is not None and (wish.explicit or wish.said == self._said()):
             busy = self._session is not None and self._session.busy
             loads = _("It loads when the answer is done") if busy else _("It loads now")
-        self._shown.notice(notices.fetch_entry(view, key, loads, preset=entry is not None))
+        if view.spec.kind in {MADE, MEASURED}:
+            self._shown.notice(notices.work_entry(view, key, loads, preset=entry.name if entry is not None else ""))
+        else:
+            self._shown.notice(notices.fetch_entry(view, key, loads, preset=entry is not None))
 
     def _names(self, key: str) -> list[str]:
         """Return which presets use the model of a fetch."""
@@ -244,9 +262,10 @@ class Fetching:
 def _survey() -> list[JobView]:
     from backends.jobs import launch
     from presets.pulling import KINDS
+    from tui.screens.fetch.words import WORK
 
     launch.reap()
-    found = [view for view in launch.survey() if view.spec.kind in KINDS]
+    found = [view for view in launch.survey() if view.spec.kind in KINDS or view.spec.kind in WORK]
     if found:
         import backends.ollama.wanted  # noqa: F401 - whose model each is will be asked in the event loop
     return found
@@ -271,7 +290,8 @@ def _untold(found: list[JobView]) -> list[JobView]:
     from backends.hub.wanted import KIND
 
     def removed(view: JobView) -> bool:
-        return view.state == "done" and view.spec.kind == KIND and not Path(view.spec.target).exists()
+        makes = view.spec.kind in {KIND, MADE}
+        return view.state == "done" and makes and not Path(view.spec.target).exists()
 
     ended = [view for view in found if not view.running and not removed(view)]
     untold = [view for view in ended if remembered.read("fetch_told", view.key) != view.progress.updated_at]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backends.errors import Problem
-from backends.shown import printable
+from backends.shown import printable, shown_path
 from tui.chat import thrash
 from tui.chat.switching import Refusal
 from tui.keys.words import filled, slots
@@ -77,6 +78,36 @@ def fetch_entry(view: JobView, key: str, loads: str = "", *, preset: bool) -> En
         f"fetch-{view.key}", "notice", "✗ " + _("{title} was not fetched").format(title=title), when, text,
         footnote_kind="error",
     )  # fmt: skip
+
+
+def work_entry(view: JobView, key: str, loads: str = "", *, preset: str = "") -> Entry:
+    """Return how a job ended that fetches nothing: one that made a model, or measured one. `preset` uses the model."""
+    title, progress, error = printable(view.spec.title, 80), view.progress, view.progress.error
+    when, makes = clock(progress.updated_at or time.time()), view.spec.kind == "quantize"
+    name = f"work-{view.key}"
+    if view.state == "done":
+        parts = [printable(progress.note, 2000)]
+        if makes:
+            parts.insert(0, _("{what}.").format(what=loads or _loading(key, preset)))
+            parts.append(shown_path(Path(progress.result)) if progress.result else "")
+        head = _("{title} is made") if makes else _("{title} is measured")
+        text = "\n".join(part for part in parts if part)
+        return Entry(name, "notice", "▸ " + head.format(title=title), when, text)
+    if view.state == "stopped":
+        text = _("Nothing of it stays; its source does.") if makes else _("The next time it begins anew.")
+        return Entry(name, "notice", "▸ " + _("{title}: stopped").format(title=title), when, text)
+    killed = _("Its process was killed, or ended with the machine.")
+    told = (f"{error.title.removesuffix('.')}.", error.detail, error.hint) if error is not None else (killed,)
+    text = "\n".join(printable(part, 2000) for part in told if part)
+    head = _("{title} was not made") if makes else _("{title} was not measured")
+    return Entry(name, "notice", "✗ " + head.format(title=title), when, text, footnote_kind="error")
+
+
+def _loading(key: str, preset: str) -> str:
+    """Say what loads a model that was made."""
+    if key:
+        return _("{key} loads it").format(key=key)
+    return _("Choosing {preset} loads it").format(preset=preset) if preset else _("`deepseek-tui presets new` uses it")
 
 
 def notes_entry(title: str, notes: tuple[str, ...]) -> Entry:

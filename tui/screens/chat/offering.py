@@ -60,6 +60,12 @@ class Offering:
         if entry is None:
             return False
         chosen = backend or entry.preset.backend
+        made = self._fetching.making(entry)
+        if made is not None:
+            self._fetching.wish(made.key, name, chosen)
+            said = _("{title} loads when it is made. {program.palette}, then Stop, ends it")
+            self._asked.say(filled(said, title=entry.preset.title))
+            return True
         source = wanted_of(entry, chosen)
         if source is None or (isinstance(source, HuggingFace) and locate(source).present):
             return False

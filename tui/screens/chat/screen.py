@@ -87,6 +87,7 @@ class ChatScreen(Screen[None]):
         self._leaving = Leaving(self, session, self._end, self._show_lines, lambda: self._typing.last_words)
         self._fetching = Fetching(self, presets, self._choose, self._show_fetches)
         self._planning.coming = self._fetching.coming
+        self._fetching.made = self._reload
         asked = Asked(self._choose, self._reload, self._failed, self._say)
         self._offering = Offering(self, presets, self._fetching, self._planning, asked)
         self._switching = Switching(session, presets, self._offering, self._fetching, self._failed, self._say)

@@ -10,7 +10,8 @@ from textual.content import Content
 
 from backends.errors import ErrorInfo
 from backends.hub.wanted import STAYS_FREE_BYTES
-from backends.shown import shown_path
+from backends.shown import printable, shown_path
+from presets.building import Building
 from tui.chat.clean import clean_line
 from tui.keys import filled
 from tui.screens.fetch.offer import Offer
@@ -81,6 +82,21 @@ def _facts(offer: Offer, width: int) -> Iterator[Content]:
             width,
         )
     yield from _fact(_("expected"), _expected(offer), width)
+    if offer.build is not None:
+        yield Content("")
+        yield from _fact(_("or make"), _made(offer.build, offer.preset), width)
+
+
+def _made(build: Building, preset: str) -> str:
+    """Say what making the model here takes, and the command that does it."""
+    parts = [_("the mix {recipe} here").format(recipe=printable(build.recipe, 80))]
+    if build.to_fetch:
+        parts.append(_("{size} to fetch").format(size=memory(build.to_fetch)))
+    if build.result_bytes is not None:
+        parts.append(_("{size} in the end").format(size=memory(build.result_bytes)))
+    if build.room_bytes is not None:
+        parts.append(_("{size} free needed").format(size=memory(build.room_bytes)))
+    return f"{', '.join(parts)}: {shlex.join(['deepseek-tui', 'quantize', preset])}"
 
 
 def _size(offer: Offer) -> str:

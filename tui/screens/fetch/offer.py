@@ -22,6 +22,7 @@ from backends.jobs.job import JobView
 from backends.origins import is_local, origin_of
 from backends.shown import printable, shown_path
 from presets import housekeeping
+from presets.building import Building, building
 from presets.found import Found, find_models, match
 from presets.plan import PLANNED, PresetPlan
 from presets.pulling import place_of
@@ -38,10 +39,14 @@ NAMED = 3
 
 
 class Others(msgspec.Struct, frozen=True):
-    """The same model as another program keeps it, and models of ours that no preset uses, (name, bytes)."""
+    """The same model as another program keeps it, and models of ours that no preset uses, (name, bytes).
+
+    `build` is how the preset's own model could be made here instead.
+    """
 
     same: Found | None = None
     removable: tuple[tuple[str, int], ...] = ()
+    build: Building | None = None
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -52,6 +57,7 @@ class Offer(msgspec.Struct, frozen=True):
     `rate` is what the last fetch reached. `elsewhere` is the same model as another program keeps it. `removable` are
     models that may go, (name, bytes). `asking` says that its server is being asked, `trouble` what came of that.
     `by_server` says that a server of Ollama's fetches and keeps it: `repository` is its tag, `server` that server.
+    `build` is how the model of `preset` can be made here instead of being fetched.
     """
 
     title: str
@@ -76,6 +82,8 @@ class Offer(msgspec.Struct, frozen=True):
     asking: bool = False
     trouble: ErrorInfo | None = None
     by_server: bool = False
+    build: Building | None = None
+    preset: str = ""
 
     @property
     def to_come(self) -> int | None:
@@ -140,6 +148,7 @@ def _offer(entry: PresetEntry, repository: str, file: str, folder: str, view: Jo
         size_of="" if size is None else "header",
         here_bytes=begun.progress.done_bytes if begun is not None else 0,
         last=begun.progress.error if begun is not None else None,
+        preset=printable(entry.name, 80),
     )
 
 
@@ -179,12 +188,12 @@ def others(entry: PresetEntry, entries: Sequence[PresetEntry]) -> Others:
     needed = {one.path for uses in used.values() for one in uses}
     spare = [one for one in here if housekeeping.not_ours(one) is None and one.path not in needed]
     largest = sorted(spare, key=lambda one: -one.size)[:NAMED]
-    return Others(same, tuple((one.name, one.size) for one in largest))
+    return Others(same, tuple((one.name, one.size) for one in largest), building(entry))
 
 
 def with_others(found: Offer, others: Others) -> Offer:
     """Take in what else is on this machine."""
-    return msgspec.structs.replace(found, elsewhere=others.same, removable=others.removable)
+    return msgspec.structs.replace(found, elsewhere=others.same, removable=others.removable, build=others.build)
 
 
 def answered(found: Offer, trouble: ErrorInfo | None) -> Offer:

@@ -1,8 +1,13 @@
-"""How far fetches are, for lines with little room: pure functions from jobs to text. Unknown is left out, never 0."""
+"""How far jobs are, for lines with little room: pure functions from jobs to text. Unknown is left out, never 0.
+
+Most are fetches. Others make a model of another, or measure one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+import msgspec
 
 from backends.jobs.job import JobView
 from tui.chat.clean import clean_line
@@ -10,7 +15,8 @@ from tui.commands.table import cells
 from tui.units import duration, rate_text, share_text
 from tui.words import N_, _
 
-SIGN = "▼"
+SIGN, WORKS = "▼", "▸"
+"""Before what is fetched, and before any other work."""
 _STAGES = {
     "starting": N_("starting"),
     "asking": N_("asking the server"),
@@ -21,11 +27,79 @@ _STAGES = {
     "finishing": N_("finishing"),
     "done": N_("finishing"),
 }
+
+
+class Work(msgspec.Struct, frozen=True):
+    """The words for a kind of job that fetches nothing. `after` says what stays when it is stopped."""
+
+    doing: str
+    titled: str
+    stop: str
+    after: str
+
+
+WORK = {
+    "quantize": Work(
+        N_("quantising {share}"),
+        N_("Quantising {title}"),
+        N_("Stop quantising {title}"),
+        N_("Nothing of it stays; its source does"),
+    ),
+    "quality": Work(
+        N_("measuring {share}"),
+        N_("Measuring {title}"),
+        N_("Stop measuring {title}"),
+        N_("The next time it begins anew"),
+    ),
+}
+"""Words by the kinds of jobs."""
 _STATES = {"stopped": N_("stopped"), "failed": N_("failed"), "interrupted": N_("interrupted")}
 
 
 def line_forms(views: Sequence[JobView]) -> tuple[str, ...]:
-    """Return how the running fetches can be written in a line, the longest form first; () where there are none."""
+    """Return how the running jobs can be written in a line, the longest form first; () where there are none."""
+    kinds = [_fetch_forms([view for view in views if view.spec.kind not in WORK])]
+    kinds += [_work_forms(view) for view in views if view.spec.kind in WORK]
+    groups = [forms for forms in kinds if forms]
+    if len(groups) < 2:
+        return groups[0] if groups else ()
+    # Each gets shorter by turns, and in the end only the first is told.
+    most = max(map(len, groups))
+    rows = ["   ".join(forms[min(place, len(forms) - 1)] for forms in groups) for place in range(most)]
+    return _shorter([*rows, groups[0][-1]])
+
+
+def titled(view: JobView) -> str:
+    """Return what a job is about, with what it does where that is no fetch."""
+    title = clean_line(view.spec.title)
+    return _(WORK[view.spec.kind].titled).format(title=title) if view.spec.kind in WORK else title
+
+
+def _work_forms(view: JobView) -> tuple[str, ...]:
+    """Return how a job can be written that fetches nothing."""
+    name, share, progress = titled(view), percent([view]), view.progress
+    if view.stopping:
+        forms = [[name, _("stopping")], [_("stopping")]]
+    elif not share:
+        forms = [[name, _(_STAGES.get(progress.stage, ""))], [name]]
+    else:
+        left = duration(progress.left_s) if progress.left_s is not None else ""
+        doing = _(WORK[view.spec.kind].doing).format(share=share)
+        about = _("about {time}").format(time=left) if left else ""
+        forms = [[name, share, about], [name, share], [doing, about], [doing], [share]]
+    return _shorter([f"{WORKS} {' · '.join(part for part in parts if part)}".rstrip() for parts in forms])
+
+
+def _shorter(lines: Sequence[str]) -> tuple[str, ...]:
+    """Return those of some forms that are shorter than all before them."""
+    kept: list[str] = []
+    for line in lines:
+        if not kept or cells(line) < cells(kept[-1]):
+            kept.append(line)
+    return tuple(kept)
+
+
+def _fetch_forms(views: Sequence[JobView]) -> tuple[str, ...]:
     if not views:
         return ()
     first = views[0]
@@ -55,7 +129,7 @@ def line_forms(views: Sequence[JobView]) -> tuple[str, ...]:
 
 
 def brief(view: JobView) -> str:
-    """Return a fetch in the few cells of the sidebar: "fetching 46 % · 42 MB/s", "stopped at 46 %"."""
+    """Return a job in the few cells of the sidebar: "fetching 46 % · 42 MB/s", "stopped at 46 %", "quantising 41 %"."""
     share = percent([view])
     if not view.running:
         state = _(_STATES.get(view.state, view.state))
@@ -63,6 +137,8 @@ def brief(view: JobView) -> str:
     stage = _("stopping") if view.stopping else _(_STAGES.get(view.progress.stage, ""))
     if stage:
         return f"{stage} · {share}" if share and cells(stage) < 18 else stage
+    if view.spec.kind in WORK:
+        return _(WORK[view.spec.kind].doing).format(share=share).rstrip()
     rate = view.progress.bytes_per_s
     return (_("fetching {share}").format(share=share).rstrip() + (f" · {rate_text(rate)}" if rate else "")).rstrip()
 
