@@ -6,13 +6,15 @@ model of 8 layers has 1.1 GB; with the results it takes 2 GB of the folder's dis
 The tool is `llama-quantize` of PATH or of LLAMA_QUANTIZE: it must be a build of the same version with the same
 instructions. Without one, llama_model_quantize of the installed library is called in a bare process as the tool does,
 and only that call is timed. Ours is the whole job: its checks, its own process, what it looks after meanwhile, and
-waiting for the disk at the end, which nobody else does; `without the disk` leaves that wait out.
+waiting for the disk at the end, which nobody else does; `without the disk` leaves that wait out. The seconds of the
+processors, all of theirs beside all of ours, tell also on a machine that has other things to do.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -90,7 +92,7 @@ def main(arguments: list[str]) -> int:
 
 def _beside(source: Path, mix: Mix, threads: int, rounds: int) -> bool:
     """Measure one type both ways, in turns; say whether the goal is met."""
-    ours, waited, theirs = [], [], []
+    ours, waited, theirs, used, used_by_theirs = [], [], [], [], []
     mine, other = source.with_name("ours.gguf"), source.with_name("theirs.gguf")
 
     def job() -> None:
@@ -98,16 +100,18 @@ def _beside(source: Path, mix: Mix, threads: int, rounds: int) -> bool:
         told.mkdir(exist_ok=True)
         waits = Waits(told)
         work = msgspec.to_builtins(Quantize(str(source), str(mine), mix, threads=threads))
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), _processors()
         with waits.report:
             run(work, waits.report, Cancel())
         ours.append(time.perf_counter() - began)
+        used.append(_processors() - spent)
         waited.append(waits.finishing - began)
 
     def tool() -> None:
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), _processors()
         told = subprocess.run(_command(source, other, mix, threads), check=True, capture_output=True)
         theirs.append(time.perf_counter() - began if _tool() else float(told.stdout))
+        used_by_theirs.append(_processors() - spent)
 
     for number in range(rounds):
         turn: tuple[Callable[[], None], ...] = (job, tool) if number % 2 else (tool, job)
@@ -122,10 +126,18 @@ def _beside(source: Path, mix: Mix, threads: int, rounds: int) -> bool:
     print(f"\n{mix.name}: the weights of both are {'the same' if same else 'NOT THE SAME'}")
     for title, seconds in (("the tool", theirs), ("ours", ours), ("ours without the disk", waited)):
         print(f"  {title:22} {_spread(seconds)} s")
+    for title, seconds in (("processors, the tool", used_by_theirs), ("processors, ours", used)):
+        print(f"  {title:22} {_spread(seconds)} s")
     met = same and statistics.median(ratios) >= GOAL
     print(f"  speed of ours          {_spread(ratios)} of the tool's (goal: {GOAL}) {'met' if met else 'MISSED'}")
     print(f"  with the disk          {_spread(whole)}")
     return met
+
+
+def _processors() -> float:
+    """Return the seconds that processors have worked for this process and its children that have ended."""
+    every = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in every)
 
 
 def _spread(values: list[float]) -> str:

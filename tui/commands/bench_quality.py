@@ -121,7 +121,7 @@ def _known(wanted: Compare) -> Quality | None:
 def _job(wanted: Compare) -> JobSpec:
     """Return the job. Of one pair of files and one text there is one, however much of it is wanted."""
     target = "\n".join((wanted.model, wanted.base, wanted.text))
-    title = f"The loss of {Path(wanted.model).name} against {Path(wanted.base).name}"
+    title = f"{Path(wanted.model).name} against {Path(wanted.base).name}"
     return JobSpec(KIND, target, title, msgspec.to_builtins(wanted))
 
 

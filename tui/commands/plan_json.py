@@ -9,6 +9,7 @@ import msgspec
 
 from backends.hardware.machine import Machine
 from backends.quality.figures import Quality
+from presets import families
 from presets.plan import PresetPlan
 from tui.chat.bill import Rates
 from tui.plans import told
@@ -55,6 +56,8 @@ def _preset(plan: PresetPlan, machine: Machine, rates: Rates, costs: Mapping[str
         return head
     plain = msgspec.to_builtins(found)
     del plain["tokens_per_second"], plain["warnings"]
+    for one in plain["alternatives"]:
+        one["published_kld"] = _published_kld(one)
     if found.streamed_bytes is None:
         # Whether memory holds the CPU's part is unknown, and so what is read again.
         plain["bytes"]["ssd"] = dict.fromkeys(plain["bytes"]["ssd"])
@@ -70,3 +73,9 @@ def _loss(loss: Quality | None) -> dict[str, Any] | None:
     from tui.commands.bench_quality_words import plain
 
     return plain(loss)
+
+
+def _published_kld(one: Mapping[str, Any]) -> float | None:
+    """Return what another model lost with an alternative's quantisation; None for another model, and where unknown."""
+    quality = families.quality(one["quantization"]) if one["changes"] == "quantization" else None
+    return None if quality is None else quality.kld

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from backends.quality.figures import Quality
 from presets import families
 from presets.schema import Published
@@ -48,10 +46,3 @@ def against(found: Quality) -> str:
         found.scored,
     )
     return text.format(base=found.base.file, count=found.scored, text=found.text.name)
-
-
-def compared(quantization: str, own: str) -> Iterator[str]:
-    """Yield what is published about the loss of both."""
-    new, old = families.quality(quantization), families.quality(own)
-    if new is not None and old is not None:
-        yield _("published loss {kld:.2g} instead of {own:.2g} (KLD)").format(kld=new.kld, own=old.kld)

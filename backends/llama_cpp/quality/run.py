@@ -61,7 +61,12 @@ def run(work: dict[str, Any], report: Report, cancel: Cancel) -> str:
         sides = _hashed(wanted, report, cancel)
         quality = _measured(wanted, what, sides, stamps, report, cancel)
     kept.keep(quality)
-    report.stage("done", f"Measured over {quality.scored:,} tokens.")
+    kld, same = quality.figures.kld, quality.figures.same_top
+    report.stage(
+        "done",
+        f"KL divergence {kld.value:.2g} ± {kld.error:.1g}, the same first token for {same.value:.1%} of "
+        f"{quality.scored:,} tokens of {quality.text.name}.",
+    )
     return ""
 
 

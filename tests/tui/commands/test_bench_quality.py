@@ -84,7 +84,7 @@ def test_it_goes_on_in_the_background_and_is_found_there(
     wait_until(lambda: b"running the base" in watching.stderr.readline() if watching.stderr else True)
     watching.send_signal(signal.SIGINT)
     assert watching.wait(10) == 130
-    assert "The loss of" in run("ps").out
+    assert "Measuring SmolLM2-135M-Instruct.Q4_1.gguf against" in run("ps").out
     assert run("stop", begun["key"]).status == 0
     wait_until(lambda: processes_of(home) == {})
 

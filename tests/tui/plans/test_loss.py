@@ -7,7 +7,7 @@ import msgspec
 from backends.quality.figures import Estimate, Figures, Quality, Side, Text
 from tests.tui.plans.test_told import ARTICLES, MACHINE, planned, row
 from tui.chat.bill import Rates
-from tui.plans import told
+from tui.plans import otherwise, told
 from tui.units import DASH
 
 FIGURES = Figures(
@@ -48,3 +48,12 @@ def test_against_what_and_on_what_it_was_measured_is_told() -> None:
     rests = {rest.name: rest for rest in told.rests(plan, MACHINE, Rates())}
     assert rests["the measured loss"].value == "against BF16.gguf, over 6,630 tokens of Newton's Opticks"
     assert rests["the measured loss"].origin == "measured here"
+
+
+def test_among_the_files_to_choose_from_the_measured_one_says_so() -> None:
+    plan = planned(ARTICLES[2])
+    own, *others = otherwise.choices(plan)
+    assert own.loss == row(plan, "loss").predicted
+    measured, *same = otherwise.choices(msgspec.structs.replace(plan, loss=LOSS))
+    assert measured.loss == "KLD 0.082 ± 0.002, same first token 91%"
+    assert same == others
