@@ -11,9 +11,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from backends import paths
+from backends import paths, read_errors
 from backends.base import Cancel, Cancelled
-from backends.errors import EngineDied
+from backends.errors import EngineDied, Unreadable
 from backends.jobs import launch
 from backends.jobs.job import JobSpec
 from backends.llama_cpp.quality import logprobs, passes, run, store
@@ -44,6 +44,18 @@ def test_an_engine_that_dies_is_named(code: str, title: str, monkeypatch: pytest
     monkeypatch.setattr(passes, "COMMAND", (sys.executable, "-c", f"import os, sys; sys.stdin.read(); {code}"))
     with pytest.raises(EngineDied, match=title):
         passes.look("/somewhere/model.gguf", "", Cancel())
+
+
+def test_a_file_that_is_cut_short_under_the_engine_is_named_with_the_place(
+    slow: Compare, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = read_errors.line(read_errors.ReadError(slow.base, 4096, 1024)).decode()
+    code = f"import os, sys; sys.stdin.read(); sys.stderr.write('hm\\n' + {told!r}); sys.stderr.flush(); os._exit(77)"
+    monkeypatch.setattr(passes, "COMMAND", (sys.executable, "-c", code))
+    with pytest.raises(Unreadable, match="cut short") as raised:
+        passes.look(slow.base, "", Cancel())
+    assert "base.gguf at byte 4,096" in raised.value.detail
+    assert raised.value.hint.endswith("Then measure again.")
 
 
 def test_stopping_ends_the_engine_at_once(starter_gguf: Path, home: Path) -> None:

@@ -14,13 +14,17 @@ from backends.base import Cancel
 from backends.errors import BackendError
 from backends.events import LoadProgress
 from backends.fitting import round_context
+from backends.gguf.files import part_names
 from backends.gguf.shape import Shape
+from backends.hardware.memory import ram
 from backends.llama_cpp import offload
 from backends.llama_cpp.binding import GpuDevice, log
-from backends.llama_cpp.context import create_context, setup_of, streamed_bytes
+from backends.llama_cpp.context import create_context, setup_of, wanted_stream
 from backends.llama_cpp.model import load_error, load_model, logged_out_of_memory, path_bytes
 from backends.llama_cpp.options import LlamaCppOptions
 from backends.llama_cpp.quality.logprobs import first_scored
+from backends.llama_cpp.streaming import bus, opening
+from backends.llama_cpp.streaming.stream import Stream
 from backends.planning import learned
 from backends.planning.memory import engine_layers
 
@@ -35,7 +39,10 @@ _LOGITS_BYTES = 1 << 30
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """A loaded model. `sequences` chunks of at most `context` tokens are run at a time."""
+    """A loaded model. `sequences` chunks of at most `context` tokens are run at a time.
+
+    `stream` reads ahead of the engine where main memory does not hold the model.
+    """
 
     lib: Any
     model: int
@@ -45,6 +52,7 @@ class Opened(msgspec.Struct, frozen=True):
     vocabulary: int
     bos: int | None
     device: str
+    stream: Stream | None = None
 
 
 def look(lib: Any, path: Path, text: str) -> tuple[list[str], list[int]]:
@@ -72,11 +80,16 @@ def opened(lib: Any, path: Path, context: int, report: Report) -> Iterator[Opene
 
     Raises what `load_model` and `create_context` raise.
     """
+    mapped = [path.with_name(name) for name in part_names(path.name)]
+    bus.watch(mapped)
     found = _open(lib, path, context, report)
+    bus.watch(mapped)
     try:
         yield found
     finally:
         lib.llama_free(found.handle)
+        if found.stream is not None:
+            found.stream.close()
         lib.llama_model_free(found.model)
 
 
@@ -157,26 +170,33 @@ def _on(
     lib: Any, path: Path, context: int, report: Report, shape: Shape, card: GpuDevice | None, blocks: int
 ) -> Opened:
     layers = engine_layers(blocks)
-    streamed = streamed_bytes(shape, _options(context, 1), blocks, on_card=card is not None)
-    wanted = _SEQUENCES["disk" if streamed else "card" if card is not None else "memory"]
+    streaming = wanted_stream(path, shape, _options(context, 1), blocks, (), on_card=card is not None)
+    wanted = _SEQUENCES["disk" if streaming is not None else "card" if card is not None else "memory"]
     # Twice: the engine's result, and the buffer in which it is computed.
     most = _LOGITS_BYTES // (2 * _STEP * 4 * max(1, shape.vocabulary))
     sequences = max(1, min(wanted, most))
     options = _options(context, sequences)
-    model = load_model(lib, path, options, layers, report, Cancel(), card, repack=not streamed)
+    model = load_model(lib, path, options, layers, report, Cancel(), card, repack=streaming is None)
+    stream: Stream | None = None
     try:
-        handle = create_context(lib, model, options, outputs=sequences * _STEP, sequences=sequences)
+        if streaming is not None:
+            stream = opening.opened(lib, streaming, lambda: ram().available_bytes)
+        follower = stream.callback if stream is not None else None
+        rows = sequences * _STEP
+        handle = create_context(lib, model, options, outputs=rows, sequences=sequences, follower=follower)
     except BaseException:
+        if stream is not None:
+            stream.close()
         lib.llama_model_free(model)
         raise
     vocabulary = lib.llama_model_get_vocab(model)
     bos = lib.llama_vocab_bos(vocabulary)
     adds = lib.llama_vocab_get_add_bos(vocabulary) and bos >= 0
     where = f"{card.description}, {blocks} of {shape.layers} layers" if card is not None else "CPU"
-    if streamed:
+    if streaming is not None:
         where += ", from the disk"
     tokens = lib.llama_vocab_n_tokens(vocabulary)
-    return Opened(lib, model, handle, context, sequences, tokens, bos if adds else None, where)
+    return Opened(lib, model, handle, context, sequences, tokens, bos if adds else None, where, stream)
 
 
 def _options(context: int, sequences: int) -> LlamaCppOptions:

@@ -6,16 +6,20 @@ import contextlib
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
+from backends import read_errors
 from backends.base import Cancel, Cancelled
-from backends.errors import BackendError, EngineDied, from_info
+from backends.errors import BackendError, EngineDied, Unreadable, from_info
 from backends.llama_cpp.quality.messages import Failed, Looked, Request, Said
 from backends.shown import printable, shown_path
 
+_LAST_BYTES = 4096
 COMMAND = (sys.executable, "-P", "-m", "backends.llama_cpp.quality")
 
 
@@ -32,7 +36,17 @@ def listen(request: Request, cancel: Cancel) -> Iterator[Said]:
 
     Raises BackendError for what went wrong in it, EngineDied where it died, and Cancelled.
     """
-    child = _start(request)
+    with tempfile.TemporaryFile() as log:
+        try:
+            yield from _listen(request, cancel, log)
+        finally:
+            # Ours is the job's log.
+            log.seek(0)
+            sys.stderr.write(log.read().decode("utf-8", "replace"))
+
+
+def _listen(request: Request, cancel: Cancel, log: BinaryIO) -> Iterator[Said]:
+    child = _start(request, log)
     cancel.on_set(child.kill)
     try:
         for said in _lines(child, request):
@@ -54,13 +68,25 @@ def listen(request: Request, cancel: Cancel) -> Iterator[Said]:
     if cancel.is_set():
         raise Cancelled
     if status != 0:
-        raise _died(request.model, status)
+        raise _unreadable(request.model, log) or _died(request.model, status)
 
 
-def _start(request: Request) -> subprocess.Popen[bytes]:
+def _unreadable(model: str, log: BinaryIO) -> Unreadable | None:
+    """Return what the child's last words say about a file that could not be read; None if they do not."""
+    log.seek(max(0, log.seek(0, 2) - _LAST_BYTES))
+    found = read_errors.found(log.read().decode("utf-8", "replace"))
+    if found is None:
+        return None
+    told = read_errors.problem(found, Path(model).name)
+    return Unreadable(told.title, told.detail, f"{told.hint.partition(' The next question')[0]} Then measure again.")
+
+
+def _start(request: Request, log: BinaryIO) -> subprocess.Popen[bytes]:
     keep = (request.rows,) if request.rows >= 0 else ()
     try:
-        return subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/", pass_fds=keep)
+        return subprocess.Popen(
+            COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd="/", pass_fds=keep
+        )
     except OSError as error:
         raise BackendError("No process can be started", str(error), "End what you do not need, then retry.") from error
 
