@@ -98,7 +98,7 @@ def follow(line: str) -> str:
     program, *arguments = shlex.split(line)
     assert program == "deepseek-tui"
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "tui", *arguments], capture_output=True, text=True, timeout=120, env=os.environ,
+        [sys.executable, "-P", "-m", "tui", *arguments], capture_output=True, text=True, timeout=300, env=os.environ,
         stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
@@ -106,6 +106,7 @@ def follow(line: str) -> str:
 
 
 @pytest.mark.alone
+@pytest.mark.timeout(400)
 def test_the_page_leads_from_a_download_to_an_answer_and_by_a_mix_to_another(hub: FakeHub) -> None:
     plan, pull, ask, dry_run, fetch, quantize, ask_again = commands()
     assert re.search(r"32b-mixed-ssd .*\d+/64", follow(plan))
