@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from backends.errors import BackendError
 from backends.hub.wanted import STAYS_FREE_BYTES
 from backends.jobs.job import JobSpec, key_of
 from backends.shown import size
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 KIND = "quantize"
 """The kind of job that makes a model."""
+_TIME = "quantize-seconds"
 RUNS = "llama_cpp"
 """The backend that runs what is made."""
 
@@ -85,6 +87,36 @@ def takes(found: Building) -> str:
     if found.room_bytes is not None:
         parts.append(f"{size(found.room_bytes)} free needed")
     return ", ".join(parts)
+
+
+def seconds_to_make(entry: PresetEntry) -> float | None:
+    """Return how long making a preset's model takes here, without the fetch; None where that cannot be said.
+
+    What was not measured yet is measured: a second of all processors. Blocks.
+    """
+    from backends import remembered
+    from backends.gguf.mixing import recipe_text, types_by_rules
+    from backends.llama_cpp.quantizing.unseen import estimate_unseen
+    from presets.families import dimensions
+    from presets.recipes import known_recipe
+
+    found = building(entry)
+    model = dimensions(entry.preset.model.family)
+    mix = known_recipe(found.recipe) if found is not None else None
+    if found is None or model is None or mix is None or found.source_bytes is None:
+        return None
+    key = f"{entry.preset.model.family} {recipe_text(mix)}"
+    known = remembered.read(_TIME, key)
+    if isinstance(known, int | float) and known > 0:
+        return float(known)
+    try:
+        choices = types_by_rules(mix, model, importance=False)
+    except BackendError:
+        return None
+    told = estimate_unseen(choices, found.source_bytes, found.target.parent, importance=False)
+    if told.seconds is not None:
+        remembered.write(_TIME, key, round(told.seconds))
+    return told.seconds
 
 
 def with_building(located: Located, entry: PresetEntry, backend: str) -> Located:

@@ -18,6 +18,7 @@ from backends.gguf.mixing import (
     shape_by_mix,
     shape_of_mix,
     size_of,
+    types_by_rules,
     types_of,
 )
 from backends.gguf.reader import Header
@@ -31,10 +32,10 @@ BESIDE = ("Q3_K_S", "IQ3_M")
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What comes out. Sizes are in bytes; `exact` says that the size is that of the file, to the byte.
+    """What comes out, tensor by tensor in `choices`. `exact` says that the size is the file's, in bytes.
 
     `types` are the bytes by type, the largest first. `fell_back` are the tensors whose rows cannot have the type that
-    was wanted, `twice` those that were quantised already and would lose a second time; both () by rules. `beside` are
+    was wanted, `twice` those that were quantised already and would lose a second time. `beside` are
     the plain quantisations that it is to be compared with.
     """
 
@@ -46,10 +47,10 @@ class Outcome(msgspec.Struct, frozen=True):
     exact: bool
     types: tuple[tuple[str, int], ...]
     beside: tuple[Shape, ...]
-    tensors: int = 0
     fell_back: tuple[Choice, ...] = ()
     twice: tuple[Choice, ...] = ()
     source: Shape | None = None
+    choices: tuple[Choice, ...] = ()
 
     @property
     def bits_per_weight(self) -> float:
@@ -73,7 +74,7 @@ def outcome_of_file(path: Path, mix: Mix, family: str, *, importance: bool) -> O
         exact=True,
         types=_types(choices),
         beside=tuple(_beside(headers, mix)),
-        tensors=len(choices),
+        choices=choices,
         fell_back=fallbacks(choices),
         twice=requantized(choices),
         source=source,
@@ -93,6 +94,7 @@ def outcome_by_rules(family: str, mix: Mix, source_quantization: str, *, importa
             "Fetch it first.",
         )
     shape = shape_by_mix(mix, model, family, importance=importance)
+    choices = types_by_rules(mix, model, importance=importance)
     plain = (shape_by_rules(family, name) for name in BESIDE if name != mix.name)
     return Outcome(
         mix,
@@ -103,6 +105,8 @@ def outcome_by_rules(family: str, mix: Mix, source_quantization: str, *, importa
         exact=False,
         types=shape.type_bytes,
         beside=tuple(one for one in plain if one is not None),
+        fell_back=fallbacks(choices),
+        choices=choices,
     )
 
 

@@ -27,6 +27,10 @@ from presets.schema import PresetEntry, Published, options_for, source_for
 from presets.shapes import Known, known_shape
 from presets.sources import Located, locate, parse
 
+USUAL, LEAST = "Q4_K_M", "Q3_K_S"
+"""Of a smaller model: the quantisation that most people take, and the one that nobody takes less of instead."""
+MIXES, PLAIN = ("mixed-4-3", "mixed-3-4", "attention-4"), "Q3_K_S"
+"""Quantisations of our own recipes, see `presets/recipes`, and what their rest is made as."""
 PLANNED = "llama_cpp"
 """The backend that is planned for: the others place a model themselves, when they load it."""
 
@@ -128,11 +132,12 @@ def _planned(
     card_usable: bool,
 ) -> PresetPlan:
     others = tuple(_other_quantizations(plan.family, known.shape.quantization or plan.quantization))
+    smaller = tuple(_smaller_models(plan.family))
     used = machine if card_usable else msgspec.structs.replace(machine, gpus=())
     wishes = wishes_for(options, known.shape, used, here=here)
     if context is not None:
         wishes = msgspec.structs.replace(wishes, context=context)
-    found = fit(known.shape, used, wishes, others)
+    found = fit(known.shape, used, wishes, others, smaller)
     warnings = found.warnings
     if not card_usable and machine.gpus and options.get("gpu_layers") != 0:
         warnings = (_idle_card(fit(known.shape, machine, wishes), machine), *warnings)
@@ -168,6 +173,9 @@ def wishes_for(options: dict[str, Any], shape: Shape, machine: Machine, *, here:
         card_overhead_bytes=overhead,
         card_reached=reached.recall(card.name) if card is not None else None,
         memory_reached=reached.recall(reached.MEMORY) if here else None,
+        disk_reached=reached.recall_disk(machine.disk) if here else None,
+        hold_bytes=None if options["hold_gib"] == "auto" else round(options["hold_gib"] * 2**30),
+        read_ahead=options["read_ahead"] != "off",
     )
 
 
@@ -177,18 +185,45 @@ def _card(machine: Machine) -> Card | None:
 
 
 def _other_quantizations(family: str, own: str) -> Iterator[Shape]:
-    """Yield the quantisations worth naming: none of them both larger than another and, as published, no better."""
+    """Yield the quantisations worth naming: none of them both larger than another and, as published, no better.
+
+    Of those that we make, nobody has published anything: they are named beside what they are made from.
+    """
+    best, yielded = math.inf, set()
+    for shape, loss in _published(family):
+        if loss < best:
+            best = loss
+            yielded.add(shape.quantization)
+            if shape.quantization != own:
+                yield shape
+    for name in (*MIXES, PLAIN):
+        other = families.shape_by_rules(family, name)
+        if other is not None and name != own and name not in yielded:
+            yield other
+
+
+def _published(family: str) -> list[tuple[Shape, float]]:
+    """Return the quantisations of a family with their published loss, the smallest first."""
     found = [
         (shape, quality.kld)
         for name in families.quantizations(family)
         if (shape := families.shape_by_rules(family, name)) is not None and (quality := families.quality(name))
     ]
-    best = math.inf
-    for shape, loss in sorted(found, key=lambda one: (one[0].weight_bytes, one[1])):
-        if loss < best:
-            best = loss
-            if shape.quantization != own:
-                yield shape
+    return sorted(found, key=lambda one: (one[0].weight_bytes, one[1]))
+
+
+def _smaller_models(family: str) -> Iterator[tuple[str, tuple[Shape, ...]]]:
+    """Yield the models before this one, the next smaller first, with the usual quantisation and those worth naming."""
+    names = families.families()
+    plain = family.strip().rpartition("/")[2].casefold()
+    own = next((place for place, name in enumerate(names) if name.casefold() == plain), 0)
+    for name in reversed(names[:own]):
+        usual = families.shape_by_rules(name, USUAL)
+        worse = families.quality(LEAST)
+        bound = worse.kld if worse is not None else math.inf
+        good = [shape for shape, loss in _published(name) if loss <= bound and shape.quantization != USUAL]
+        if usual is not None:
+            yield name, (usual, *good)
 
 
 def _idle_card(with_card: Fit, machine: Machine) -> str:

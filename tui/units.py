@@ -42,6 +42,14 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
+def roughly(seconds: float) -> str:
+    """Return a duration that is only estimated: 4 s, 6 min, 2 h 10 min."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{max(1, round(seconds))} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
 def clock(unix_s: float) -> str:
     return time.strftime("%H:%M", time.localtime(unix_s))
 

@@ -17,9 +17,10 @@ _UNLIMITED = 1 << 60
 class Ram(msgspec.Struct, frozen=True):
     """Memory in bytes; None means unknown.
 
-    `available_bytes` is what can be had without swapping, inside the limit as well. `limit_bytes` is the smallest
-    limit of the control groups around this process, None where there is none. Swap is the whole machine's; a machine
-    without any has 0 bytes of it.
+    `available_bytes` is what can be had without swapping, inside the limit as well: pages that are only copies of files
+    count as free, whoever used them last, so that a model that was read once leaves no less. `limit_bytes` is the
+    smallest limit of the control groups around this process, None where there is none. Swap is the whole machine's; a
+    machine without any has 0 bytes of it.
     """
 
     total_bytes: int | None
@@ -61,18 +62,27 @@ def process_rss(pid: int, root: Path = Path("/")) -> int | None:
 def process_own(pid: int, root: Path = Path("/")) -> int | None:
     """Return the bytes that come free when a process ends: its resident memory without what lies in files as well.
 
-    None if it is gone or this cannot be read. https://man7.org/linux/man-pages/man5/proc_pid_statm.5.html
+    Parts of files that it has locked in memory count: nobody else can have them before. None if it is gone or this
+    cannot be read. https://man7.org/linux/man-pages/man5/proc_pid_statm.5.html
     """
     try:
         _, resident, shared, *_ = (root / f"proc/{pid}/statm").read_text("ascii").split()
-        own = int(resident) - int(shared)
+        all_of_it, in_files = int(resident), int(shared)
     except (OSError, ValueError):
         return None
-    return max(0, own) * os.sysconf("SC_PAGE_SIZE")
+    page = os.sysconf("SC_PAGE_SIZE")
+    # Of what is locked, the kernel does not say how much lies in files.
+    locked = min(_locked(root / f"proc/{pid}/status"), in_files * page)
+    return max(0, all_of_it - in_files) * page + locked
+
+
+def _locked(path: Path) -> int:
+    """Return the bytes that a process has locked in memory, 0 where nobody tells."""
+    return _meminfo(path).get("VmLck", 0)
 
 
 def _meminfo(path: Path) -> dict[str, int]:
-    """Return /proc/meminfo in bytes."""
+    """Return /proc/meminfo, or a file like it, in bytes."""
     values = {}
     for line in _lines(path):
         key, _, rest = line.partition(":")
@@ -126,15 +136,26 @@ def _own_groups(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _working_set(group: Path) -> int | None:
-    """Return a group's memory that cannot be dropped at once: its use without the inactive file cache."""
+    """Return a group's memory that cannot be dropped at once: its use without clean pages of files.
+
+    Active ones are dropped as well once others need room, as the kernel's own MemAvailable has it. What is locked is
+    on neither list. https://docs.kernel.org/admin-guide/cgroup-v2.html and .../cgroup-v1/memory.html
+    """
     used = number(group / "memory.current")
     if used is None:
         used = number(group / "memory.usage_in_bytes")
     if used is None:
         return None
     stat = dict(line.split(maxsplit=1) for line in _lines(group / "memory.stat") if " " in line)
-    cache = stat.get("total_inactive_file", stat.get("inactive_file", "0")).strip()
-    return max(0, used - (int(cache) if cache.isdecimal() else 0))
+    files = _figure(stat, "inactive_file") + _figure(stat, "active_file")
+    waiting = sum(_figure(stat, name) for name in ("file_dirty", "file_writeback", "dirty", "writeback"))
+    return max(0, used - max(0, files - waiting))
+
+
+def _figure(stat: dict[str, str], name: str) -> int:
+    """Return a figure of memory.stat. Version 1 has those of the groups below only under another name."""
+    value = stat.get(f"total_{name}", stat.get(name, "0")).strip()
+    return int(value) if value.isdecimal() else 0
 
 
 def _lines(path: Path) -> list[str]:

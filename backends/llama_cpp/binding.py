@@ -8,8 +8,9 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -121,6 +122,17 @@ def cpu_buffers() -> int | None:
     return int(kind())
 
 
+def node_name() -> Callable[[int], bytes]:
+    """Return the function that names a node of the engine's graph, by its address.
+
+    It keeps the interpreter's lock, which costs more to give up and take again than the call does. Raises OSError or
+    AttributeError for a build that does not have it.
+    """
+    name = _ggml("ggml-base", ctypes.PyDLL).ggml_get_name
+    name.restype, name.argtypes = ctypes.c_char_p, [ctypes.c_void_p]
+    return cast("Callable[[int], bytes]", name)
+
+
 def blind() -> bool:
     """Say whether this build leaves an NVIDIA card idle."""
     return not library().llama_supports_gpu_offload() and nvidia_driver_present()
@@ -211,13 +223,13 @@ def ggml_base() -> Any:
     return _ggml("ggml-base")
 
 
-def _ggml(name: str) -> Any:
+def _ggml(name: str, kind: type[ctypes.CDLL] = ctypes.CDLL) -> Any:
     """Open a ggml library that the binding has loaded already."""
     lib = library_folder()
     for suffix in (".so", ".dylib"):
         path = lib / f"lib{name}{suffix}"
         if path.exists():
-            return ctypes.CDLL(str(path))
+            return kind(str(path))
     raise OSError(f"lib{name} is not in {lib}")
 
 

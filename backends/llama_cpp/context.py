@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from backends.errors import BackendError, BadOptions
@@ -11,11 +12,12 @@ from backends.hardware.memory import ram
 from backends.llama_cpp.binding import log
 from backends.llama_cpp.model import logged_out_of_memory, out_of_memory
 from backends.llama_cpp.options import LlamaCppOptions
+from backends.llama_cpp.streaming.opening import Wanted, wanted
 from backends.llama_cpp.thread_counts import ThreadCounts, default_threads
-from backends.planning.choice import Ground, way
-from backends.planning.memory import Setup, kv_block_bytes
+from backends.planning.choice import Ground, unmapped_bytes, way
+from backends.planning.memory import Setup, engine_layers, kv_block_bytes
 from backends.planning.result import Wishes
-from backends.planning.speed import Rates
+from backends.planning.speed import Rates, traffic
 
 # ggml_type in ggml.h.
 _GGML_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}
@@ -45,14 +47,32 @@ def check_host_memory(shape: Shape, options: LlamaCppOptions, host_blocks: int) 
         )
 
 
-def streamed_bytes(shape: Shape, options: LlamaCppOptions, blocks: int, on_card: bool) -> int:
-    """Return how much of the weights each token will read from the disk, because main memory does not hold them; or 0.
+def wanted_stream(
+    path: Path, shape: Shape, options: LlamaCppOptions, blocks: int, held: tuple[str, ...], *, on_card: bool
+) -> Wanted | None:
+    """Return how the model streams if main memory does not hold the CPU's part of it; None if it does.
 
-    `blocks` is how many are on a card, which `on_card` says to take part.
+    `blocks` is how many are whole on a card, which `on_card` says to take part; of one more the matrices `held` are
+    not there.
     """
-    stand = Ground(0 if on_card else None, 0, False, ram().available_bytes, Rates())
-    chosen = way(shape, setup_of(options), Wishes(mmap=options.mmap), stand, blocks)
-    return chosen.streamed if chosen.spills else 0
+    free = ram().available_bytes
+    stand = Ground(0 if on_card else None, 0, False, free, Rates())
+    setup, wishes = setup_of(options), Wishes(mmap=options.mmap)
+    chosen = way(shape, setup, wishes, stand, blocks)
+    if not chosen.spills or free is None:
+        return None
+    read = traffic(shape, setup, engine_layers(blocks) or int(on_card), depth=0).memory
+    return wanted(
+        path,
+        shape,
+        options,
+        shape.layers - blocks - bool(held),
+        held,
+        output_here=not on_card,
+        unmapped=unmapped_bytes(chosen.placement, wishes),
+        free=free,
+        read=read,
+    )
 
 
 def setup_of(options: LlamaCppOptions) -> Setup:
@@ -62,11 +82,18 @@ def setup_of(options: LlamaCppOptions) -> Setup:
 
 
 def create_context(
-    lib: Any, model: int, options: LlamaCppOptions, threads: ThreadCounts | None = None, *, outputs: int = 1
+    lib: Any,
+    model: int,
+    options: LlamaCppOptions,
+    threads: ThreadCounts | None = None,
+    *,
+    outputs: int = 1,
+    follower: Any = None,
 ) -> int:
     """Create a context for `model` and return the engine's handle; without `threads` as the options say.
 
-    Of one batch at most `outputs` tokens have logits. Raises OutOfMemory, BadOptions or BackendError.
+    Of one batch at most `outputs` tokens have logits. `follower` is the engine's evaluation callback, which has to
+    outlive the context. Raises OutOfMemory, BadOptions or BackendError.
     """
     threads = threads or default_threads(options)
     params = lib.llama_context_default_params()
@@ -83,6 +110,8 @@ def create_context(
     }[options.flash_attention]
     # An answer reads the last token's logits alone; the default reserves a row for each token of a batch.
     params.n_outputs_max = outputs
+    if follower is not None:
+        params.cb_eval = follower
     params.no_perf = False  # so that what is shown can be held against the engine's own counters
     log.clear()
     context = lib.llama_init_from_model(model, params)

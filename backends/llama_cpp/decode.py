@@ -22,16 +22,18 @@ class Decoder:
     """A context and the tokens in its KV cache (sequence 0).
 
     `turn` changes when a request begins or ends, and with `close`: whoever began an older one must not go on.
-    `slice` is the most tokens of one `extend`; `slices` says how many are wise. `cached` is what `reuse` last saved.
+    `slice` is the most tokens of one `extend`; `slices` says how many are wise, with
+    `whole_batches` always as many as there can be. `cached` is what `reuse` last saved.
     """
 
-    def __init__(self, lib: Any, context: int, on_gpu: bool = False) -> None:
+    def __init__(self, lib: Any, context: int, on_gpu: bool = False, *, whole_batches: bool = False) -> None:
         self._lib = lib
         self.context = context
         self.on_gpu = on_gpu
         self.capacity: int = lib.llama_n_ctx(context)
         self.slice: int = lib.llama_n_batch(context)
-        self.slices = Slices(on_gpu, self.slice)
+        self.whole_batches = whole_batches
+        self.slices = Slices(on_gpu and not whole_batches, self.slice)
         self.tokens: list[int] = []
         self.cached = 0
         self.turn = 0

@@ -12,7 +12,7 @@ import msgspec
 from backends.base import Availability, Backend, Cancel, ChatRequest, Loaded, Message, TokenCount
 from backends.chat_template import prompt_tokens
 from backends.errors import BackendError, NotInstalled, OutOfMemory
-from backends.events import ChatEvent, Done, LoadProgress, Text
+from backends.events import ChatEvent, Done, LoadProgress, Reasoning, Text
 from backends.fitting import context_notes
 from backends.gguf.files import part_names
 from backends.hardware.cpu_limits import allowed_cpus
@@ -23,7 +23,7 @@ from backends.llama_cpp.loading import OpenModel, open_on
 from backends.llama_cpp.model import HostOutOfMemory, check_file
 from backends.llama_cpp.offload import find_card
 from backends.llama_cpp.options import LlamaCppOptions
-from backends.llama_cpp.rates import note_rate
+from backends.llama_cpp.rates import note_rate, reading
 from backends.llama_cpp.streaming import bus
 from backends.llama_cpp.threads import parse_cpus, pin
 from backends.llama_cpp.tuning import tune_when_idle
@@ -116,6 +116,7 @@ class LlamaCppBackend(Backend):
         model, partial = chats.model, request.partial
         text, prompt = prompt_tokens(model.template, model.vocabulary, request.messages, partial, request.reasoning)
         said = [partial.text] if partial else []
+        began = None
         try:
             for event in answer(
                 model.lib,
@@ -128,12 +129,14 @@ class LlamaCppBackend(Backend):
                 continued=partial is not None,
                 prepare=lambda: chats.enter(request.chat, prompt, cancel),
             ):
+                if began is None and isinstance(event, Reasoning | Text):
+                    began = reading(model)
                 if isinstance(event, Text):
                     said.append(event.text)
                 elif isinstance(event, Done):
                     if event.reason == "stop":
                         chats.answered(request.messages, "".join(said))
-                    note_rate(model, event)
+                    note_rate(model, event, began)
                 yield event
         except HostOutOfMemory:
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +15,16 @@ from backends.chat_template import choose_template
 from backends.errors import BadModelFile, OutOfMemory
 from backends.events import LoadProgress
 from backends.gguf.shape import Shape
+from backends.hardware.memory import ram
 from backends.llama_cpp import dry_run, offload, thread_counts
 from backends.llama_cpp.binding import BLIND, GPU_BUILD_HINT, GpuDevice, blind, cpu_buffers, memory_now
-from backends.llama_cpp.context import check_host_memory, create_context, setup_of, streamed_bytes
+from backends.llama_cpp.context import check_host_memory, create_context, setup_of, wanted_stream
 from backends.llama_cpp.decode import OK, Decoder
 from backends.llama_cpp.model import NONE_HELD, Held, HostOutOfMemory, load_model, own_template
 from backends.llama_cpp.options import LlamaCppOptions
+from backends.llama_cpp.streaming import opening
+from backends.llama_cpp.streaming.progress import part_loaded, rising, telling
+from backends.llama_cpp.streaming.stream import Stream
 from backends.llama_cpp.tokens import Vocabulary
 from backends.planning import learned
 from backends.planning.memory import engine_layers
@@ -34,7 +39,8 @@ class OpenModel(msgspec.Struct, frozen=True):
     """A model ready for requests. `engine_layers` counts as the engine does: the output layer, then blocks.
 
     `gpu` is the card that takes part, if only in long prompts; of the lowest block there the matrices `held` are in
-    main memory. `streamed_bytes` are the weights that each token reads from the disk.
+    main memory. `streamed_bytes` are the weights that each token reads from the disk; `stream` follows the engine
+    through them, None where nothing is streamed or the kernel is left to it.
     """
 
     lib: Any
@@ -50,9 +56,12 @@ class OpenModel(msgspec.Struct, frozen=True):
     gpu: GpuDevice | None = None
     held: tuple[str, ...] = ()
     streamed_bytes: int = 0
+    stream: Stream | None = None
 
     def free(self) -> None:
         self.decoder.close()
+        if self.stream is not None:
+            self.stream.close()
         self.lib.llama_model_free(self.handle)
 
 
@@ -75,11 +84,11 @@ def open_on(
             notes.append("gpu_layers has no effect: this build of llama.cpp finds no GPU.")
         if asked != 0 and blind():
             notes.append(f"{BLIND} {GPU_BUILD_HINT}")
-        opened = open_model(lib, path, options, 0, report, cancel, shape=shape)
+        opened = open_model(lib, path, options, 0, report, cancel, shape=shape, notes=notes)
     else:
         try:
             if asked in (0, 1):  # 1 is the output layer alone
-                opened = open_model(lib, path, options, int(asked), report, cancel, gpu=gpu, shape=shape)
+                opened = open_model(lib, path, options, int(asked), report, cancel, gpu=gpu, shape=shape, notes=notes)
             else:
                 opened = _open_on_card(lib, gpu, path, options, report, cancel, notes, shape)
         except HostOutOfMemory:
@@ -88,8 +97,7 @@ def open_on(
             # Without any layer the engine still wants room for long prompts there.
             notes.append("The card is too full even for the buffers of long prompts: it takes no part.")
             report(LoadProgress("offloading", None, notes[-1]))
-            opened = open_model(lib, path, options, 0, report, cancel, shape=shape)
-    notes += streaming_notes(options, opened.streamed_bytes)
+            opened = open_model(lib, path, options, 0, report, cancel, shape=shape, notes=notes)
     return opened
 
 
@@ -127,7 +135,7 @@ def _open_on_card(
     def attempt(blocks: int) -> OpenModel:
         held = part if blocks == wanted else ()
         layers = engine_layers(blocks + bool(held))
-        return open_model(lib, path, options, layers, report, cancel, gpu=gpu, shape=known, held=held)
+        return open_model(lib, path, options, layers, report, cancel, gpu=gpu, shape=known, held=held, notes=notes)
 
     def retreat(note: str) -> None:
         notes.append(note)
@@ -157,22 +165,31 @@ def open_model(
     gpu: GpuDevice | None = None,
     shape: Shape | None = None,
     held: tuple[str, ...] = (),
+    notes: list[str] | None = None,
 ) -> OpenModel:
     """Open the file with this many of the engine's layers on `gpu`; negative means all. Without a card none is touched.
 
-    `shape` None is asked of the engine; only with one can matrices of the lowest block there be `held` back. Raises
+    `shape` None is asked of the engine; only with one can matrices of the lowest block there be `held` back, and is it
+    known whether main memory holds the rest. Adds to `notes`. Raises
     what `load_model` and `create_context` raise, and has then freed everything.
     """
-    streamed, back = 0, NONE_HELD
+    streaming, back = None, NONE_HELD
     if shape is not None:
         blocks = shape.layers if engine_layers < 0 else max(0, engine_layers - 1)
-        streamed = streamed_bytes(shape, options, blocks - bool(held), on_card=engine_layers != 0)
+        streaming = wanted_stream(path, shape, options, blocks - bool(held), held, on_card=engine_layers != 0)
         back = Held(shape.layers - blocks, held) if held else NONE_HELD
     # What memory does not hold must stay a part of the file: copies would be swapped, which writes to the disk.
-    kept = msgspec.structs.replace(options, mlock=options.mlock and not streamed)
-    handle = load_model(lib, path, kept, engine_layers, report, cancel, gpu, repack=not streamed, held=back)
+    kept = msgspec.structs.replace(options, mlock=options.mlock and not streaming)
+    report = rising(report)
+    with contextlib.ExitStack() as stack:
+        if streaming is not None and shape is not None:
+            # The engine reads the whole file in one call to the kernel.
+            part = part_loaded(shape.file_bytes or shape.weight_bytes)
+            stack.enter_context(telling(report, "offloading" if engine_layers else "reading", part))
+        handle = load_model(lib, path, kept, engine_layers, report, cancel, gpu, repack=not streaming, held=back)
     _return_free_memory()
     decoder: Decoder | None = None
+    stream: Stream | None = None
     try:
         if not lib.llama_model_has_decoder(handle) or lib.llama_model_has_encoder(handle):
             hint = "Choose a model that generates text."
@@ -184,8 +201,19 @@ def open_model(
         report(LoadProgress("warming"))
         check_host_memory(shape, options, shape.layers - max(0, layers - 1))
         threads = thread_counts.remembered_threads(options, path, layers) or thread_counts.default_threads(options)
-        decoder = Decoder(lib, create_context(lib, handle, options, threads), on_gpu=layers > 0)
-        warm_up(decoder, vocabulary, cancel)
+        stream = opening.opened(lib, streaming, lambda: ram().available_bytes) if streaming is not None else None
+        follower = stream.callback if stream is not None else None
+        context = create_context(lib, handle, options, threads, follower=follower)
+        # Each batch is a pass through what streams, so that small ones cost as much as large ones.
+        decoder = Decoder(lib, context, on_gpu=layers > 0, whole_batches=streaming is not None)
+        with contextlib.ExitStack() as stack:
+            if stream is not None:
+                stack.enter_context(telling(report, "warming", stream.done))
+            warm_up(decoder, vocabulary, cancel)
+        if streaming is not None and notes is not None:
+            notes += streaming.notes(stream)
+            if options.mlock:
+                notes.append("mlock has no effect: the weights do not fit into main memory.")
         return OpenModel(
             lib=lib,
             path=path,
@@ -199,26 +227,16 @@ def open_model(
             engine_layers=layers,
             gpu=gpu,
             held=held,
-            streamed_bytes=streamed,
+            streamed_bytes=stream.now.streamed if stream is not None else streaming.read if streaming else 0,
+            stream=stream,
         )
     except BaseException:
         if decoder is not None:
             decoder.close()
+        if stream is not None:
+            stream.close()
         lib.llama_model_free(handle)
         raise
-
-
-def streaming_notes(options: LlamaCppOptions, streamed: int) -> list[str]:
-    """Return what the user should know where each token reads so many bytes from the disk, as sentences."""
-    if not streamed:
-        return []
-    notes = [
-        f"Main memory does not hold the CPU's part: each token may read {streamed / 1e9:.1f} GB of weights from the "
-        "disk. They stay as they are in the file, so that nothing is swapped."
-    ]
-    if options.mlock:
-        notes.append("mlock has no effect: the weights do not fit into main memory.")
-    return notes
 
 
 def warm_up(decoder: Decoder, vocabulary: Vocabulary, cancel: Cancel) -> None:

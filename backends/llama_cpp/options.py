@@ -21,8 +21,10 @@ class LlamaCppOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `context` is in tokens and rounded up to a multiple of 256. `threads` "auto" is one for each physical core that
     this process may use, or what was measured to be best here; `prefill_threads` likewise, and follows a number in
     `threads`. `cpu_affinity` pins the process to CPUs such as "0-7,12". `saved_chats_gib` is how much disk the kept
-    states of chats may take; 0 keeps none. Of a model that main memory does not hold, `read_ahead` reads each layer
-    before its turn, and `hold_gib` of it stay in memory; "auto" is what the plan finds room for.
+    states of chats may take; 0 keeps none, and "auto" is 4, but 0 for a model that streams.
+
+    Of a model that main memory does not hold, `read_ahead` reads each layer before its turn, and `hold_gib` of it stay
+    in memory; "auto" is what the plan finds room for.
     """
 
     context: Annotated[int, msgspec.Meta(ge=256, le=16_777_216)] = 4096
@@ -38,4 +40,4 @@ class LlamaCppOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cpu_affinity: Annotated[str, msgspec.Meta(pattern=r"^[0-9,\- ]*$", max_length=4096)] = ""
     read_ahead: Literal["auto", "off"] = "auto"
     hold_gib: Annotated[float, msgspec.Meta(ge=0, le=1024)] | Literal["auto"] = "auto"
-    saved_chats_gib: Annotated[float, msgspec.Meta(ge=0, le=1024)] = 4.0
+    saved_chats_gib: Annotated[float, msgspec.Meta(ge=0, le=1024)] | Literal["auto"] = "auto"

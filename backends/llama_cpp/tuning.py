@@ -53,7 +53,8 @@ def tune_when_idle(model: OpenModel, cancel: Cancel, budget_s: float = BUDGET_S)
     options, decoder, lib = model.options, model.decoder, model.lib
     candidates = thread_candidates(usable_cores(), usable_cpus())
     whole_on_card = model.engine_layers > model.shape.layers and not model.held
-    if options.threads != "auto" or len(candidates) < 2 or whole_on_card:
+    # With weights that stream the disk decides, and each trial would read them all.
+    if options.threads != "auto" or len(candidates) < 2 or whole_on_card or model.streamed_bytes:
         return True
     # Such models cannot drop single tokens.
     if lib.llama_model_is_recurrent(model.handle) or lib.llama_model_is_hybrid(model.handle):

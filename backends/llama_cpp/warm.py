@@ -25,6 +25,7 @@ _AHEAD_TOKENS = 128
 # Two next questions: what their prompts share does not depend on the question.
 _ANY_QUESTIONS = ("A", "1")
 _GIB = 1024**3
+_SAVED_BYTES = 4 * _GIB
 
 
 class WarmChats:
@@ -32,7 +33,7 @@ class WarmChats:
 
     def __init__(self, model: OpenModel) -> None:
         self.model = model
-        self._bound = int(model.options.saved_chats_gib * _GIB)
+        self._bound = _bound(model)
         self._chat = ""
         self._finished: tuple[Message, ...] = ()
         self._identity = b""
@@ -82,7 +83,9 @@ class WarmChats:
         if not fits(len(ahead), decoder.capacity) or common_prefix(decoder.tokens, ahead) == len(ahead):
             return
         with decoder.stoppable(cancel) as turn:
-            steps = prefill(decoder, ahead, cancel, turn, most=None if decoder.on_gpu else _AHEAD_TOKENS)
+            steps = prefill(
+                decoder, ahead, cancel, turn, most=None if decoder.on_gpu or decoder.whole_batches else _AHEAD_TOKENS
+            )
             result = _result(steps)
         if result == ABORTED:
             self._finished = finished
@@ -126,6 +129,14 @@ class WarmChats:
             states.note(f"The next prompt could not be foreseen: {error}")
             return []
         return one[: common_prefix(one, other)]
+
+
+def _bound(model: OpenModel) -> int:
+    """Return how many bytes the states of all chats may have. What streams from a disk should not write to it."""
+    asked = model.options.saved_chats_gib
+    if asked == "auto":
+        return 0 if model.streamed_bytes else _SAVED_BYTES
+    return int(asked * _GIB)
 
 
 def _result(steps: Generator[object, None, int]) -> int:

@@ -10,6 +10,7 @@ import msgspec
 
 from backends.gguf.shape import FEED_FORWARD, Shape
 from backends.hardware.machine import Card, Machine
+from backends.planning.disks import read_speed
 from backends.planning.memory import (
     KvCache,
     Placement,
@@ -21,6 +22,7 @@ from backends.planning.memory import (
 )
 from backends.planning.result import Wishes
 from backends.planning.speed import Rates, only_a_bound, tokens_per_second, traffic
+from backends.planning.streaming import Streaming, streaming
 
 _LEAST_GAIN = 0.03
 """A part of a block brings some more work between card and CPU: it has to take so much of what the CPU reads away."""
@@ -42,7 +44,8 @@ class Ground(msgspec.Struct, frozen=True):
 class Way(msgspec.Struct, frozen=True):
     """One setup with its placement. Of the lowest block on the card the matrices `held` stay with the CPU.
 
-    `streamed` are the bytes of weights that each token reads from the disk.
+    Where main memory is too small for its weights, `kept_bytes` of them stay there and `streamed` are read from the
+    disk for each token, `ahead` of their turn.
 
     `spills` says that main memory does not hold the mapped weights, None where its size is unknown; `holds` that it
     holds what no file can: KV cache, buffers, and without mmap the weights.
@@ -56,6 +59,8 @@ class Way(msgspec.Struct, frozen=True):
     streamed: int
     tokens_per_second: float | None
     only_a_bound: bool = False
+    kept_bytes: int = 0
+    ahead: bool = False
 
     @property
     def whole_blocks(self) -> int:
@@ -66,7 +71,8 @@ class Way(msgspec.Struct, frozen=True):
 def ground(machine: Machine, wishes: Wishes | None = None) -> Ground:
     """Return what can be planned with: of several cards, the one with most free memory."""
     seen = wishes or Wishes()
-    rates = Rates(None, machine.bandwidth, machine.disk.read, seen.card_reached, seen.memory_reached)
+    disk = read_speed(machine.disk)
+    rates = Rates(None, machine.bandwidth, disk, seen.card_reached, seen.memory_reached, seen.disk_reached)
     ram_free = machine.ram.available_bytes
     if ram_free is not None and machine.ram.limit_bytes is not None:
         # Of a machine that somebody describes, both may be said apart.
@@ -148,12 +154,29 @@ def _way(shape: Shape, setup: Setup, wishes: Wishes, stand: Ground, blocks: int,
     # While it loads, a mapped file passes through memory whole; what goes to the card is dropped then.
     spills = None if free is None else wishes.mmap and host.total - idle_bytes(shape, placement) > free
     holds = free is None or unmapped_bytes(placement, wishes) <= free
-    read = traffic(shape, setup, layers, wishes.depth, from_disk=bool(spills), held=held)
+    parts = _parts(shape, setup, wishes, placement, held, free or 0) if spills else Streaming(0, 0)
+    read = traffic(shape, setup, layers, wishes.depth, streamed=parts.streamed, held=held)
+    ahead = wishes.read_ahead and read.disk > 0 and not shape.experts
     # Unless all that a token reads is on the card, it matters whether memory holds the rest.
     told = spills is not None or (placement.blocks == shape.layers and not held)
     runs = holds and told and placement.card.total <= stand.card_free
-    speed = tokens_per_second(read, stand.rates) if runs else None
-    return Way(setup, placement, held, spills, holds, read.disk, speed, only_a_bound(read, speed))
+    speed = tokens_per_second(read, stand.rates, ahead=ahead) if runs else None
+    # Without read-ahead a mapped disk gives what its measured speed promises only if it is slow.
+    bound = only_a_bound(read, speed) or (read.disk > 0 and not ahead and not stand.rates.disk_reached)
+    bound = bound and speed is not None
+    return Way(setup, placement, held, spills, holds, read.disk, speed, bound, parts.held, ahead)
+
+
+def _parts(
+    shape: Shape, setup: Setup, wishes: Wishes, placement: Placement, held: tuple[str, ...], free: int
+) -> Streaming:
+    """Share what a token reads of the mapped weights between memory and disk.
+
+    Which experts a token needs is known too late to hold them or to read them ahead: their cache is the system's.
+    """
+    read = traffic(shape, setup, engine_layers(placement.blocks), 0, held=held).memory
+    most = 0 if shape.experts else wishes.hold_bytes
+    return streaming(read, unmapped_bytes(placement, wishes), free, most)
 
 
 def idle_bytes(shape: Shape, placement: Placement) -> int:

@@ -12,23 +12,32 @@ import msgspec
 from backends.gguf.shape import Shape
 from backends.hardware.machine import Machine
 from backends.hardware.speed import Speed
-from backends.planning.choice import Ground, Way, best_way, ground, setups, way
+from backends.planning.choice import Ground, Way, best_way, ground, idle_bytes, setups, way
 from backends.planning.memory import HOST_BYTES, KvCache, Use, doubts, may_quantise_kv
 from backends.planning.result import MARGIN_BYTES, Alternative, Change, Fit, Input, Origin, Tier, Tiers, Wishes
-from backends.planning.speed import CARD_EFFICIENCY, memory_efficiency
+from backends.planning.speed import CARD_EFFICIENCY, DISK_EFFICIENCY, memory_efficiency
 from backends.planning.words import reasons, warnings
 
 FEWEST = 1024
 """Tokens: no alternative is smaller. R1 thinks for thousands."""
 
+_LEAST_SIZE, _MOST_SIZE = 0.88, 1.12
+"""Of a model that is not whole on the card, other quantisations of about its size are named: from here to there."""
 _TRAINED = 131_072  # of all distills, where a file does not say
 _KINDS: tuple[KvCache, ...] = ("f16", "q8_0", "q4_0")
 
 
-def fit(shape: Shape, machine: Machine, wishes: Wishes | None = None, others: Sequence[Shape] = ()) -> Fit:
+def fit(
+    shape: Shape,
+    machine: Machine,
+    wishes: Wishes | None = None,
+    others: Sequence[Shape] = (),
+    smaller: Sequence[tuple[str, Sequence[Shape]]] = (),
+) -> Fit:
     """Say how a model runs on a machine, with as many layers on the card as fit beside the margin.
 
-    `others` are the same model at other quantisations, from which an alternative is chosen.
+    `others` are the same model at other quantisations, from which alternatives are chosen. `smaller` are other models,
+    the largest first: the family's name, and its quantisations with the usual one first.
     """
     wishes = wishes or Wishes()
     stand = ground(machine, wishes)
@@ -46,7 +55,7 @@ def fit(shape: Shape, machine: Machine, wishes: Wishes | None = None, others: Se
             _tier(placement.card, stand.card_free if stand.card_free_known else None, wishes.margin_bytes)
             if stand.card is not None
             else _tier(Use(), None),
-            _tier(placement.host, stand.ram_free),
+            _tier(_stays(shape, chosen), stand.ram_free),
             _tier(Use(weights=chosen.streamed), None),
         ),
         fits=_fits(stand, chosen),
@@ -55,12 +64,16 @@ def fit(shape: Shape, machine: Machine, wishes: Wishes | None = None, others: Se
         alternatives=(
             *_alternatives(shape, wishes, stand, chosen),
             *_quantizations(shape, others, wishes, stand, chosen),
+            *_smaller(smaller, shape, wishes, stand, chosen),
         ),
         reasons=reasons(shape, wishes, stand, chosen),
         warnings=warnings(shape, machine, wishes, stand, chosen),
-        inputs=_inputs(shape, machine, wishes, stand),
+        inputs=_inputs(shape, machine, wishes, stand, streams=chosen.streamed > 0),
         held_back=chosen.held,
         only_a_bound=chosen.only_a_bound,
+        needs_bytes=placement.host.total if chosen.spills else None,
+        kept_bytes=chosen.kept_bytes,
+        reads_ahead=chosen.ahead,
     )
 
 
@@ -90,7 +103,8 @@ def _quantizations(
 ) -> Iterator[Alternative]:
     """Yield the largest other quantisation that is whole on the card, or else one that memory can hold.
 
-    Of a model that is whole already, only a larger one is worth naming.
+    Of a model that is whole already, only a larger one is worth naming. Of one that is not, those of about its size are
+    too: there each byte costs time, and some are used better than others.
     """
     free = msgspec.structs.replace(wishes, gpu_layers="auto")
     ways = [
@@ -100,13 +114,45 @@ def _quantizations(
     ]
     ways = [(other, one) for other, one in ways if _fits(stand, one)]
     better = [(other, one) for other, one in ways if _whole(other, one)]
+    near: list[tuple[Shape, Way]] = []
     if _whole(shape, chosen):
         better = [(other, one) for other, one in better if other.weight_bytes > shape.weight_bytes]
-    elif not better and (chosen.spills or not chosen.holds):
-        better = [(other, one) for other, one in ways if one.spills is False]
-    if better:
-        other, one = better[-1]
+    else:
+        near = [(other, one) for other, one in ways if _near(other, shape)]
+        if not better and (chosen.spills or not chosen.holds):
+            better = [(other, one) for other, one in ways if one.spills is False]
+    # In order of size, and none twice.
+    for other, one in [pair for pair in ways if pair in near or pair in better[-1:]]:
         yield _alternative("quantization", other, stand, one)
+
+
+def _near(other: Shape, shape: Shape) -> bool:
+    return _LEAST_SIZE * shape.weight_bytes <= other.weight_bytes <= _MOST_SIZE * shape.weight_bytes
+
+
+def _smaller(
+    families: Sequence[tuple[str, Sequence[Shape]]], shape: Shape, wishes: Wishes, stand: Ground, chosen: Way
+) -> Iterator[Alternative]:
+    """Yield the usual quantisation of the largest smaller model that can be whole on the card, and its best that is.
+
+    Without a card, a smaller model is named where memory holds it and not the one that is planned.
+    """
+    if _whole(shape, chosen) or (stand.card is None and not chosen.spills):
+        return
+    free = msgspec.structs.replace(wishes, gpu_layers="auto")
+    for name, shapes in families:
+        ways = [(other, _chosen(other, free, stand)) for other in shapes]
+        good = [
+            (other, one)
+            for other, one in ways
+            if _fits(stand, one) and (_whole(other, one) if stand.card is not None else one.spills is False)
+        ]
+        if not good:
+            continue
+        best = max(good, key=lambda pair: pair[0].weight_bytes)
+        for other, one in ways[:1] if ways[0] == best else (ways[0], best):
+            yield _alternative("model", other, stand, one, name)
+        return
 
 
 def _whole(shape: Shape, one: Way) -> bool:
@@ -117,10 +163,10 @@ def _fits(stand: Ground, one: Way) -> bool:
     return one.placement.card.total <= stand.card_free and one.holds
 
 
-def _alternative(changes: Change, shape: Shape, stand: Ground, one: Way) -> Alternative:
+def _alternative(changes: Change, shape: Shape, stand: Ground, one: Way, family: str = "") -> Alternative:
     return Alternative(
         changes=changes,
-        quantization=shape.quantization if changes == "quantization" else "",
+        quantization=shape.quantization if changes in ("quantization", "model") else "",
         context=one.setup.cells,
         kv_cache=one.setup.kv_cache,
         flash_attention=one.setup.flash_attention,
@@ -129,18 +175,33 @@ def _alternative(changes: Change, shape: Shape, stand: Ground, one: Way) -> Alte
         whole=_whole(shape, one),
         fits=_fits(stand, one),
         vram_bytes=one.placement.card.total,
-        ram_bytes=one.placement.host.total,
+        ram_bytes=_stays(shape, one).total,
         ssd_bytes=one.streamed,
         tokens_per_second=one.tokens_per_second,
         only_a_bound=one.only_a_bound,
+        family=family,
+        layers=shape.layers,
+        weight_bytes=shape.weight_bytes,
     )
+
+
+def _stays(shape: Shape, one: Way) -> Use:
+    """Return what stays in main memory: of weights that pass through it those that are kept, and of an embedding none.
+
+    What belongs to no block, such as the last norm, is too small to be streamed.
+    """
+    host = one.placement.host
+    if not one.streamed:
+        return host
+    rest = 0 if shape.experts else host.weights - idle_bytes(shape, one.placement) - one.kept_bytes - one.streamed
+    return msgspec.structs.replace(host, weights=one.kept_bytes + rest)
 
 
 def _tier(use: Use, free: int | None, margin: int = 0) -> Tier:
     return Tier(use.weights, use.kv, use.compute, use.overhead, use.total, free, margin)
 
 
-def _inputs(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground) -> tuple[Input, ...]:
+def _inputs(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground, *, streams: bool) -> tuple[Input, ...]:
     """Return the figures that the plan rests on; those of a described machine that nobody measured are assumed."""
     looked: Origin = "measured" if machine.origin == "measured" else "assumed"
     known = not doubts(shape)
@@ -163,13 +224,17 @@ def _inputs(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground) -> tu
             or Input("vram_efficiency", CARD_EFFICIENCY, "published"),
         ]
     measured = machine.bandwidth is not None and machine.bandwidth.source == "measured"
+    disk = _reached("ssd_reached_bytes_per_s", wishes.disk_reached) or Input(
+        "ssd_efficiency", DISK_EFFICIENCY, "assumed"
+    )
     return (
         *found,
         Input("ram_available_bytes", stand.ram_free, "unknown" if stand.ram_free is None else looked),
         _speed("ram_bytes_per_s", machine.bandwidth),
         _reached("ram_reached_bytes_per_s", wishes.memory_reached)
         or Input("ram_efficiency", memory_efficiency(machine.bandwidth), "assumed" if measured else "published"),
-        _speed("ssd_bytes_per_s", machine.disk.read),
+        _speed("ssd_bytes_per_s", stand.rates.disk),
+        *([disk] if streams else []),
     )
 
 

@@ -16,7 +16,7 @@ Origin = Literal["exact", "rules", "formula", "measured", "published", "assumed"
 """`exact` follows from the file, `rules` from the engine's own for a file that is not here, `formula` was fitted to the
 engine; `published` is a data sheet's or a series'."""
 
-Change = Literal["context", "kv_cache", "quantization"]
+Change = Literal["context", "kv_cache", "quantization", "model"]
 
 
 class Wishes(msgspec.Struct, frozen=True):
@@ -24,8 +24,11 @@ class Wishes(msgspec.Struct, frozen=True):
 
     `gpu_layers` counts blocks, without the output layer. `margin_bytes` are to stay free on the card.
     `card_overhead_bytes` is what the engine's context takes on this card, where it was measured; otherwise the margin
-    has to hold it. `depth` is where in an answer its speed is predicted, in tokens. `card_reached` and `memory_reached`
-    are the bytes a second that decoding was seen to reach on this machine.
+    has to hold it. `depth` is where in an answer its speed is predicted, in tokens. `card_reached`, `memory_reached`
+    and `disk_reached` are the bytes a second that decoding was seen to reach on this machine.
+
+    Of a mapped model that main memory does not hold, at most `hold_bytes` stay there, None for as much as there is room
+    for; with `read_ahead` the disk reads what comes next while the rest is computed.
     """
 
     context: int = 8192
@@ -39,6 +42,9 @@ class Wishes(msgspec.Struct, frozen=True):
     depth: int = DEPTH
     card_reached: int | None = None
     memory_reached: int | None = None
+    disk_reached: int | None = None
+    hold_bytes: int | None = None
+    read_ahead: bool = True
 
 
 GROUPS = ("weights", "kv", "compute", "overhead")
@@ -48,7 +54,7 @@ GROUPS = ("weights", "kv", "compute", "overhead")
 class Tier(msgspec.Struct, frozen=True):
     """Bytes in one place. `total` is the sum of the four before it; `free` is None where unknown.
 
-    Of the disk it is what each token reads again, all of it weights.
+    Of the disk it is what each token reads again, all of it weights; they are not counted in main memory then.
     """
 
     weights: int
@@ -82,10 +88,11 @@ class Input(msgspec.Struct, frozen=True):
 
 
 class Alternative(msgspec.Struct, frozen=True):
-    """The same model otherwise. `changes` names what is other; `quantization` is "" unless it is that.
+    """The same model otherwise, or another one. `changes` names what is other.
 
-    `whole` says that everything that a token reads is on the card, `only_a_bound` that less than `tokens_per_second`
-    will be reached.
+    `quantization` is "" unless it is that, or the model; `family` is "" unless it is the model. `layers` are its
+    blocks. `whole` says that everything that a token reads is on the card, `only_a_bound` that less than
+    `tokens_per_second` will be reached.
     """
 
     changes: Change
@@ -102,16 +109,21 @@ class Alternative(msgspec.Struct, frozen=True):
     ssd_bytes: int
     tokens_per_second: float | None
     only_a_bound: bool = False
+    family: str = ""
+    layers: int = 0
+    weight_bytes: int = 0
 
 
 class Fit(msgspec.Struct, frozen=True):
     """How a model runs on a machine. Of `layers` blocks `gpu_layers` are on the card, the output layer apart from them.
 
     With `held_back` one more block is there, all but these matrices of it, named as in `gguf.shape.FEED_FORWARD`.
+    Where main memory is too small for the rest, `needs_bytes` is what it would take; `kept_bytes` of the weights stay
+    there, and the disk reads the others for each token, with `reads_ahead` while the CPU computes.
 
     `fits` says that nothing known is in the way. `tokens_per_second` is predicted, None where it is unknown. `card` is
     the place in the machine's list of the card that is planned for, None for none. Alternatives begin with contexts
-    and end with quantisations.
+    and end with quantisations and smaller models.
     """
 
     layers: int
@@ -131,6 +143,9 @@ class Fit(msgspec.Struct, frozen=True):
     inputs: tuple[Input, ...]
     held_back: tuple[str, ...] = ()
     only_a_bound: bool = False
+    needs_bytes: int | None = None
+    kept_bytes: int = 0
+    reads_ahead: bool = False
 
     @property
     def short(self) -> Tier | None:

@@ -1,7 +1,8 @@
 """Tokens a second from bytes and bandwidths: a token is as slow as reading everything that it needs once.
 
-seconds per token = G / (ηg · card) + C / (ηc · memory) + S / disk, with G, C and S the bytes that one token reads from
-the card's memory, main memory and the disk.
+seconds per token = G / (ηg · card) + C / (ηc · memory) + S / (ηd · disk), with G, C and S the bytes that one token
+reads from the card's memory, main memory and the disk. What the CPU reads, C, includes what came from the disk. With
+read-ahead the disk works while the CPU computes: of their two parts the larger one counts, not the sum.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ MEMORY_EFFICIENCY = 0.55
 MEASURED_MEMORY_EFFICIENCY = 0.7
 """ηc of a bandwidth that was measured by reading. Assumed: such a loop reaches about 0.8 of the nominal one."""
 
+DISK_EFFICIENCY = 0.95
+"""ηd: the part of a disk's measured speed that a model reaches which is read ahead. Measured: 0.9 to 1.0 of one that
+gives 150 to 300 MB/s, with a read-ahead of the kernel's of 128 kB and of 8 MB."""
+
 DEPTH = 2048
 """Tokens: predictions are for an answer at this depth, as R1 thinks for thousands of them."""
 
@@ -36,8 +41,8 @@ the formula is only a bound."""
 class Rates(msgspec.Struct, frozen=True):
     """Bandwidths of a machine; None means unknown.
 
-    `card_reached` and `memory_reached` are the bytes a second that decoding was seen to reach there: then they count,
-    and no efficiency is assumed.
+    `card_reached`, `memory_reached` and `disk_reached` are the bytes a second that decoding was seen to reach there:
+    then they count, and no efficiency is assumed.
     """
 
     card: Speed | None = None
@@ -45,6 +50,7 @@ class Rates(msgspec.Struct, frozen=True):
     disk: Speed | None = None
     card_reached: int | None = None
     memory_reached: int | None = None
+    disk_reached: int | None = None
 
 
 class Traffic(msgspec.Struct, frozen=True):
@@ -61,14 +67,13 @@ def traffic(
     gpu_layers: int,
     depth: int = DEPTH,
     *,
-    from_disk: bool = False,
+    streamed: int = 0,
     held: Collection[str] = (),
 ) -> Traffic:
     """Return what a token reads after `depth` others, with llama.cpp's n_gpu_layers = `gpu_layers`.
 
     Of the lowest block on the card the matrices `held` stay with the CPU. Of experts only those in use count, of the
-    embedding nothing unless it serves as output layer. `from_disk` says that main memory does not hold the CPU's part:
-    reading in a circle defeats its cache, so all of it comes from the disk.
+    embedding nothing unless it serves as output layer. `streamed` of the weights come from the disk first.
     """
     depth = min(depth, setup.cells)
     edge = shape.layers - min(max(0, gpu_layers - 1), shape.layers)
@@ -86,19 +91,18 @@ def traffic(
         high += shape.card_output_bytes
     else:
         low += shape.card_output_bytes  # an embedding that serves as output is read whole there too
-    return Traffic(high + high_kv, low + low_kv, low if from_disk else 0)
+    return Traffic(high + high_kv, low + low_kv, min(streamed, low))
 
 
-def seconds_per_token(read: Traffic, rates: Rates) -> float | None:
-    """Return the formula above, None where a bandwidth that matters is unknown."""
-    seconds = 0.0
+def seconds_per_token(read: Traffic, rates: Rates, *, ahead: bool = False) -> float | None:
+    """Return the formula above, with read-ahead if `ahead`; None where a bandwidth that matters is unknown."""
+    parts = []
     for size, rate in zip((read.card, read.memory, read.disk), used(rates), strict=True):
-        if not size:
-            continue
-        if not rate:
+        if size and not rate:
             return None
-        seconds += size / rate
-    return seconds or None
+        parts.append(size / rate if size and rate else 0.0)
+    card, memory, disk = parts
+    return (card + (max(memory, disk) if ahead else memory + disk)) or None
 
 
 def used(rates: Rates) -> tuple[float | None, float | None, float | None]:
@@ -106,7 +110,7 @@ def used(rates: Rates) -> tuple[float | None, float | None, float | None]:
     return (
         rates.card_reached or _share(rates.card, CARD_EFFICIENCY),
         rates.memory_reached or _share(rates.memory, memory_efficiency(rates.memory)),
-        _share(rates.disk, 1.0),
+        rates.disk_reached or _share(rates.disk, DISK_EFFICIENCY),
     )
 
 
@@ -114,9 +118,9 @@ def _share(speed: Speed | None, efficiency: float) -> float | None:
     return None if speed is None else efficiency * speed.bytes_per_s
 
 
-def tokens_per_second(read: Traffic, rates: Rates) -> float | None:
+def tokens_per_second(read: Traffic, rates: Rates, *, ahead: bool = False) -> float | None:
     """Return how fast an answer comes, None where that is unknown."""
-    seconds = seconds_per_token(read, rates)
+    seconds = seconds_per_token(read, rates, ahead=ahead)
     return None if seconds is None else 1 / seconds
 
 

@@ -10,9 +10,11 @@ from backends.fitting import context_notes
 from backends.gguf.shape import Shape
 from backends.hardware.machine import Machine
 from backends.planning.choice import Ground, Way, idle_bytes, most_blocks, unmapped_bytes, way
+from backends.planning.disks import read_speed
 from backends.planning.memory import compute_bytes, doubts, engine_layers, kv_bytes, may_quantise_kv, place
 from backends.planning.result import Wishes
 from backends.planning.speed import tokens_per_second, traffic
+from backends.planning.streaming import reserve_bytes, window_bytes
 from backends.shown import size
 
 _ROOM = 1 << 30
@@ -44,10 +46,44 @@ def warnings(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground, chos
 
 
 def _reasons(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> Iterator[str]:
-    setup, placement = chosen.setup, chosen.placement
     if stand.card is None:
         yield "There is no card to plan for: the CPU computes everything."
+    else:
+        yield from _on_card(shape, wishes, stand, chosen)
+    yield from _off_card(shape, wishes, stand, chosen)
+
+
+def _off_card(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> Iterator[str]:
+    """Say how main memory and the disk share what is not on the card."""
+    free, host = stand.ram_free, chosen.placement.host
+    if free is None or not chosen.holds:
         return
+    if not chosen.streamed:
+        if wishes.mmap and host.weights - idle_bytes(shape, chosen.placement) > _ROOM:
+            yield (
+                f"Main memory holds the CPU's part, {size(host.total)} of the {size(free)} that are available: once "
+                "loaded, nothing is read from the disk."
+            )
+        return
+    rate = stand.rates.disk_reached or (stand.rates.disk.bytes_per_s if stand.rates.disk is not None else None)
+    at = f" at {_per_s(rate)}" if rate else ""
+    if wishes.hold_bytes is not None and chosen.kept_bytes == wishes.hold_bytes > 0:
+        yield f"No more than {size(chosen.kept_bytes)} of weights are to stay in memory: so says hold_gib."
+    elif chosen.kept_bytes:
+        yield (
+            f"Of the {size(free)} of memory that are available, {size(unmapped_bytes(chosen.placement, wishes))} are "
+            f"for KV cache and buffers, {size(window_bytes(chosen.kept_bytes + chosen.streamed))} for what passes "
+            f"through, {size(reserve_bytes(free))} stay free for others: {size(chosen.kept_bytes)} of weights stay."
+        )
+    how = ", while the CPU computes what is there" if chosen.ahead else ", and then computes: nothing is read ahead"
+    yield f"Each token reads {size(chosen.streamed)} from the disk{at}{how}."
+    if rate:
+        whole = shape.weight_bytes
+        yield f"Loading reads the whole file once: {size(whole)}, about {_seconds(whole / rate)}."
+
+
+def _on_card(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> Iterator[str]:
+    setup, placement = chosen.setup, chosen.placement
     most = most_blocks(shape, setup, wishes, stand.card_free)
     if chosen.whole_blocks == shape.layers <= most:
         yield (
@@ -160,13 +196,28 @@ def _ram_warnings(shape: Shape, machine: Machine, wishes: Wishes, stand: Ground,
         yield "How much main memory is available is not known, and so whether the CPU's part fits."
     elif chosen.holds and chosen.spills and chosen.streamed:
         yield _streamed(shape, wishes, stand, chosen)
+        yield from _disk(machine, stand)
     used = machine.ram.swap_used_bytes
     if used:
         yield f"{size(used)} of swap are in use: the memory is short already."
 
 
+def _disk(machine: Machine, stand: Ground) -> Iterator[str]:
+    """Say what has to be known of a disk that every token reads from."""
+    disk, rate = machine.disk, read_speed(machine.disk)
+    if disk.kind == "network":
+        yield "The model lies on a network disk: each token would wait for the network, and how long nobody knows."
+    elif rate is not None and rate.source == "assumed" and not stand.rates.disk_reached:
+        yield f"The disk was not measured: {_per_s(rate.bytes_per_s)} are assumed, as of most of its kind."
+
+
 def _streamed(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> str:
     free, need, idle = stand.ram_free or 0, chosen.placement.host.total, idle_bytes(shape, chosen.placement)
+    if chosen.kept_bytes:
+        return (
+            f"The CPU's part needs {size(need)} and {size(free)} are available: {size(chosen.kept_bytes)} of the "
+            f"weights stay in memory, and each token reads the other {size(chosen.streamed)} from the disk."
+        )
     # At best so much stays in memory as there is room; of experts, a token reads its share of what does not.
     lacking = (need - idle - free) / max(1, chosen.placement.host.weights - idle)
     over = round(chosen.streamed * min(1.0, lacking))
@@ -175,8 +226,16 @@ def _streamed(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> str:
         f"cache, so each token may read all {size(chosen.streamed)} of it from the disk"
     )
     read = traffic(shape, chosen.setup, engine_layers(chosen.placement.blocks), wishes.depth, held=chosen.held)
-    speed = tokens_per_second(msgspec.structs.replace(read, disk=over), stand.rates)
+    speed = tokens_per_second(msgspec.structs.replace(read, disk=over), stand.rates, ahead=chosen.ahead)
     return text + ("." if speed is None else f"; at best {size(over)}, for {speed:.2g} tokens/s.")
+
+
+def _per_s(rate: int) -> str:
+    return f"{rate / 1e9:.3g} GB/s"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _a(kind: str) -> str:

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from backends.hardware.memory import Ram, process_rss, ram
+import pytest
 
-GIB = 1 << 30
+from backends.hardware.memory import Ram, process_own, process_rss, ram
+from tests.groups import NoGroup, group
+
+MIB, GIB = 1 << 20, 1 << 30
 
 
 def machine(root: Path, files: dict[str, str]) -> Path:
@@ -94,3 +97,81 @@ def test_the_memory_of_this_machine_makes_sense() -> None:
     assert real.available_bytes is not None
     assert 0 < real.available_bytes <= real.total_bytes
     assert real.limit_bytes is None or real.limit_bytes < real.total_bytes
+
+
+V1 = {
+    "proc/meminfo": MEMINFO,
+    "proc/self/cgroup": "3:memory:/\n",
+    "proc/self/mountinfo": "31 23 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
+    "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{4 * GIB}\n",
+    "sys/fs/cgroup/memory/memory.usage_in_bytes": f"{4 * GIB}\n",
+}
+V2 = {
+    "proc/meminfo": MEMINFO,
+    "proc/self/cgroup": "0::/app\n",
+    "proc/self/mountinfo": "31 23 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+    "sys/fs/cgroup/app/memory.max": f"{4 * GIB}\n",
+    "sys/fs/cgroup/app/memory.current": f"{4 * GIB}\n",
+}
+
+
+def test_clean_pages_of_files_count_as_free_and_those_that_wait_to_be_written_do_not(tmp_path: Path) -> None:
+    told = f"active_file {GIB}\ninactive_file {GIB}\nunevictable {GIB}\n"
+    mine = "".join(f"total_{line}\n" for line in told.splitlines())
+    mine += f"total_dirty {GIB // 4}\ntotal_writeback {GIB // 4}\n"
+    first = {**V1, "sys/fs/cgroup/memory/memory.stat": f"active_file 5\ndirty 7\n{mine}"}
+    second = {**V2, "sys/fs/cgroup/app/memory.stat": f"{told}file_dirty {GIB // 4}\nfile_writeback {GIB // 4}\n"}
+    for number, files in enumerate((first, second)):
+        assert ram(machine(tmp_path / f"root{number}", files)).available_bytes == 2 * GIB - GIB // 2
+
+
+def test_strange_figures_of_a_group_free_nothing(tmp_path: Path) -> None:
+    for number, told in enumerate(("active_file x\n", "file_dirty 99\n", "", "active_file -5\n")):
+        files = {**V2, "sys/fs/cgroup/app/memory.stat": told}
+        assert ram(machine(tmp_path / str(number), files)).available_bytes == 0
+
+
+def test_what_a_process_has_locked_of_a_file_comes_free_with_it(tmp_path: Path) -> None:
+    page = os.sysconf("SC_PAGE_SIZE")
+    told = {"proc/7/statm": "9000 1000 600 1 0 1 0\n"}
+    assert process_own(7, machine(tmp_path / "1", told)) == 400 * page
+    locked = {**told, "proc/7/status": f"Name: x\nVmLck:\t {200 * page // 1024} kB\n"}
+    assert process_own(7, machine(tmp_path / "2", locked)) == 600 * page
+    everything = {**told, "proc/7/status": f"VmLck:\t {5000 * page // 1024} kB\n"}
+    assert process_own(7, machine(tmp_path / "3", everything)) == 1000 * page
+
+
+_LOOK = """
+import os, sys
+from backends.hardware.memory import ram
+path = sys.argv[1]
+before = ram().available_bytes
+for _ in range(2):  # what is read twice is on the list of active pages
+    with open(path, "rb", buffering=0) as file:
+        while file.read(1 << 20):
+            pass
+print(before, ram().available_bytes, ram().limit_bytes)
+"""
+
+
+@pytest.mark.alone
+def test_a_file_that_was_read_takes_no_memory_away_in_a_group(tmp_path: Path) -> None:
+    file = tmp_path / "read.bin"
+    file.write_bytes(os.urandom(MIB) * 300)
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
+        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    try:
+        with group(500 * MIB) as limited:
+            environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+            child = limited.popen(
+                [sys.executable, "-c", _LOOK, str(file)], env=environment, stdout=subprocess.PIPE, text=True
+            )
+            out, _ = child.communicate(timeout=60)
+            held = limited.statistic("active_file") + limited.statistic("inactive_file")
+    except NoGroup as reason:
+        pytest.skip(str(reason))
+    before, after, limit = map(int, out.split())
+    assert limit == 500 * MIB
+    assert held > 200 * MIB
+    assert after == pytest.approx(before, abs=40 * MIB)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from backends import paths
+from backends.base import ChatRequest, Message, Sampling
 from backends.events import Done, Io, Metered
 from backends.host import spool
 from backends.host.client import open_client
@@ -87,3 +89,22 @@ async def test_of_a_server_nothing_is_counted_for_it_is_no_process_of_ours(hosts
         last = (await hosts.ask(client))[-1].event
     assert isinstance(last, Done)
     assert last.io is None
+
+
+async def test_kept_states_of_chats_are_our_own_however_much_they_take(hosts: Any, starter_gguf: Path) -> None:
+    client = await hosts.loaded(hosts.spec(str(starter_gguf), backend="llama_cpp", context=1024))
+    written = []
+    for number, chat in enumerate(("first", "second", "first")):
+        question = (Message("user", f"{chat} " * 80),)
+        request = ChatRequest(question, Sampling(max_tokens=3), chat=chat)
+        answer = f"a{number}"
+        records = [record async for record in client.chat(answer, request, spool.create(answer))]
+        last = records[-1].event
+        assert isinstance(last, Done)
+        assert last.io is not None
+        assert last.io.foreign_written_bytes == 0
+        written.append(last.io.written_bytes or 0)
+    states = [path.stat().st_size for path in paths.chat_states().glob("*.kv")]
+    assert states
+    if written[0]:  # It is on a disk, not in memory.
+        assert max(written) >= min(states)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -10,12 +10,16 @@ import pytest
 
 from backends.base import Cancel, ChatRequest, Message, Sampling
 from backends.events import Done, Timings, Usage
-from backends.llama_cpp import LlamaCppBackend
+from backends.hardware import bandwidth
+from backends.hardware.disk import disk_under
+from backends.hardware.speed import Speed
+from backends.llama_cpp import LlamaCppBackend, rates
 from backends.llama_cpp.binding import GpuDevice
 from backends.llama_cpp.loading import OpenModel
-from backends.llama_cpp.rates import note_rate
+from backends.llama_cpp.rates import Reading, note_rate, reading
 from backends.planning import reached
 
+Stream = Callable[..., int | None]
 CARD = GpuDevice("RTX 4060", 8 << 30, 8 << 30)
 DONE = Done("stop", Usage(100, 0, 0, 200), Timings(tokens_per_second=50.0))
 
@@ -73,3 +77,56 @@ def test_an_answer_without_figures_shows_nothing(backend: LlamaCppBackend) -> No
     for done in (Done("stopped"), Done("stop", Usage(), DONE.timings), Done("stop", DONE.usage, Timings())):
         note_rate(model_of(backend), done)
     assert reached.recall(reached.MEMORY) is None
+
+
+# A model that streams shows how fast its disk is.
+
+GB = 10**9
+
+
+@pytest.fixture
+def streams(backend: LlamaCppBackend, monkeypatch: pytest.MonkeyPatch) -> Stream:
+    """Tell of an answer whose 20 tokens took 10 s and had some of 2 GB read; return what is known of the disk then."""
+    model = msgspec.structs.replace(model_of(backend), streamed_bytes=98_000_000)
+    monkeypatch.setattr(reached, "LEAST_DISK_BYTES", 1)
+
+    def stream(read_bytes: int, memory: int | None = 100 * GB, **options: str) -> int | None:
+        now = Reading(110.0, 10**12 + read_bytes)
+        monkeypatch.setattr(rates, "reading", lambda _model: now)
+        monkeypatch.setattr(bandwidth, "recall", lambda: None if memory is None else Speed(memory, "measured"))
+        streamed = msgspec.structs.replace(model, options=LlamaCppBackend.Options(context=512, **options))
+        done = Done("stop", Usage(100, 0, 0, 21), Timings(tokens_per_second=2.0))
+        note_rate(streamed, done, Reading(100.0, 10**12))
+        return reached.recall_disk(disk_under(model.path.parent))
+
+    return stream
+
+
+def test_what_was_really_read_tells_the_speed_of_the_disk(streams: Stream) -> None:
+    assert streams(1_900_000_000) == 190_000_000
+    assert reached.recall(reached.MEMORY) is None
+
+
+def test_without_read_ahead_the_time_of_the_cpu_is_not_the_disks(streams: Stream) -> None:
+    # 20 tokens of 98 MB at 0.7 of 0.7 GB/s take 4 s; the disk had the other 6.
+    assert streams(1_900_000_000, memory=700_000_000, read_ahead="off") == pytest.approx(317e6, rel=0.05)
+
+
+def test_where_the_cpu_is_waited_for_or_memory_held_it_after_all_the_disk_is_not_judged(streams: Stream) -> None:
+    assert streams(1_900_000_000, memory=300_000_000) is None
+    assert streams(900_000_000) is None
+
+
+def test_a_bandwidth_that_nobody_knows_is_no_hindrance(streams: Stream) -> None:
+    assert streams(1_900_000_000, memory=None) == 190_000_000
+
+
+def test_only_a_model_that_streams_is_read_from_the_disk(backend: LlamaCppBackend) -> None:
+    model = model_of(backend)
+    assert reading(model) is None
+    first = reading(msgspec.structs.replace(model, streamed_bytes=5))
+    if first is not None:  # the kernel counts
+        assert first.read_bytes >= 0
+        again = reading(msgspec.structs.replace(model, streamed_bytes=5))
+        assert again is not None
+        assert again.at_s >= first.at_s

@@ -163,7 +163,9 @@ def test_a_number_of_layers_is_obeyed_and_judged() -> None:
 def test_no_card() -> None:
     plan = fit(shape_of(LLAMA_8B, "Q4_K_M"), machine(gpus=()))
     assert (plan.card, plan.gpu_layers, plan.bytes.vram) == (None, 0, Tier(0, 0, 0, 0, 0))
-    assert plan.reasons == ("There is no card to plan for: the CPU computes everything.",)
+    computes, holds = plan.reasons
+    assert computes == "There is no card to plan for: the CPU computes everything."
+    assert holds.startswith("Main memory holds the CPU's part, 6.2 GB of the 32.2 GB that are available")
     assert not any(one.name.startswith("vram") for one in plan.inputs)
     assert fit(shape_of(LLAMA_8B, "Q4_K_M"), machine(gpus=()), Wishes(gpu_layers=20)).gpu_layers == 0
 
@@ -209,6 +211,7 @@ def test_a_split_model_names_the_largest_quantisation_that_is_whole_on_the_card(
     plan = fit(shape_of(QWEN_14B, "Q4_K_M"), machine(), others=[shape_of(QWEN_14B, kind) for kind in kinds])
     (other,) = (one for one in plan.alternatives if one.changes == "quantization")
     assert (other.quantization, other.whole, other.fits, other.gpu_layers) == ("Q3_K_S", True, True, 48)
+    assert (other.layers, other.family) == (48, "")
     assert other.vram_bytes <= FREE - MARGIN_BYTES
     assert other.tokens_per_second is not None
     assert plan.tokens_per_second is not None
@@ -301,6 +304,8 @@ wishes = st.builds(
     mmap=st.booleans(),
     margin_bytes=st.integers(0, GIB),
     card_overhead_bytes=st.none() | st.integers(0, 600 * MIB),
+    hold_bytes=st.none() | st.integers(0, 8 * GIB),
+    read_ahead=st.booleans(),
 )
 free_bytes = st.integers(0, 24 * GIB)
 many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -313,8 +318,10 @@ def check_sums(shape: Shape, plan: Fit) -> None:
     assert plan.bytes.vram.kv + plan.bytes.ram.kv == kv_bytes(shape, plan.setup)
     copies = shape.embedding_bytes * (shape.output_is_embedding and plan.output_on_card)
     copies += shape.other_bytes * (0 < plan.gpu_layers < plan.layers)
-    assert plan.bytes.vram.weights + plan.bytes.ram.weights == shape.weight_bytes + copies
-    assert plan.bytes.ssd.total <= plan.bytes.ram.weights
+    weights = plan.bytes.vram.weights + plan.bytes.ram.weights + plan.bytes.ssd.weights
+    if plan.bytes.ssd.total and not (shape.output_is_embedding and not plan.output_on_card):
+        weights += shape.embedding_bytes  # a token needs one row of it
+    assert weights == shape.weight_bytes + copies
 
 
 @many

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from backends import remembered
+from backends.hardware.disk import Disk
 from backends.hardware.machine import Card, Machine
 from backends.hardware.memory import Ram
 from backends.hardware.speed import Speed
@@ -94,3 +95,23 @@ def test_a_rate_that_was_reached_takes_the_place_of_the_assumed_share() -> None:
     assert origins["vram_reached_bytes_per_s"] == "measured"
     assert "vram_efficiency" not in origins
     assert "vram_efficiency" in {one.name for one in assumed.inputs}
+
+
+NVME, OTHER = Disk("nvme", "nvme0n1", "A disk", "ext4", 10**12), Disk("nvme", "nvme1n1", "A disk", "ext4", 10**12)
+
+
+def test_what_came_from_a_disk_while_tokens_waited_for_it_is_kept_of_that_disk_alone() -> None:
+    assert reached.recall_disk(NVME) is None
+    for seconds in (10.0, 9.0, 30.0):
+        reached.note_disk(NVME, 27 * GB, seconds)
+    assert reached.recall_disk(NVME) == 27 * GB // 10
+    assert reached.recall_disk(OTHER) is None
+    assert reached.recall(reached.MEMORY) is None
+    # What is free on it changes, and it stays the same disk.
+    assert reached.recall_disk(Disk("nvme", "nvme0n1", "A disk", "ext4", 10**12, free_bytes=5)) == 27 * GB // 10
+
+
+@pytest.mark.parametrize(("size", "seconds"), [(GB // 2, 10.0), (9 * GB, 0.5), (0, 0.0)])
+def test_too_little_from_a_disk_says_nothing(size: int, seconds: float) -> None:
+    reached.note_disk(NVME, size, seconds)
+    assert reached.recall_disk(NVME) is None

@@ -48,9 +48,9 @@ def test_a_described_control_group_limits_what_memory_there_is() -> None:
 def test_more_than_memory() -> None:
     shape = shape_of(QWEN_32B, "Q4_K_M")
     small = machine(ram=6 * GIB)
-    plan = fit(shape, small)
+    plan = fit(shape, small, Wishes(hold_bytes=0))
     low = sum(block.bytes for block in shape.blocks[: 64 - plan.gpu_layers])
-    assert (plan.bytes.ssd.total, plan.bytes.ssd.weights, plan.fits) == (low, low, True)
+    assert (plan.bytes.ssd.total, plan.bytes.ssd.weights, plan.kept_bytes, plan.fits) == (low, low, 0, True)
     assert says(plan.warnings, "from the disk; at best")
     assert (plan.tokens_per_second or 0) < (fit(shape, machine()).tokens_per_second or 0)
     swaps = fit(shape, small, Wishes(mmap=False))
@@ -70,7 +70,7 @@ def test_more_than_memory() -> None:
 def test_at_best_only_what_memory_lacks_is_read_and_never_the_idle_embedding() -> None:
     shape, kinds = shape_of(LLAMA_8B, "Q4_K_M"), Wishes(kv_cache="f16")
     need = fit(shape, machine(gpus=()), kinds).bytes.ram.total - shape.embedding_bytes
-    plan = fit(shape, machine(gpus=(), ram=need - 700 * MIB), kinds)
+    plan = fit(shape, machine(gpus=(), ram=need - 700 * MIB), msgspec.structs.replace(kinds, hold_bytes=0))
     assert plan.bytes.ssd.total > 4 * GIB
     assert says(plan.warnings, f"at best {700 * MIB / 1e6:.0f} MB, for")
 
@@ -80,10 +80,13 @@ def test_of_experts_a_token_reads_at_best_its_share_of_what_memory_lacks() -> No
     blocks = tuple(msgspec.structs.replace(one, expert_bytes=one.bytes * 9 // 10) for one in dense.blocks)
     experts = msgspec.structs.replace(dense, blocks=blocks, experts=64, experts_used=8)
     need = fit(experts, machine(gpus=()), Wishes(kv_cache="f16")).bytes.ram.total - dense.embedding_bytes
-    plan = fit(experts, machine(gpus=(), ram=need - GIB), Wishes(kv_cache="f16"))
-    share = round(plan.bytes.ssd.total * GIB / (plan.bytes.ram.weights - dense.embedding_bytes) / 1e6)
+    plan = fit(experts, machine(gpus=(), ram=need - GIB), Wishes(kv_cache="f16", hold_bytes=0))
+    mapped = dense.weight_bytes - dense.embedding_bytes
+    share = round(plan.bytes.ssd.total * GIB / mapped / 1e6)
     assert share < 400
     assert says(plan.warnings, f"at best {share} MB, for")
+    held = fit(experts, machine(gpus=(), ram=need - GIB), Wishes(kv_cache="f16"))
+    assert (held.kept_bytes, held.reads_ahead, held.bytes.ssd.total) == (0, False, plan.bytes.ssd.total)
 
 
 def test_a_smaller_cache_where_only_that_fits_into_memory() -> None:

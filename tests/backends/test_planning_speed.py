@@ -87,10 +87,11 @@ def test_a_model_larger_than_memory_is_read_again_for_every_token(shapes: dict[s
     machine = Machine(
         ram=Ram(16 * 2**30, 14 * 2**30), bandwidth=DDR4_3200, disk=Disk(read=Speed(GB, "published")), origin="described"
     )
-    plan = fit(shapes[QWEN_32B.name], machine, Wishes(context=2048))
+    plan = fit(shapes[QWEN_32B.name], machine, Wishes(context=2048, hold_bytes=0, read_ahead=False))
     assert plan.tokens_per_second is not None
-    assert 1 / plan.tokens_per_second == pytest.approx(20, rel=0.05)
-    assert plan.bytes.ssd.total == plan.bytes.ram.weights - shapes[QWEN_32B.name].embedding_bytes
+    assert 1 / plan.tokens_per_second == pytest.approx(20, rel=0.06)
+    assert plan.only_a_bound
+    assert plan.bytes.ssd.total == pytest.approx(shapes[QWEN_32B.name].weight_bytes, rel=0.03)
     assert any("each token may read all 19.4 GB of it from the disk; at best" in said for said in plan.warnings)
     assert plan.fits
 
@@ -106,7 +107,10 @@ def test_an_unknown_bandwidth_gives_no_speed_where_it_matters() -> None:
     fast = Speed(100 * GB, "published")
     assert seconds_per_token(Traffic(65 * GB, 0), Rates(card=fast)) == pytest.approx(1)
     assert seconds_per_token(Traffic(0, 55 * GB), Rates(memory=fast)) == pytest.approx(1)
-    assert seconds_per_token(Traffic(0, 55 * GB, 100 * GB), Rates(memory=fast, disk=fast)) == pytest.approx(2)
+    both = Traffic(0, 55 * GB, 95 * GB)
+    assert seconds_per_token(both, Rates(memory=fast, disk=fast)) == pytest.approx(2)
+    assert seconds_per_token(both, Rates(memory=fast, disk=fast), ahead=True) == pytest.approx(1)
+    assert seconds_per_token(both, Rates(memory=fast, disk=fast, disk_reached=50 * GB)) == pytest.approx(2.9)
     assert seconds_per_token(Traffic(1, 1), Rates(card=fast)) is None
     assert seconds_per_token(Traffic(1, 1), Rates(memory=fast)) is None
     assert seconds_per_token(Traffic(0, 1, 1), Rates(memory=fast)) is None

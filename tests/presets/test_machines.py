@@ -19,7 +19,10 @@ from presets.machine_files import MachineError, from_toml, to_toml
 from presets.reference import FOLDER, MAX_BYTES, machine_named, machine_names
 
 GIB, GB = 1 << 30, 10**9
-NAMES = ("cpu-only", "rtx3060-8gb-16gb", "rtx3070-8gb-32gb", "rtx3070-8gb-64gb", "rtx4060-8gb-laptop", "rx7600-8gb")
+NAMES = (
+    "cpu-only", "rtx3060-8gb-16gb", "rtx3070-8gb-32gb", "rtx3070-8gb-64gb", "rtx4060-8gb-8gb-nvme",
+    "rtx4060-8gb-laptop", "rx7600-8gb",
+)  # fmt: skip
 
 
 def test_the_reference_machines_are_these() -> None:
@@ -54,6 +57,7 @@ def test_every_reference_machine_is_whole(name: str) -> None:
         ("rtx3060-8gb-16gb", 240, 51.2, 0.55),
         ("rtx3070-8gb-32gb", 448, 51.2, 0.55),
         ("rtx3070-8gb-64gb", 448, 51.2, 7.0),
+        ("rtx4060-8gb-8gb-nvme", 272, 51.2, 3.5),
         ("rtx4060-8gb-laptop", 256, 89.6, 7.0),
         ("rx7600-8gb", 288, 89.6, 7.0),
     ],

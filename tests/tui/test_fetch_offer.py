@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from backends.errors import ErrorInfo
 from backends.hub.wanted import STAYS_FREE_BYTES
 from backends.ollama.wanted import OllamaPull
+from presets.building import seconds_to_make
 from presets.catalog import find, load_catalog
 from presets.found import Found
 from presets.plan import plan_preset
@@ -32,6 +33,7 @@ from tui.screens.fetch.offer import (
     with_others,
     with_plan,
     with_room,
+    with_seconds,
 )
 from tui.units import memory
 
@@ -50,6 +52,32 @@ def offered(entry: PresetEntry) -> Offer:
 
 def text(found: Offer, width: int = 70) -> str:
     return content(found, width).plain
+
+
+def test_what_can_be_made_here_stands_beside_the_fetch(home: Path) -> None:
+    entry = find(load_catalog(), "32b-mixed-ssd")
+    plan = plan_preset(entry, machine_named("rtx3070-8gb-32gb"), here=False)
+    found = with_plan(offer(entry, source_of("32b-mixed-ssd")), plan)
+    assert "mixed-4-3" not in text(found)
+    told = with_others(found, others(entry, load_catalog().entries))
+    flat = " ".join(text(told).split())
+    assert "size 14.4 GB, by llama.cpp's rules" in flat
+    assert (
+        "or make the mix mixed-4-3 here, 65.5 GB to fetch, 15.7 GB in the end, 82.3 GB free needed: "
+        "deepseek-tui quantize 32b-mixed-ssd"
+    ) in flat
+    timed = with_seconds(told, 900.0)
+    assert "82.3 GB free needed, about 15 min: deepseek-tui quantize" in " ".join(text(timed).split())
+
+
+def test_how_long_it_takes_is_measured_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = find(load_catalog(), "32b-mixed-ssd")
+    first = seconds_to_make(entry)
+    assert first is not None
+    assert 1 < first < 100_000
+    monkeypatch.setattr("backends.llama_cpp.quantizing.unseen.measured", None)
+    assert seconds_to_make(entry) == round(first)
+    assert seconds_to_make(find(load_catalog(), PRESET)) is None
 
 
 def test_what_is_known_at_once_and_what_is_still_asked(entry: PresetEntry) -> None:

@@ -87,9 +87,9 @@ def work(kind: str, told: Progress, title: str = "Qwen-32B mixed-4-3") -> JobVie
 def test_what_is_made_and_measured_is_told_with_what_is_done() -> None:
     told = progress(stage="quantizing", note="blk.3.ffn_up 12 of 771", left_s=362.0)
     assert line_forms([work("quantize", told)]) == (
-        "▸ Quantising Qwen-32B mixed-4-3 · 46 % · about 6 min 02 s",
+        "▸ Quantising Qwen-32B mixed-4-3 · 46 % · about 6 min",
         "▸ Quantising Qwen-32B mixed-4-3 · 46 %",
-        "▸ quantising 46 % · about 6 min 02 s",
+        "▸ quantising 46 % · about 6 min",
         "▸ quantising 46 %",
         "▸ 46 %",
     )
@@ -99,13 +99,17 @@ def test_what_is_made_and_measured_is_told_with_what_is_done() -> None:
     assert line_forms([work("quality", Progress("running", "starting"))])[0] == (
         "▸ Measuring Qwen-32B mixed-4-3 · starting"
     )
+    assert line_forms([work("quality", progress(stage="hashing", left_s=None))])[0] == (
+        "▸ Measuring Qwen-32B mixed-4-3 · reading the files · 46 %"
+    )
+    assert brief(work("quality", progress(stage="hashing"))) == "reading the files · 46 %"
 
 
 def test_a_fetch_stands_before_what_else_goes_on() -> None:
     forms = line_forms([work("quantize", progress(stage="quantizing", left_s=60.0)), view()])
     assert forms[0] == (
         "▼ 14B Q3_K_S + offload 3.1/6.7 GB · 42 MB/s · 1 min 25 s   "
-        "▸ Quantising Qwen-32B mixed-4-3 · 46 % · about 1 min 00 s"
+        "▸ Quantising Qwen-32B mixed-4-3 · 46 % · about 1 min"
     )
     assert forms[-1] == "▼ 46 %"
     assert [cell_len(form) for form in forms] == sorted({cell_len(form) for form in forms}, reverse=True)

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from tui import plot
 from tui.chat import amounts
-from tui.units import energy, gigabytes, memory, money
+from tui.units import energy, gigabytes, memory, money, roughly
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.01, "1 s"), (29, "29 s"), (45, "1 min"), (362, "6 min"), (3599, "1 h 00 min"), (7800, "2 h 10 min")],
+)
+def test_what_is_estimated_has_no_seconds_beside_minutes(seconds: float, shown: str) -> None:
+    assert roughly(seconds) == shown
 
 
 @pytest.mark.parametrize(

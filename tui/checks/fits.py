@@ -43,7 +43,9 @@ def _trouble(found: Fit) -> str:
     vram, ram = found.bytes.vram, found.bytes.ram
     if found.short is vram:
         return f"it needs {memory(vram.total)} of the card and {memory(vram.free or 0)} are free"
-    short = f"it needs {memory(ram.total)} of main memory and {memory(ram.free or 0)} are available"
+    short = (
+        f"it needs {memory(found.needs_bytes or ram.total)} of main memory and {memory(ram.free or 0)} are available"
+    )
     if not found.fits:
         return short
     if found.bytes.ssd.total:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from backends.jobs.job import JobView
 from presets.building import KIND as QUANTIZE
 from presets.pulling import KINDS as FETCHES
-from tui.units import duration, rate_text, share_text
+from tui.units import duration, rate_text, roughly, share_text
 
 QUALITY = "quality"
 _STAGES = {
@@ -14,38 +16,54 @@ _STAGES = {
     "queued": "waits for another download",
     "waiting": "waiting",
     "fetching": "",
-    "quantizing": "",
-    "measuring": "",
     "checking": "checking what is here",
     "verifying": "verifying its sha256",
     "finishing": "finishing",
     "done": "finishing",
 }
-_ELSE = {"queued": "waits for another one", "checking": "looking at the source", "verifying": "verifying"}
-"""Stages that mean something else where nothing is fetched."""
 _SIZED = {"fetching", "waiting", "checking", "verifying"}
-_AT_WORK = {"fetching", "quantizing", "measuring"}
+_WORKS = {
+    "starting": "starting",
+    "queued": "waits for another one",
+    "checking": "looking at the source",
+    "finishing": "finishing",
+    "done": "finishing",
+}
+"""Stages of jobs that fetch nothing, at which nothing is counted."""
 
 
 def line(view: JobView) -> str:
     """Return how far a job is, in one line: what it does, how much of how much, how fast, how long it will take."""
-    progress, fetches = view.progress, view.spec.kind in FETCHES
-    parts = [titled(view)]
-    stage = "stopping" if view.stopping else _stage(view)
-    if stage:
-        parts.append(stage)
-    total, at_work = progress.total_bytes, progress.stage in _AT_WORK
-    if total and progress.stage in (_SIZED if fetches else _AT_WORK) and view.spec.kind != QUALITY:
-        parts.append(f"{amount(progress.done_bytes, total)} · {share_text(progress.done_bytes, total)}")
-    elif total and at_work:
-        parts.append(share_text(progress.done_bytes, total))
-    if at_work and not fetches and progress.note:
-        parts.append(progress.note)
-    if at_work and fetches and progress.bytes_per_s is not None:
-        parts.append(rate_text(progress.bytes_per_s))
-    if at_work and progress.left_s is not None:
-        parts.append(f"{duration(progress.left_s)} left" if fetches else f"about {duration(progress.left_s)} left")
-    return " · ".join(parts)
+    return " · ".join(part for part in (_fetch(view) if view.spec.kind in FETCHES else _work(view)) if part)
+
+
+def _fetch(view: JobView) -> Iterator[str]:
+    progress = view.progress
+    yield view.spec.title
+    yield "stopping" if view.stopping else _stage(view)
+    if progress.total_bytes and progress.stage in _SIZED:
+        total = progress.total_bytes
+        yield f"{amount(progress.done_bytes, total)} · {share_text(progress.done_bytes, total)}"
+    if progress.stage == "fetching" and progress.bytes_per_s is not None:
+        yield rate_text(progress.bytes_per_s)
+    if progress.stage == "fetching" and progress.left_s is not None:
+        yield f"{duration(progress.left_s)} left"
+
+
+def _work(view: JobView) -> Iterator[str]:
+    progress = view.progress
+    yield titled(view)
+    if view.stopping or progress.stage in _WORKS:
+        yield "stopping" if view.stopping else _WORKS[progress.stage]
+        return
+    total = progress.total_bytes
+    if total and view.spec.kind == QUANTIZE:
+        yield amount(progress.done_bytes, total)
+    if total:
+        yield share_text(progress.done_bytes, total)
+    yield progress.note.removesuffix(".") or progress.stage
+    if progress.left_s is not None:
+        yield f"about {roughly(progress.left_s)} left"
 
 
 def titled(view: JobView) -> str:
@@ -65,6 +83,4 @@ def _stage(view: JobView) -> str:
     progress = view.progress
     if progress.stage == "waiting" and progress.note:
         return progress.note
-    if view.spec.kind not in FETCHES and progress.stage in _ELSE:
-        return _ELSE[progress.stage]
     return _STAGES.get(progress.stage, progress.stage)

@@ -34,6 +34,7 @@ examples:
   git diff | deepseek-tui ask "Review this:"    with standard input below the question
   deepseek-tui presets                          what can be run here
   deepseek-tui pull 8b-q4_k_m                   fetch what a preset needs
+  deepseek-tui quantize 32b-mixed-ssd           make a preset's model by its recipe; what comes of it is said before
   deepseek-tui plan                             what fits on this machine, how fast, and why
   deepseek-tui doctor                           what is missing, and the command that mends it
 

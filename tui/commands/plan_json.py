@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from backends.hardware.machine import Machine
+from presets import families
 from presets.plan import PresetPlan
 from tui.chat.bill import Rates
 from tui.plans import told
@@ -53,9 +54,17 @@ def _preset(plan: PresetPlan, machine: Machine, rates: Rates, costs: Mapping[str
         return head
     plain = msgspec.to_builtins(found)
     del plain["tokens_per_second"], plain["warnings"]
+    for one in plain["alternatives"]:
+        one["published_kld"] = _published_kld(one)
     if found.streamed_bytes is None:
         # Whether memory holds the CPU's part is unknown, and so what is read again.
         plain["bytes"]["ssd"] = dict.fromkeys(plain["bytes"]["ssd"])
         for one in plain["alternatives"]:
             one["ssd_bytes"] = 0 if one["whole"] else None
     return {**head, **plain, "speed": told.seconds(plan)}
+
+
+def _published_kld(one: Mapping[str, Any]) -> float | None:
+    """Return what another model lost with an alternative's quantisation; None for another model, and where unknown."""
+    quality = families.quality(one["quantization"]) if one["changes"] == "quantization" else None
+    return None if quality is None else quality.kld

@@ -10,11 +10,12 @@ from backends.planning.result import Fit
 from presets.plan import PresetPlan
 from tui.chat.bill import Rates
 from tui.commands import table
-from tui.plans import told
+from tui.plans import otherwise, told
 from tui.plans.brief import brief
 from tui.units import DASH, bar, memory
 
 _HEAD = ("PRESET", "FITS", "LAYERS", "VRAM", "RAM", "SSD/TOKEN", "PREDICTED", "PUBLISHED", "MEASURED")
+_FILES = ("FILE", "SIZE", "LAYERS", "RAM", "SSD/TOKEN", "PREDICTED", "LOSS")
 _SPARE = (1,)
 _BAR, _INDENT, _WIDEST = 24, 2, 110
 _SPACE = " " * _INDENT
@@ -104,10 +105,26 @@ def _preset(
     for reason in (*found.reasons, told.seconds(plan)):
         yield from _wrapped(f"· {reason}", columns, 2)
     yield f"{_SPACE}What could be otherwise"
-    for other in told.alternatives(plan):
+    choices = [] if found.whole else otherwise.choices(plan)
+    for other in otherwise.alternatives(plan, files=not choices):
         yield from _wrapped(f"· {other}", columns, 2)
+    if choices:
+        yield from _choices(choices, columns)
+        for note in otherwise.notes(plan):
+            yield from _wrapped(f"· {note}", columns, 2)
     yield f"{_SPACE}What the figures rest on"
     yield from _rows([(rest.name, rest.value, rest.origin) for rest in told.rests(plan, machine, rates)], columns)
+
+
+def _choices(rows: Sequence[otherwise.Choice], columns: int | None) -> Iterator[str]:
+    """Yield a table of files that could be taken, under a line that says what it is."""
+    yield f"{_SPACE}Other files, with what each would do here"
+    cells = [
+        (f"{row.name}{' (planned)' if row.own else ''}", row.size, row.layers, row.ram, row.ssd, row.speed, row.loss)
+        for row in rows
+    ]
+    room = None if columns is None else _room(columns) - _INDENT
+    yield from (_SPACE + line for line in table.table(_FILES, cells, room))
 
 
 def _places(plan: PresetPlan, columns: int | None) -> Iterator[str]:

@@ -102,6 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     words = Words(as_json=arguments.json)
     if arguments.stop:
         return _stop(target_of(arguments), words)
+    _check_matrix(arguments.imatrix)
     asked = wanted(arguments)
     view = launch.view(job_key(asked.target))
     if view is not None and view.running:
@@ -121,6 +122,13 @@ def run(arguments: argparse.Namespace) -> int:
     view = _begin(asked, arguments, words)
     _write_preset(asked, found, arguments, words)
     return _after(asked, view, arguments, words)
+
+
+def _check_matrix(text: str | None) -> None:
+    """Raise Problem where the importance matrix that was named is not there."""
+    if text is not None and not Path(text).expanduser().is_file():
+        hint = "Publishers put them beside their files, as NAME.imatrix; without --imatrix it is made without one."
+        raise Problem("There is no such importance matrix", printable(text, 400), hint)
 
 
 def _recipes(*, as_json: bool, names: bool) -> int:
@@ -165,17 +173,18 @@ def _said(asked: Wanted, arguments: argparse.Namespace, words: Words) -> tuple[O
     machine, usable = _machine(arguments.machine)
     looked: Preview | None = None
     importance = arguments.imatrix is not None
-    if asked.path is None:
-        found = outcome_by_rules(asked.family, asked.mix, asked.quantization, importance=importance)
-    else:
-        found = outcome_of_file(asked.path, asked.mix, asked.family, importance=importance)
-        words.asking("measuring how long it takes here")
-        try:
+    words.asking("measuring how long it takes here")
+    try:
+        if asked.path is None:
+            found = outcome_by_rules(asked.family, asked.mix, asked.quantization, importance=importance)
+        else:
+            found = outcome_of_file(asked.path, asked.mix, asked.family, importance=importance)
             looked = preview(_job(asked, arguments))
-        finally:
-            words.clear()
+        needs = _needs(asked, found, looked, arguments.threads, importance=importance)
+    finally:
+        words.clear()
     planned = list(rows(found, asked.entry, machine, here=arguments.machine is None, card_usable=usable))
-    words.plan(asked, found, _needs(asked, found, looked, arguments.threads), machine, planned)
+    words.plan(asked, found, needs, machine, planned)
     return found, looked
 
 
@@ -190,25 +199,22 @@ def _machine(name: str | None) -> tuple[Machine, bool]:
     return machine if machine.title else msgspec.structs.replace(machine, title=printable(Path(name).name)), True
 
 
-def _needs(asked: Wanted, found: Outcome, looked: Preview | None, threads: int) -> Needs:
+def _needs(asked: Wanted, found: Outcome, looked: Preview | None, threads: int, *, importance: bool) -> Needs:
     from backends.hardware.cpu_limits import usable_cpus
+    from backends.llama_cpp.quantizing.unseen import estimate_unseen
     from tui.commands.quantize_words import Needs
 
     threads = threads or usable_cpus()
-    if looked is None:
+    folder, to_fetch = asked.target.parent, 0
+    unweighed: tuple[str, ...] = ()
+    if looked is not None:
+        told, room, free, unweighed = looked.estimate, looked.needed_bytes, looked.free_bytes, looked.unweighed
+    else:
         to_fetch = found.source_bytes if isinstance(asked.source, HuggingFace) else 0
-        room = to_fetch + found.size_bytes + STAYS_FREE_BYTES
-        return Needs(None, threads, room, disk_under(asked.target.parent).free_bytes, to_fetch)
-    told = looked.estimate
-    return Needs(
-        told.seconds,
-        threads,
-        looked.needed_bytes,
-        looked.free_bytes,
-        problem=told.problem,
-        without_reading=told.seconds is not None and told.read_s is None,
-        unweighed=looked.unweighed,
-    )
+        room, free = to_fetch + found.size_bytes + STAYS_FREE_BYTES, disk_under(folder).free_bytes
+        told = estimate_unseen(found.choices, found.source_bytes, folder, threads, importance=importance)
+    unread = told.seconds is not None and told.read_s is None
+    return Needs(told.seconds, threads, room, free, to_fetch, told.problem, unread, unweighed)
 
 
 def _not_here(asked: Wanted) -> Problem:
@@ -239,14 +245,12 @@ def _job(asked: Wanted, arguments: argparse.Namespace) -> Quantize:
 def _agreed(asked: Wanted, found: Outcome, looked: Preview, arguments: argparse.Namespace) -> bool:
     """Say whether it is to be begun: asked where somebody can be. Raises Problem for what is in the way."""
     from backends.llama_cpp.quantizing.failures import AlreadyQuantized
-    from tui.commands.quantize_words import twice_means
 
     asks = confirm.somebody() and not arguments.yes and not arguments.json
     for objection in looked.objections:
         if not isinstance(objection, AlreadyQuantized) or not asks:
             raise objection
-        output.warn(twice_means(found.twice))
-        arguments.requantize = _yes("Quantise it all the same?")
+        arguments.requantize = _yes("The source is quantised already, and loses once more. Quantise it all the same?")
         if not arguments.requantize:
             return False
     return not asks or _yes(f"Make {shown_path(asked.target)} ({memory(found.size_bytes)})?")

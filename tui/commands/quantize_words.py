@@ -25,7 +25,7 @@ from tui.commands.quantize_plan import Row
 from tui.commands.quantize_wanted import Wanted
 from tui.commands.writing_over import OneLine
 from tui.plans.told import predicted
-from tui.units import DASH, duration, memory
+from tui.units import DASH, memory, roughly
 
 JSON_S = 1.0
 _SPARE = (5, 4)
@@ -69,8 +69,8 @@ class Words:
             "to": shown_path(wanted.target),
             "size": _size(found),
             "types": " · ".join(f"{name} {memory(size)}" for name, size in found.types if size),
-            "fall back": fell_back(found.fell_back, found.tensors),
-            "twice": _twice(found.twice),
+            "fall back": fell_back(found.fell_back, len(found.choices)),
+            "twice": twice_means(found.twice),
             "matrix": _unweighed(needs),
             "time": _time(needs),
             "space": _space(needs),
@@ -194,7 +194,9 @@ class Words:
 
 
 def twice_means(choices: Sequence[Choice]) -> str:
-    """Say what it costs to quantise what is quantised already."""
+    """Say what it costs to quantise what is quantised already, "" where nothing is."""
+    if not choices:
+        return ""
     kinds = Counter(choice.before for choice in choices)
     of = ", ".join(f"{count} of {kind}" for kind, count in kinds.most_common())
     return (
@@ -230,15 +232,11 @@ def _size(found: Outcome) -> str:
     return f"{size} ({exact}{found.bits_per_weight:.2f} bits a weight)"
 
 
-def _twice(choices: Sequence[Choice]) -> str:
-    return twice_means(choices) if choices else ""
-
-
 def _time(needs: Needs) -> str:
     if needs.seconds is None:
         return needs.problem
     more = ", and what the disk takes to read the source" if needs.without_reading else ""
-    return f"about {duration(needs.seconds)} on this machine with {needs.threads} threads{more}"
+    return f"about {roughly(needs.seconds)} on this machine with {needs.threads} threads{more}"
 
 
 def _space(needs: Needs) -> str:
@@ -298,7 +296,7 @@ def _document(wanted: Wanted, found: Outcome, needs: Needs, machine: Machine, ro
         "exact": found.exact,
         "bits_per_weight": round(found.bits_per_weight, 4),
         "type_bytes": dict(found.types),
-        "tensors": found.tensors,
+        "tensors": len(found.choices),
         "fell_back": [{"name": one.name, "wanted": one.wanted, "type": one.after} for one in found.fell_back],
         "requantized": len(found.twice),
         "estimate_s": needs.seconds,

@@ -109,19 +109,22 @@ def _crowded(
 def _memory(plan: PresetPlan, found: Fit) -> Iterator[tuple[str, str]]:
     """Main memory that is too small, for what a file can hold for it and for what none can."""
     ram, ssd = found.bytes.ram, found.bytes.ssd.total
-    if ram.free is None or ram.total <= ram.free:
+    needed = found.needs_bytes or ram.total
+    if ram.free is None or (needed <= ram.free and not ssd):
         return
     needs = _("{title} needs {total} of main memory, and {free} are available").format(
-        title=plan.title, total=memory(ram.total), free=memory(ram.free)
+        title=plan.title, total=memory(needed), free=memory(ram.free)
     )
     smaller = filled(_("A smaller context or quantisation helps; {program.plan} shows which."))
     if ssd:
         speed = _(", for {found} tok/s").format(found=predicted(found)) if found.tokens_per_second is not None else ""
         yield (
             _("each token reads {ssd} from the disk: main memory is too small for it").format(ssd=memory(ssd)),
-            _("{needs}: each token may read all {ssd} of it from the disk again{speed}. {smaller}").format(
-                needs=needs, ssd=memory(ssd), speed=speed, smaller=smaller
-            ),
+            (
+                _("{needs}: {kept} of it stay there, and each token reads {ssd} from the disk{speed}. {smaller}")
+                if found.kept_bytes
+                else _("{needs}: each token may read all {ssd} of it from the disk again{speed}. {smaller}")
+            ).format(needs=needs, kept=memory(found.kept_bytes), ssd=memory(ssd), speed=speed, smaller=smaller),
         )
     elif not found.fits:
         # A mapped file stands in for weights: where all but they has room, it is not mapped.

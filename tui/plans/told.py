@@ -1,4 +1,4 @@
-"""What a plan says, in lines: three columns, bytes by place, what the figures rest on, and what could be otherwise."""
+"""What a plan says, in lines: three columns, bytes by place, the speed in parts, and what the figures rest on."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import msgspec
 from backends.events import Energy, Timings
 from backends.hardware.machine import Machine
 from backends.hardware.speed import Speed
+from backends.planning.disks import read_speed
 from backends.planning.result import Alternative, Fit, Input, Origin, Tier
 from backends.planning.speed import traffic
 from presets import families
@@ -155,56 +156,22 @@ def seconds(plan: PresetPlan) -> str:
     if found is None or known is None:
         return ""
     figures = {one.name: one for one in found.inputs}
-    streams = found.bytes.ssd.total > 0
-    read = traffic(known.shape, found.setup, found.engine_layers, from_disk=streams, held=found.held_back)
+    streamed = found.bytes.ssd.total
+    read = traffic(known.shape, found.setup, found.engine_layers, streamed=streamed, held=found.held_back)
     sizes = {"vram": read.card, "ram": read.memory, "ssd": read.disk}
     if found.tokens_per_second is None:
         return _("How fast it is cannot be said: {found}.").format(found=_missing(found, figures, sizes))
     parts = [_reading(_(_READ_FROM[tier]), size, figures, tier) for tier, size in sizes.items() if size]
     # What a single place takes is the whole time.
-    reads = "; ".join(f"{text}, {_ms(taken)}" if len(parts) > 1 else text for text, taken in parts)
+    told = [f"{text}, {_ms(taken)}" if len(parts) > 1 else text for text, taken in parts]
+    if read.disk:
+        when = _("{read} while the CPU computes") if found.reads_ahead else _("{read} before the CPU computes")
+        told[-1] = when.format(read=told[-1])
+    reads = "; ".join(told)
     total = _ms(1 / found.tokens_per_second)
     return _("A token reads {reads}: {total}, {found} tokens/s.").format(
         reads=reads, total=total, found=predicted(found)
     )
-
-
-def alternatives(plan: PresetPlan) -> Iterator[str]:
-    """Yield what could be otherwise, each with its price."""
-    if plan.fit is None:
-        return
-    for one in plan.fit.alternatives:
-        yield alternative(one, plan)
-
-
-def alternative(one: Alternative, plan: PresetPlan) -> str:
-    """Return one alternative as a line: "16k context → 35/48 layers, 7.4 GB, ~8.5 tok/s"."""
-    layers = plan.fit.layers if plan.fit is not None else one.gpu_layers
-    match one.changes:
-        case "context":
-            what = _("{context} context").format(context=count(one.context))
-        case "kv_cache":
-            what = _("{kv_cache} KV cache").format(kv_cache=one.kv_cache)
-        case _:
-            what = one.quantization
-    on_card = one.output_on_card
-    where = (
-        _("{gpu_layers}/{layers} layers").format(gpu_layers=one.gpu_layers, layers=layers)
-        if on_card
-        else _("on the CPU")
-    )
-    if one.changes == "quantization" and one.whole:
-        where = _("whole on the card")
-    parts = [where, memory(one.vram_bytes if on_card else one.ram_bytes)]
-    if one.ssd_bytes:
-        parts.append(_("reads {ssd_bytes} a token from the disk").format(ssd_bytes=memory(one.ssd_bytes)))
-    if one.tokens_per_second is not None:
-        parts.append(f"{predicted(one)} tok/s")
-    if not one.fits:
-        parts.append(_("does not fit"))
-    if one.changes == "quantization":
-        parts += _quality(one.quantization, plan.quantization)
-    return f"{what} → {', '.join(parts)}"
 
 
 def machine_rests(machine: Machine) -> Iterator[Rest]:
@@ -229,7 +196,7 @@ def machine_rests(machine: Machine) -> Iterator[Rest]:
     yield _rate_of(N_("its speed"), machine.bandwidth, machine)
     disk = " ".join(part for part in (machine.disk.kind.replace("-", " "), machine.disk.model) if part)
     yield Rest(N_("disk"), disk, looked)
-    yield _rate_of(N_("its reads"), machine.disk.read, machine)
+    yield _rate_of(N_("its reads"), read_speed(machine.disk), machine)
 
 
 def _rate_of(name: str, speed: Speed | None, machine: Machine) -> Rest:
@@ -320,13 +287,6 @@ def _divergence(quantization: str) -> str:
     return _("KLD {kld:.2g} of another model").format(kld=found.kld) if found is not None else DASH
 
 
-def _quality(quantization: str, own: str) -> Iterator[str]:
-    """Yield what is published about the loss of both."""
-    new, old = families.quality(quantization), families.quality(own)
-    if new is not None and old is not None:
-        yield _("published loss {kld:.2g} instead of {own:.2g} (KLD)").format(kld=new.kld, own=old.kld)
-
-
 def _value(name: str, value: float | None) -> str:
     if value is None:
         return ""
@@ -355,6 +315,8 @@ _NAMES = {
     "vram_reached_bytes_per_s": N_("what answers reached of the card's memory"),
     "ram_reached_bytes_per_s": N_("what answers reached of main memory"),
     "ram_efficiency": N_("share of memory's speed that is reached"),
+    "ssd_reached_bytes_per_s": N_("what answers reached of the disk"),
+    "ssd_efficiency": N_("share of the disk's speed that is reached"),
 }
 _OF_THE_MACHINE = {
     "vram_free_bytes": N_("what is free on the card"),

@@ -46,7 +46,7 @@ def estimate(prepared: Prepared, threads: int = 0) -> Estimate:
     rates: Mapping[str, float] = {}
     if places:
         try:
-            rates = _measured(Sample(places, threads or usable_cpus(), bool(prepared.weighed)))
+            rates = measured(Sample(places, threads or usable_cpus(), bool(prepared.weighed)))
         except (OSError, subprocess.SubprocessError, msgspec.MsgspecError) as error:
             return Estimate(problem=f"The engine's speed could not be measured: {error}.")
     disk = read_speed.recall(disk_under(prepared.source.first.parent))
@@ -97,8 +97,11 @@ def _places(choices: Sequence[Choice], tensors: Mapping[str, _Lying]) -> dict[st
     return found
 
 
-def _measured(sample: Sample) -> Mapping[str, float]:
-    """Raises OSError, SubprocessError, MsgspecError."""
+def measured(sample: Sample) -> Mapping[str, float]:
+    """Return the weights a second that become each type, measured in a process of its own.
+
+    Raises OSError, SubprocessError, MsgspecError.
+    """
     told = subprocess.run(
         [sys.executable, "-P", "-m", "backends.llama_cpp.quantizing.calibration"],
         input=msgspec.json.encode(sample) + b"\n",

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import signal
 import sys
 from collections.abc import Callable, Iterable
@@ -119,7 +118,7 @@ def _install() -> bool:
     global _installed  # noqa: PLW0603 - as above
     if _installed is not None:
         return True
-    if sys.platform != "linux" or platform.machine() not in {"x86_64", "aarch64"} or not _glibc():
+    if sys.platform != "linux" or os.uname().machine not in {"x86_64", "aarch64"} or not _glibc():
         return False
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(_on_bus_error)
     action = _Action(handler=ctypes.cast(handler, ctypes.c_void_p).value, flags=_SIGINFO)

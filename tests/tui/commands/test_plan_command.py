@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 GIB = 1024**3
 ARTICLE = ("8b-q4_k_m", "14b-q3_k_s-offload", "32b-mixed-ssd")
-MACHINE = "rtx3070-8gb-32gb"
+MACHINE, SMALL = "rtx3070-8gb-32gb", "rtx4060-8gb-8gb-nvme"
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_machine_of_which_little_is_said_is_planned_without_inventing_the_rest
     assert re.search(r"32b-mixed-ssd +card and CPU +33/64 +8.1 GB +7.4 GB +– +– ", ran.out)
     plan = plan_of(run("plan", "32b", "--machine", str(bare), "--json").json, ARTICLE[2])
     assert plan["bytes"]["ssd"]["total"] is None
-    assert {one["ssd_bytes"] for one in plan["alternatives"]} == {None}
+    assert {(one["ssd_bytes"], one["whole"]) for one in plan["alternatives"]} == {(None, False), (0, True)}
 
 
 def test_a_model_that_streams_says_so_in_the_table(run: Run, tmp_path: Path) -> None:
@@ -129,6 +129,56 @@ def test_a_model_that_streams_says_so_in_the_table(run: Run, tmp_path: Path) -> 
     card = '[[gpus]]\nname = "A card"\nvram_gib = 4\nfree_gib = 3.6\n'
     small.write_text(f"{card}[ram]\ntotal_gib = 8\navailable_gib = 5\n")
     assert re.search(r"32b-mixed-ssd +card, CPU and disk +12/64", run("plan", "--machine", str(small), "--brief").out)
+
+
+@pytest.mark.parametrize("machine", ["rtx3060-8gb-16gb", "rtx3070-8gb-64gb"])
+def test_with_16_gb_of_memory_or_more_the_32b_reads_nothing_from_the_disk_and_that_is_said(
+    run: Run, machine: str
+) -> None:
+    out = " ".join(run("plan", "32b", "--machine", machine).out.split())
+    assert re.search(
+        r"Main memory holds the CPU's part, [\d.]+ GB of the [\d.]+ GB that are available: once loaded", out
+    )
+    assert re.search(r"SSD, each token none in use", out)
+    plan = plan_of(run("plan", "32b", "--machine", machine, "--json").json, ARTICLE[2])
+    assert (plan["bytes"]["ssd"]["total"], plan["needs_bytes"], plan["reads_ahead"]) == (0, None, False)
+
+
+def test_with_8_gb_of_memory_the_32b_streams_and_every_way_out_stands_beside_it(run: Run) -> None:
+    out = run("plan", "32b", "--machine", SMALL).out
+    flat = " ".join(out.split())
+    assert re.search(r"[\d.]+ GB of the weights stay in memory, and each token reads the other [\d.]+ GB", flat)
+    assert "Loading reads the whole file once: 14.4 GB, about 4 s." in flat
+    assert re.search(r"GB from the disk at 0\.95 of 3\.5 GB/s, \d+ ms while the CPU computes: ", flat)
+    table = out[out.index("Other files, with what each would do here") :].splitlines()
+    assert table[1].split() == ["FILE", "SIZE", "LAYERS", "RAM", "SSD/TOKEN", "PREDICTED", "LOSS"]
+    assert re.match(
+        r" +Q3_K_S \(planned\) +14\.4 GB +\d\d/64 +[\d.]+ GB +[\d.]+ GB +~[\d.]+ +KLD 0\.2 of another", table[2]
+    )
+    names = [line.split()[0] for line in table[3:] if "/64 " in line]
+    assert {"IQ3_XXS", "IQ3_M"} <= set(names)
+    assert re.search(r"\n +DeepSeek-R1-Distill-Qwen-14B Q4_K_M +9\.0 GB +\d\d/48 +", out)
+    assert re.search(r"\n +DeepSeek-R1-Distill-Qwen-14B Q3_K_\w +[67]\.\d GB +48/48 +[\d.]+ MB +none +~\d\d +–", out)
+
+
+def test_the_json_of_a_model_that_streams_has_every_figure(run: Run) -> None:
+    plan = plan_of(run("plan", "32b", "--machine", SMALL, "--json").json, ARTICLE[2])
+    ram, ssd = plan["bytes"]["ram"], plan["bytes"]["ssd"]
+    assert plan["needs_bytes"] > ram["free"] > ram["total"] > plan["kept_bytes"] > 0
+    assert ssd["weights"] == ssd["total"] > 0
+    assert plan["reads_ahead"] is True
+    others = [one for one in plan["alternatives"] if one["changes"] in ("quantization", "model")]
+    assert {"quantization", "model"} == {one["changes"] for one in others}
+    for one in others:
+        assert one["layers"] >= one["gpu_layers"] > 0
+        assert min(one["ram_bytes"], one["vram_bytes"], one["weight_bytes"]) > 0
+        assert one["ssd_bytes"] >= 0
+        assert one["tokens_per_second"] > 0
+    published = {one["quantization"]: one["published_kld"] for one in others if one["changes"] == "quantization"}
+    assert published["IQ3_M"] == 0.102534
+    models = [one for one in others if one["changes"] == "model"]
+    assert {one["family"] for one in models} == {"DeepSeek-R1-Distill-Qwen-14B"}
+    assert {one["published_kld"] for one in models} == {None}
 
 
 @pytest.mark.parametrize("context", ["8k", "12", "-1", "99999999999"])

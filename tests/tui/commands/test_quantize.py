@@ -134,6 +134,7 @@ def test_of_what_is_not_here_the_plan_is_made_by_rules_and_the_fetch_is_named(he
     assert re.search(r"^ +Q3_K_S +14\.4 GB ", ran.out, re.MULTILINE)
     assert re.search(r"^ +IQ3_M +14\.8 GB ", ran.out, re.MULTILINE)
     assert "82.3 GB needed, 65.5 GB of it for the source" in ran.out
+    assert re.search(r"^  time +about [\d ]+(min|h|s)\b", ran.out, re.MULTILINE)
     ran = here("quantize", "32b-mixed-ssd", "--yes")
     assert ran.status == 1
     assert "what it is made of is not here" in ran.err
@@ -315,6 +316,8 @@ def test_the_recipes_are_listed_with_one_s_own(here: Run, home: Path) -> None:
         (("nothing-of-that-name", "--recipe", RECIPE), 1, "Not a source"),
         (("hf:me/some/unknown-F16.gguf", "--recipe", RECIPE), 1, "Nothing is known yet"),
         ((STARTER, "--recipe", "IQ2_M", "--dry-run"), 1, "needs an importance matrix"),
+        ((STARTER, "--recipe", RECIPE, "--imatrix", "none.imatrix"), 1, "There is no such importance matrix"),
+        ((STARTER, "--recipe", RECIPE, "--imatrix", __file__), 1, "The importance matrix cannot be used"),
     ],
 )
 def test_what_makes_no_sense_is_said(here: Run, arguments: tuple[str, ...], status: int, said: str) -> None:

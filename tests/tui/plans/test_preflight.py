@@ -98,10 +98,20 @@ def test_a_context_that_was_asked_for_counts(mine: Mine) -> None:
 
 
 def test_weights_that_come_from_the_disk_again_and_again_are_told(mine: Mine) -> None:
-    told = before(mine(), msgspec.structs.replace(machine_named("cpu-only"), ram=Ram(16 * GB, 6 * GB)))
+    small = msgspec.structs.replace(machine_named("cpu-only"), ram=Ram(16 * GB, 6 * GB))
+    told = before(mine(hold_gib=0), small)
     assert told is not None
     assert re.match(r"each token reads 8\.\d GB from the disk", told.short)
     assert re.search(r"needs 1\d\.\d GB of main memory, and 6\.0 GB are available", told.sentences[0])
+    assert re.search(r": each token may read all 8\.\d GB of it from the disk again, for [≤~]", told.sentences[0])
+
+
+def test_weights_that_stay_in_memory_are_told_apart_from_those_that_do_not(mine: Mine) -> None:
+    told = before(mine(), msgspec.structs.replace(machine_named("cpu-only"), ram=Ram(16 * GB, 6 * GB)))
+    assert told is not None
+    assert re.match(r"each token reads 5\.\d GB from the disk", told.short)
+    assert re.search(r"needs 1\d\.\d GB of main memory, and 6\.0 GB are available", told.sentences[0])
+    assert re.search(r": 3\.\d GB of it stay there, and each token reads 5\.\d GB from the disk", told.sentences[0])
 
 
 def test_memory_that_no_file_can_stand_in_for_is_told(mine: Mine) -> None:

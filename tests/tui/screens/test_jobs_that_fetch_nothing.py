@@ -42,7 +42,7 @@ def test_a_model_that_is_made_is_seen_and_its_preset_uses_it_when_it_is_there() 
     async def steps(pilot: Pilot[None], session: Session) -> None:
         await until(pilot, lambda: "quantising 46 %" in sidebar(pilot, PRESET))
         line = pilot.app.screen.query_one("#progress", Line).text
-        assert line.endswith(f"▸ Quantising {TITLE} · 46 % · about 6 min 02 s")
+        assert line.endswith(f"▸ Quantising {TITLE} · 46 % · about 6 min")
         assert any(command.title == f"Stop quantising {TITLE}" for command in chat_screen(pilot).get_commands())
         assert not uses_it(pilot)
         target().parent.mkdir(parents=True)

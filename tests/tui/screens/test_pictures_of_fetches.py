@@ -13,9 +13,10 @@ from textual.pilot import Pilot
 from backends.errors import ErrorInfo
 from backends.hardware.disk import Disk
 from backends.hardware.machine import Machine
-from backends.jobs.job import Progress
+from backends.jobs.job import JobSpec, Progress
 from backends.ollama.wanted import OllamaPull
-from presets import remote
+from presets import building, remote
+from presets.built import built_file
 from presets.catalog import find, load_catalog
 from presets.found import Found, Search
 from presets.reference import machine_named
@@ -202,3 +203,24 @@ def test_the_first_start(snap_compare, size, machine: Machine, home: Path, monke
     (folder / "starter.toml").write_text('extends = "starter"\nkeep_alive_s = 0.1\n')
     on_this_machine(monkeypatch, machine)
     picture(snap_compare, size, advised, preset="")
+
+
+@BOTH
+def test_what_can_be_made_here_instead(snap_compare, size, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "seconds_to_make", lambda _entry: 912.0)
+    on_this_machine(monkeypatch, with_disk(MACHINE))
+
+    async def told(pilot: Pilot[None]) -> None:
+        await known(pilot)
+        await until(pilot, lambda: isinstance(pilot.app.screen, FetchScreen) and bool(pilot.app.screen.offer.build_s))
+
+    picture(snap_compare, size, "f4", told)
+
+
+@BOTH
+def test_a_model_that_is_made_meanwhile(snap_compare, size, jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    on_this_machine(monkeypatch, with_disk(MACHINE))
+    target = built_file("DeepSeek-R1-Distill-Qwen-32B", "mixed-4-3")
+    midway = progress(stage="quantizing", note="blk.31.ffn_down 412 of 771", left_s=362.0)
+    jobs.append(Job(JobSpec("quantize", str(target), "Qwen-32B mixed-4-3"), midway))
+    picture(snap_compare, size)

@@ -20,7 +20,6 @@ from backends.base import Loaded
 from backends.hardware import calibration
 from backends.hardware.disk import Disk
 from backends.hardware.gpu import Gpu, GpuReading
-from backends.hardware.memory import Ram
 from backends.hardware.sampler import GpuSampler, Sample
 from backends.host.wire import Status
 from presets.catalog import find, load_catalog
@@ -83,14 +82,6 @@ def test_the_parts_of_each_bar_are_all_there_is(machine: str) -> None:
     for bar in bars(planned("32b-mixed-ssd", here), here):
         assert sum(size for _, size in bar.parts) == bar.whole
         assert bar.used <= bar.whole
-
-
-def test_where_more_is_needed_than_there_is_the_bar_says_from_where_on() -> None:
-    small = msgspec.structs.replace(machine_named("cpu-only"), ram=Ram(16 * GB, 4 * GB))
-    text = content(View("x", small, planned("14b-q3_k_s-offload", small)), 100).plain
-    (ram,) = (bar for bar in bars(planned("14b-q3_k_s-offload", small), small) if bar.name == "RAM")
-    assert ram.room == 16 * GB < ram.whole
-    assert f"{(ram.whole - ram.room) / 1e9:.1f} GB too much from here on ▲" in text
 
 
 def test_what_is_free_on_a_card_and_unknown_is_not_drawn() -> None:

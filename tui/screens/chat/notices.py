@@ -94,7 +94,11 @@ def work_entry(view: JobView, key: str, loads: str = "", *, preset: str = "") ->
         text = "\n".join(part for part in parts if part)
         return Entry(name, "notice", "▸ " + head.format(title=title), when, text)
     if view.state == "stopped":
-        text = _("Nothing of it stays; its source does.") if makes else _("The next time it begins anew.")
+        text = (
+            _("Nothing of it stays; its source does.")
+            if makes
+            else _("What is measured stays; measuring it again goes on from there.")
+        )
         return Entry(name, "notice", "▸ " + _("{title}: stopped").format(title=title), when, text)
     killed = _("Its process was killed, or ended with the machine.")
     told = (f"{error.title.removesuffix('.')}.", error.detail, error.hint) if error is not None else (killed,)

@@ -124,6 +124,7 @@ class Offering:
         looks = asyncio.gather(
             self._look_at_room(question, source),
             self._look_elsewhere(question, entry),
+            self._look_how_long(question, entry),
             self._ask_the_server(question, entry, backend, source),
             return_exceptions=True,
         )
@@ -167,6 +168,16 @@ class Offering:
         entries = self._presets().entries
         found = await apart(lambda: others(entry, entries))
         question.take(with_others(question.offer, found))
+
+    async def _look_how_long(self, question: FetchScreen, entry: PresetEntry) -> None:
+        """Say how long it takes to make the model here, for a preset that says how."""
+        if entry.preset.build is None:
+            return
+        from presets.building import seconds_to_make
+        from tui.screens.fetch.offer import with_seconds
+
+        seconds = await apart(lambda: seconds_to_make(entry))
+        question.take(with_seconds(question.offer, seconds))
 
     async def _ask_the_server(
         self, question: FetchScreen, entry: PresetEntry, backend: str, source: HuggingFace

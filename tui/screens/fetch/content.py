@@ -15,7 +15,7 @@ from presets.building import Building
 from tui.chat.clean import clean_line
 from tui.keys import filled
 from tui.screens.fetch.offer import Offer
-from tui.units import duration, memory, rate_text
+from tui.units import duration, memory, rate_text, roughly
 from tui.widgets.lines import wrapped
 from tui.words import N_, _
 
@@ -84,10 +84,10 @@ def _facts(offer: Offer, width: int) -> Iterator[Content]:
     yield from _fact(_("expected"), _expected(offer), width)
     if offer.build is not None:
         yield Content("")
-        yield from _fact(_("or make"), _made(offer.build, offer.preset), width)
+        yield from _fact(_("or make"), _made(offer.build, offer.build_s, offer.preset), width)
 
 
-def _made(build: Building, preset: str) -> str:
+def _made(build: Building, seconds: float | None, preset: str) -> str:
     """Say what making the model here takes, and the command that does it."""
     parts = [_("the mix {recipe} here").format(recipe=printable(build.recipe, 80))]
     if build.to_fetch:
@@ -96,6 +96,8 @@ def _made(build: Building, preset: str) -> str:
         parts.append(_("{size} in the end").format(size=memory(build.result_bytes)))
     if build.room_bytes is not None:
         parts.append(_("{size} free needed").format(size=memory(build.room_bytes)))
+    if seconds is not None:
+        parts.append(_("about {time}").format(time=roughly(seconds)))
     return f"{', '.join(parts)}: {shlex.join(['deepseek-tui', 'quantize', preset])}"
 
 

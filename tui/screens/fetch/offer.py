@@ -57,7 +57,7 @@ class Offer(msgspec.Struct, frozen=True):
     `rate` is what the last fetch reached. `elsewhere` is the same model as another program keeps it. `removable` are
     models that may go, (name, bytes). `asking` says that its server is being asked, `trouble` what came of that.
     `by_server` says that a server of Ollama's fetches and keeps it: `repository` is its tag, `server` that server.
-    `build` is how the model of `preset` can be made here instead of being fetched.
+    `build` is how the model of `preset` can be made here instead of being fetched, in `build_s`.
     """
 
     title: str
@@ -83,6 +83,7 @@ class Offer(msgspec.Struct, frozen=True):
     trouble: ErrorInfo | None = None
     by_server: bool = False
     build: Building | None = None
+    build_s: float | None = None
     preset: str = ""
 
     @property
@@ -194,6 +195,11 @@ def others(entry: PresetEntry, entries: Sequence[PresetEntry]) -> Others:
 def with_others(found: Offer, others: Others) -> Offer:
     """Take in what else is on this machine."""
     return msgspec.structs.replace(found, elsewhere=others.same, removable=others.removable, build=others.build)
+
+
+def with_seconds(found: Offer, seconds: float | None) -> Offer:
+    """Take in how long making the model here would take."""
+    return msgspec.structs.replace(found, build_s=seconds)
 
 
 def answered(found: Offer, trouble: ErrorInfo | None) -> Offer:

@@ -12,7 +12,7 @@ import msgspec
 from backends.jobs.job import JobView
 from tui.chat.clean import clean_line
 from tui.commands.table import cells
-from tui.units import duration, rate_text, share_text
+from tui.units import duration, rate_text, roughly, share_text
 from tui.words import N_, _
 
 SIGN, WORKS = "▼", "▸"
@@ -24,6 +24,8 @@ _STAGES = {
     "waiting": N_("waits for the server"),
     "checking": N_("checking"),
     "verifying": N_("verifying"),
+    "looking": N_("looking at the files"),
+    "hashing": N_("reading the files"),
     "finishing": N_("finishing"),
     "done": N_("finishing"),
 }
@@ -49,7 +51,7 @@ WORK = {
         N_("measuring {share}"),
         N_("Measuring {title}"),
         N_("Stop measuring {title}"),
-        N_("The next time it begins anew"),
+        N_("What is measured stays"),
     ),
 }
 """Words by the kinds of jobs."""
@@ -80,10 +82,12 @@ def _work_forms(view: JobView) -> tuple[str, ...]:
     name, share, progress = titled(view), percent([view]), view.progress
     if view.stopping:
         forms = [[name, _("stopping")], [_("stopping")]]
+    elif stage := _(_STAGES.get(progress.stage, "")):
+        forms = [[name, stage, share], [name, stage], [name], [stage]]
     elif not share:
-        forms = [[name, _(_STAGES.get(progress.stage, ""))], [name]]
+        forms = [[name]]
     else:
-        left = duration(progress.left_s) if progress.left_s is not None else ""
+        left = roughly(progress.left_s) if progress.left_s is not None else ""
         doing = _(WORK[view.spec.kind].doing).format(share=share)
         about = _("about {time}").format(time=left) if left else ""
         forms = [[name, share, about], [name, share], [doing, about], [doing], [share]]

@@ -18,6 +18,7 @@ from tui.chat.clean import clean_line
 from tui.commands import table
 from tui.keys import filled
 from tui.plans import told
+from tui.plans.otherwise import alternatives
 from tui.screens.plan.bars import LOOKS, Bar, bars, cells
 from tui.units import DASH, count, memory
 from tui.widgets.lines import wrapped
@@ -66,7 +67,7 @@ def content(view: View, width: int, *, ascii_only: bool = False) -> Content:
         if plan.fit is not None:
             lines += [Content(""), *_places(plan, machine, width, ascii_only=ascii_only)]
             lines += [Content(""), *_listed(_("Why"), _reasons(plan), width)]
-            others = list(told.alternatives(plan)) or [_("Nothing that is known of would be better.")]
+            others = list(alternatives(plan)) or [_("Nothing that is known of would be better.")]
             lines += [Content(""), *_listed(_("What could be otherwise"), others, width)]
             lines += [Content(""), *_rests(plan, machine, view, width)]
     return Content("\n").join(lines)

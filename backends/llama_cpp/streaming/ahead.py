@@ -1,0 +1,71 @@
+"""What the disk should read next while the engine computes: always a window of what comes, never more than that."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+from backends.llama_cpp.streaming.ranges import Span, Unit, total
+
+_CHUNK_BYTES = 4 * 1024**2
+"""After so many bytes it is asked whether the engine has gone on: a disk of 500 MB/s takes 8 ms for them."""
+
+
+class Ahead:
+    """Fetches what the engine will need, in its order, a bounded way ahead. For one thread.
+
+    Places count units from the first token on and never begin anew. `fetch` has to return at once.
+    """
+
+    def __init__(self, fetch: Callable[[Span], None], piece_bytes: int, window_bytes: int) -> None:
+        self._fetch = fetch
+        self._window = window_bytes
+        self._piece = piece_bytes
+        self._next = 0
+        self._left: Iterator[Span] | None = None
+        self._fetched: deque[tuple[int, int]] = deque()
+
+    def follow(
+        self, units: Sequence[Unit], at: int, interrupted: Callable[[], bool], *, held_too: bool = False
+    ) -> None:
+        """Fetch what comes from place `at` on, up to a window or until `interrupted`.
+
+        `held_too` fetches also what should be in memory already and may not be, as after a load.
+        """
+        count = len(units)
+        if self._next < at:
+            self._next, self._left = at, None
+        while self._fetched and self._fetched[0][0] < at:
+            self._fetched.popleft()
+        under_way = sum(size for _, size in self._fetched)
+        most = reach(total(units[at % count].streamed), self._window)
+        while under_way < most and self._next < at + count and not interrupted():
+            if self._left is None:
+                unit = units[self._next % count]
+                self._left = _chunks((*unit.held, *unit.streamed) if held_too else unit.streamed)
+            chunk = next(self._left, None)
+            if chunk is None:
+                self._next, self._left = self._next + 1, None
+                continue
+            for piece in _pieces(chunk, self._piece):
+                self._fetch(piece)
+            self._fetched.append((self._next, chunk.size))
+            under_way += chunk.size
+
+
+def reach(unit_bytes: int, window_bytes: int) -> int:
+    """Return how many bytes may be under way while a unit of `unit_bytes` is in use, that unit's own included.
+
+    Half of the window of a 32B are two units of 130 MB. Where units are larger, some of what comes after them too.
+    """
+    return max(window_bytes // 2, unit_bytes + window_bytes // 4)
+
+
+def _chunks(spans: Sequence[Span]) -> Iterator[Span]:
+    for span in sorted(spans):
+        yield from _pieces(span, _CHUNK_BYTES)
+
+
+def _pieces(span: Span, size: int) -> Iterator[Span]:
+    for start in range(span.start, span.end, size):
+        yield Span(span.part, start, min(start + size, span.end))
