@@ -19,6 +19,8 @@ from backends.planning import learned, reached
 from backends.planning.choice import ground
 from backends.planning.fit import fit
 from backends.planning.result import MARGIN_BYTES, Fit, Wishes
+from backends.quality import kept
+from backends.quality.figures import Quality
 from backends.shown import size
 from backends.titles import backend_title
 from presets import families
@@ -40,6 +42,7 @@ class PresetPlan(msgspec.Struct, frozen=True):
 
     `fit` is None where nothing can be planned, and `problem` and `hint` say why and what to do. `known` is the model's
     shape and where it is from. `published` and `measured` are the other two columns: None where there is nothing.
+    `loss` is what was measured here of what quantising has cost this very file.
     """
 
     name: str
@@ -55,6 +58,7 @@ class PresetPlan(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     problem: str = ""
     hint: str = ""
+    loss: Quality | None = None
 
     @property
     def size_bytes(self) -> int | None:
@@ -106,6 +110,8 @@ def plan_preset(
         plan = msgspec.structs.replace(plan, located=located)
         if here and located.model:
             plan = msgspec.structs.replace(plan, measured=runs.recall(chosen, located.model, options))
+        if here and located.present and located.path is not None:
+            plan = msgspec.structs.replace(plan, loss=kept.best(located.path))
         if chosen != PLANNED:
             name = backend_title(chosen)
             return msgspec.structs.replace(plan, problem=f"{name} places the model itself, when it loads it")

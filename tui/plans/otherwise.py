@@ -9,6 +9,7 @@ import msgspec
 from backends.planning.result import Alternative, Fit
 from presets import families
 from presets.plan import PresetPlan
+from tui.plans import loss
 from tui.plans.told import predicted
 from tui.units import DASH, count, memory
 from tui.words import _
@@ -91,7 +92,7 @@ def choices(plan: PresetPlan) -> list[Choice]:
         memory(found.bytes.ram.total),
         _ssd(found, found.bytes.ssd.total, whole=found.whole),
         predicted(found),
-        loss(plan.quantization),
+        loss.measured(plan.loss) if plan.loss is not None else loss.divergence(plan.quantization),
         own=True,
     )
     return [own, *(_choice(one, found) for one in others)]
@@ -115,12 +116,6 @@ def notes(plan: PresetPlan) -> Iterator[str]:
         yield _("A loss is against the same model unquantised: how much worse a smaller model is, nobody says.")
 
 
-def loss(quantization: str) -> str:
-    """Return what a quantisation costs as far as anybody published it, a dash where nobody did."""
-    known = families.quality(quantization)
-    return _("KLD {kld:.2g} of another model").format(kld=known.kld) if known is not None else DASH
-
-
 def _choice(one: Alternative, found: Fit) -> Choice:
     model = one.changes == "model"
     return Choice(
@@ -130,7 +125,7 @@ def _choice(one: Alternative, found: Fit) -> Choice:
         memory(one.ram_bytes),
         _ssd(found, one.ssd_bytes, whole=one.whole),
         predicted(one) if one.fits else _("does not fit"),
-        DASH if model else loss(one.quantization),
+        DASH if model else loss.divergence(one.quantization),
     )
 
 
