@@ -139,7 +139,7 @@ def _planned(
     card_usable: bool,
 ) -> PresetPlan:
     others = tuple(_other_quantizations(plan.family, known.shape.quantization or plan.quantization))
-    smaller = tuple(_smaller_models(plan.family))
+    smaller = _smaller_models(plan.family)
     used = machine if card_usable else msgspec.structs.replace(machine, gpus=())
     wishes = wishes_for(options, known.shape, used, here=here)
     if context is not None:
