@@ -179,18 +179,18 @@ print(before, ram().available_bytes, ram().limit_bytes)
 @pytest.mark.alone
 def test_a_file_that_was_read_takes_no_memory_away_in_a_group(tmp_path: Path) -> None:
     file = tmp_path / "read.bin"
-    file.write_bytes(os.urandom(MIB) * 300)
-    with file.open("rb") as opened:
-        os.fsync(opened.fileno())
-        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     try:
         with group(500 * MIB) as limited:
+            file.write_bytes(os.urandom(MIB) * 300)
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+                os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-            child = limited.popen(
-                [sys.executable, "-c", _LOOK, str(file)], env=environment, stdout=subprocess.PIPE, text=True
-            )
-            out, _ = child.communicate(timeout=60)
+            command = [sys.executable, "-c", _LOOK, str(file)]
+            with limited.popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:
+                out, _ = child.communicate(timeout=60)
             held = limited.statistic("active_file") + limited.statistic("inactive_file")
+            file.unlink()
     except NoGroup as reason:
         pytest.skip(str(reason))
     before, after, limit = map(int, out.split())
