@@ -15,6 +15,8 @@ from backends.host.wire import Failed, Record
 from tui.chat.loops import Repetition
 
 RATE_WINDOW_S = 3.0
+SLOW_S = 1.0
+"""A model that takes longer for a token spends most of the window on the next one."""
 COURSE = 1024
 """So many of the last seconds' reads and writes are remembered: a disk may take minutes for a token."""
 # How much of an answer that goes on is looked at for repetitions again.
@@ -95,10 +97,10 @@ class Answer:
         start, end = self._recent[0][0], self._recent[-1][0]
         span = max(self._now(), self.last_s) - start
         tokens = self._recent_tokens - self._recent[0][1]
-        if end - start > RATE_WINDOW_S:
+        each = (end - start) / tokens
+        if each > SLOW_S:
             # So slow, it is not slower for what has passed of the next token, unless that is late.
-            late = (span - (end - start)) * tokens > end - start
-            return (tokens + 1) / span if late else tokens / (end - start)
+            span = end - start + max(0.0, span - (end - start) - each)
         return tokens / span if span > 0 else None
 
     @property

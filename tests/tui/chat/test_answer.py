@@ -111,7 +111,7 @@ def test_a_model_that_takes_longer_for_a_token_than_the_rate_looks_back_has_one_
         clock[0] = 1045.0 + waited
         assert answer.tokens_per_second == pytest.approx(1 / 25)
     clock[0] = 1045.0 + 75.0
-    assert answer.tokens_per_second == pytest.approx(2 / 100)
+    assert answer.tokens_per_second == pytest.approx(1 / 75)
 
 
 def test_the_rate_of_a_late_joiner_is_that_of_the_stream_and_not_of_the_joining(clock: list[float]) -> None:
