@@ -18,6 +18,7 @@ from pathlib import Path
 
 from backends import paths
 from backends.errors import Problem
+from backends.own_writes import own_writes
 
 _NAME = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _SUFFIX, _UNFINISHED = ".kv", ".tmp"
@@ -39,6 +40,7 @@ def chats() -> set[str]:
     return {path.name.partition(".")[0] for path in paths.chat_states().glob(f"[!.]*{_SUFFIX}")}
 
 
+@own_writes()
 def forget(chat: str) -> None:
     """Delete every state of a conversation, whatever model it belongs to. Raises Problem if one stays behind."""
     if not keepable(chat) or not paths.chat_states().is_dir():
@@ -55,12 +57,14 @@ def forget(chat: str) -> None:
         ) from error
 
 
+@own_writes()
 def remove(path: Path) -> None:
     """Delete one state that is of no use. One that cannot be deleted is found useless again."""
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
 
 
+@own_writes()
 def touch(path: Path) -> None:
     """Note that a state was used: the one that was not for the longest time is dropped first."""
     with contextlib.suppress(OSError):

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from backends import atomic, paths
+from backends.own_writes import own_writes
 
 _KEPT = 200
 _LARGEST_BYTES = 1024**2
@@ -26,6 +27,7 @@ def read(kind: str, key: str) -> Any | None:
     return _load(_file()).get(kind, {}).get(key)
 
 
+@own_writes()
 def write(kind: str, key: str, value: Any) -> None:
     """Keep a value that JSON can hold; of each kind only the 200 written last. What the disk refuses is dropped."""
     entry = msgspec.Raw(msgspec.json.encode(value))

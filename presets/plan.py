@@ -6,6 +6,7 @@ The arithmetic is in `backends.planning`; here a preset's options meet its model
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,8 @@ from backends.planning import learned, reached
 from backends.planning.choice import ground
 from backends.planning.fit import fit
 from backends.planning.result import MARGIN_BYTES, Fit, Wishes
+from backends.quality import kept
+from backends.quality.figures import Quality
 from backends.shown import size
 from backends.titles import backend_title
 from presets import families
@@ -40,6 +43,7 @@ class PresetPlan(msgspec.Struct, frozen=True):
 
     `fit` is None where nothing can be planned, and `problem` and `hint` say why and what to do. `known` is the model's
     shape and where it is from. `published` and `measured` are the other two columns: None where there is nothing.
+    `loss` is what was measured here of what quantising has cost this very file.
     """
 
     name: str
@@ -55,6 +59,7 @@ class PresetPlan(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     problem: str = ""
     hint: str = ""
+    loss: Quality | None = None
 
     @property
     def size_bytes(self) -> int | None:
@@ -106,6 +111,8 @@ def plan_preset(
         plan = msgspec.structs.replace(plan, located=located)
         if here and located.model:
             plan = msgspec.structs.replace(plan, measured=runs.recall(chosen, located.model, options))
+        if here and located.present and located.path is not None:
+            plan = msgspec.structs.replace(plan, loss=kept.best(located.path))
         if chosen != PLANNED:
             name = backend_title(chosen)
             return msgspec.structs.replace(plan, problem=f"{name} places the model itself, when it loads it")
@@ -132,7 +139,7 @@ def _planned(
     card_usable: bool,
 ) -> PresetPlan:
     others = tuple(_other_quantizations(plan.family, known.shape.quantization or plan.quantization))
-    smaller = tuple(_smaller_models(plan.family))
+    smaller = _smaller_models(plan.family)
     used = machine if card_usable else msgspec.structs.replace(machine, gpus=())
     wishes = wishes_for(options, known.shape, used, here=here)
     if context is not None:
@@ -162,6 +169,8 @@ def wishes_for(options: dict[str, Any], shape: Shape, machine: Machine, *, here:
         layers = shape.layers if layers < 0 else max(0, layers - 1)
     card = _card(machine) if here else None
     overhead = learned.overhead_bytes(card.name) if card is not None else None
+    # Only Linux lets the engine's host tell its page cache what comes next, and what is over.
+    elsewhere = here and sys.platform != "linux"
     return Wishes(
         context=options["context"],
         kv_cache=options["kv_cache"],
@@ -174,8 +183,8 @@ def wishes_for(options: dict[str, Any], shape: Shape, machine: Machine, *, here:
         card_reached=reached.recall(card.name) if card is not None else None,
         memory_reached=reached.recall(reached.MEMORY) if here else None,
         disk_reached=reached.recall_disk(machine.disk) if here else None,
-        hold_bytes=None if options["hold_gib"] == "auto" else round(options["hold_gib"] * 2**30),
-        read_ahead=options["read_ahead"] != "off",
+        hold_bytes=0 if elsewhere else None if options["hold_gib"] == "auto" else round(options["hold_gib"] * 2**30),
+        read_ahead=not elsewhere and options["read_ahead"] != "off",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -102,6 +103,8 @@ class Engine:
         if backend is None:
             self._drain()
             return
+        # What an answer imports first would be compiled and written: writes are counted, and must be none.
+        sys.dont_write_bytecode = True
         self._set("idle")
         while (job := self._next(backend)) is not None:
             match job:

@@ -35,6 +35,7 @@ class Report:
         self._written: Progress | None = None
         self._samples: deque[tuple[float, int]] = deque()
         self._done = self._progress.done_bytes
+        self._ends_at: float | None = None
         self._share: float | None = None
         self._shares_from: tuple[float, float] | None = None
         self._asked_to_end = False
@@ -60,6 +61,7 @@ class Report:
         with self._lock:
             if stage != self._progress.stage:
                 self._samples.clear()
+                self._ends_at = None
                 self._share = self._shares_from = None
             self._progress = msgspec.structs.replace(self._progress, stage=stage, note=note)
 
@@ -77,6 +79,11 @@ class Report:
         with self._lock:
             self._done = done
             self._samples.clear()
+
+    def expect(self, left_s: float | None) -> None:
+        """Tell how long this stage and what follows still take, where that is not what the last seconds' rate says."""
+        with self._lock:
+            self._ends_at = None if left_s is None else time.monotonic() + left_s
 
     def share(self, done: float) -> None:
         """Tell which part of the stage's work is done, 0 to 1, where bytes do not tell: `left_s` follows from it."""
@@ -115,6 +122,8 @@ class Report:
         rate = moved / took if took >= _LEAST_S else None
         total = self._progress.total_bytes
         left = (total - done) / rate if rate and total is not None and total >= done else None
+        if self._ends_at is not None:
+            left = max(0.0, self._ends_at - now)
         if self._share is not None:
             left = self._left(now, self._share)
         return msgspec.structs.replace(self._progress, done_bytes=done, bytes_per_s=rate, left_s=left)

@@ -88,12 +88,13 @@ def create_context(
     threads: ThreadCounts | None = None,
     *,
     outputs: int = 1,
+    sequences: int = 1,
     follower: Any = None,
 ) -> int:
     """Create a context for `model` and return the engine's handle; without `threads` as the options say.
 
-    Of one batch at most `outputs` tokens have logits. `follower` is the engine's evaluation callback, which has to
-    outlive the context. Raises OutOfMemory, BadOptions or BackendError.
+    Of one batch at most `outputs` tokens have logits. `sequences` share the context in equal parts. `follower` is the
+    engine's evaluation callback, which has to outlive the context. Raises OutOfMemory, BadOptions or BackendError.
     """
     threads = threads or default_threads(options)
     params = lib.llama_context_default_params()
@@ -110,6 +111,7 @@ def create_context(
     }[options.flash_attention]
     # An answer reads the last token's logits alone; the default reserves a row for each token of a batch.
     params.n_outputs_max = outputs
+    params.n_seq_max = sequences
     if follower is not None:
         params.cb_eval = follower
     params.no_perf = False  # so that what is shown can be held against the engine's own counters

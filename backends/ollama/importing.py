@@ -8,7 +8,6 @@ the server keeps a file only if its hash is right, and a model only if it was ma
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from backends import remembered
+from backends import file_hash, remembered
 from backends.base import Cancel, Cancelled
 from backends.errors import BackendError, BadModelFile, ModelNotFound, ServerError
 from backends.events import LoadProgress
@@ -32,7 +31,6 @@ from backends.ollama_store import stores
 from backends.origins import is_local, origin_of
 from backends.shown import printable
 
-_KIND = "sha256"
 _PIECE = 1024 * 1024
 _TOLD_EVERY_S = 0.25
 _SINCE = (0, 5, 5)  # the first release whose `create` takes files by their hashes
@@ -78,17 +76,8 @@ def digest_of(path: Path, report: Report = lambda _: None, cancel: Cancel | None
 
     Raises Cancelled, BadModelFile if it cannot be read.
     """
-    key = remembered.key_of_model(path)
-    known = remembered.read(_KIND, key)
-    if isinstance(known, str) and known.startswith("sha256:"):
-        return known
-    found = hashlib.sha256()
-    for piece in _pieces(path, f"reading {printable(path.name)} once, to know it", report, cancel or Cancel()):
-        found.update(piece)
-    digest = f"sha256:{found.hexdigest()}"
-    if remembered.key_of_model(path) == key:  # nobody wrote to it meanwhile
-        remembered.write(_KIND, key, digest)
-    return digest
+    what = f"reading {printable(path.name)} once, to know it"
+    return file_hash.digest(path, lambda: _pieces(path, what, report, cancel or Cancel()))
 
 
 def _bring(connection: Connection, url: str, model: Import, report: Report, cancel: Cancel) -> str:

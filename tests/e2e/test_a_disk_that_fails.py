@@ -22,6 +22,8 @@ backend = "llama_cpp"
 [model]
 family = "Llama"
 quantization = "F16"
+[sampling]
+temperature = 0.0
 [backends.llama_cpp]
 source = "file:{model}"
 context = 512
@@ -82,7 +84,13 @@ def test_memory_that_becomes_too_small_is_said_once_with_what_helps_and_the_answ
                 if sum(one["event"] in {"text", "reasoning"} for one in before) >= 5:
                     break
             limited.limit(380 * MB)
-            strain = next(event for event in events if event["event"] == "strain")
+            since = []
+            for event in events:
+                since.append(event)
+                if event["event"] == "strain":
+                    break
+            strain = since[-1]
+            assert strain["event"] == "strain", since
             after = [next(events) for _ in range(3)]
             asking.terminate()
             rest = list(events)

@@ -1,4 +1,4 @@
-"""`deepseek-tui bench`: how fast a preset is here, what it takes, and what of it is our own doing."""
+"""`deepseek-tui bench`: how fast a preset is here, what of it is our own doing, and what quantising has cost."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+from tui.commands import bench_quality as quality
 from tui.commands import output, parser
 
 if TYPE_CHECKING:
@@ -16,16 +17,24 @@ if TYPE_CHECKING:
     from tui.chat.target import Target
 
 _ERASE = "\r\x1b[K"
+_ENGINE = ""
+"""What --against is with nothing behind it."""
 _EPILOG = """\
 examples:
   deepseek-tui bench                         the preset that would answer next
   deepseek-tui bench 8b-q4_k_m --json        one JSON object with every figure
   deepseek-tui bench starter --depths 0,4096 at these depths of the context
   deepseek-tui bench starter --against       beside the engine on its own and the binding's chat completion
+  deepseek-tui bench --quality Q3.gguf --against F16.gguf    what quantising has cost: KL divergence, perplexity
 
 Close what else is busy on this machine: every figure is a wall clock's. An idle model is ended first, a busy one only
 with --evict. Only presets of llama.cpp can be measured at present. --against writes one answer of 4,000 tokens and
 ten of 1,500, so a large model takes hours; --quick takes fewer and shorter ones, good for a first look.
+
+--quality runs a text through both files, one after the other, and compares the probabilities of every next token as
+llama-perplexity does. It needs memory for the larger file alone, or reads that from the disk. BASE may also be a file
+that `llama-perplexity --kl-divergence-base` wrote. The shipped text is the beginning of Newton's Opticks; a saved
+answer of the base is nearer to what a thinking model is used for. It goes on in the background if it is left.
 
 exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped"""
 
@@ -37,16 +46,31 @@ def configure(subparser: argparse.ArgumentParser) -> None:
     parser.add_json(subparser)
     named = subparser.add_argument("named", nargs="?", metavar="PRESET", help="the same as -p PRESET")
     named.complete = parser.PRESET_COMPLETION  # type: ignore[attr-defined]  # shtab reads it
-    subparser.add_argument("--against", action="store_true", help="compare with the bare engine and its Python binding")
+    subparser.add_argument(
+        "--against",
+        nargs="?",
+        const=_ENGINE,
+        metavar="BASE",
+        help="compare with the bare engine and its Python binding; with --quality: the file or preset to compare with",
+    )
     subparser.add_argument(
         "--depths", type=_depths, metavar="N,N", help="tokens in the context already (default: 0,512,2048)"
     )
     subparser.add_argument("--quick", action="store_true", help="fewer rounds: rough figures, soon")
     subparser.add_argument("--evict", action="store_true", help="end another model even while it is answering")
+    quality.configure(subparser)
+    subparser.set_defaults(usage_error=subparser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print; return the exit status. Raises Problem."""
+    if arguments.quality is not None:
+        return quality.run(arguments)
+    quality.refuse_without(arguments)
+    if arguments.against not in {None, _ENGINE}:  # `--against PRESET`: the preset stands behind the option
+        if arguments.named is not None:
+            arguments.usage_error("--against takes a BASE only with --quality")
+        arguments.named, arguments.against = arguments.against, _ENGINE
     from backends.bench.hosting import check_backend
     from backends.bench.plan import DEPTHS, FULL, QUICK, Plan
     from tui.commands.choice import choose
@@ -54,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     target = choose(arguments.named or arguments.preset, arguments.backend, load_settings(), None)
     check_backend(target.spec.backend)
-    plan = Plan(arguments.depths or DEPTHS, QUICK if arguments.quick else FULL, arguments.against)
+    plan = Plan(arguments.depths or DEPTHS, QUICK if arguments.quick else FULL, arguments.against is not None)
     report = asyncio.run(_measure(target, plan, evict=arguments.evict))
     if report is None:
         return output.STOPPED

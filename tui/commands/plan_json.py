@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from backends.hardware.machine import Machine
+from backends.quality.figures import Quality
 from presets import families
 from presets.plan import PresetPlan
 from tui.chat.bill import Rates
@@ -48,6 +49,7 @@ def _preset(plan: PresetPlan, machine: Machine, rates: Rates, costs: Mapping[str
             {"name": one.name, "predicted": one.predicted, "published": one.published, "measured": one.measured}
             for one in told.columns(plan, machine, rates, costs)
         ],
+        "loss": _loss(plan.loss),
         "warnings": plan.warnings,
     }
     if found is None:
@@ -62,6 +64,15 @@ def _preset(plan: PresetPlan, machine: Machine, rates: Rates, costs: Mapping[str
         for one in plain["alternatives"]:
             one["ssd_bytes"] = 0 if one["whole"] else None
     return {**head, **plain, "speed": told.seconds(plan)}
+
+
+def _loss(loss: Quality | None) -> dict[str, Any] | None:
+    """Return what was measured of this very file, as `bench --quality --json` has it."""
+    if loss is None:
+        return None
+    from tui.commands.bench_quality_words import plain
+
+    return plain(loss)
 
 
 def _published_kld(one: Mapping[str, Any]) -> float | None:

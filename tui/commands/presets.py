@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 
 from backends.errors import Problem
+from backends.quality import kept
+from backends.quality.figures import Quality
 from backends.shown import shown_path
 from presets.building import building, takes
 from presets.built import is_built
@@ -20,9 +22,10 @@ from presets.problems import PresetError
 from presets.schema import PresetEntry, Published, options_for, registered_options, source_for
 from presets.sources import Located, locate, parse
 from tui import keys
-from tui.commands import output, parser, presets_own, table
+from tui.commands import bench_quality_words, output, parser, presets_own, table
 from tui.commands.elsewhere import Elsewhere, elsewhere, offer
 from tui.keys import reading
+from tui.plans import loss
 
 _MODEL, _PUBLISHED = 3, 5
 _EPILOG = """\
@@ -155,9 +158,10 @@ def _list(as_json: bool) -> int:
 def _show(name: str, as_json: bool) -> int:
     entry = find(load_catalog(), name)
     (row,), options = _rows((entry,)), {name: _effective(entry, name) for name in entry.preset.backends}
-    preset = entry.preset
+    preset, found = entry.preset, _loss(entry)
     if as_json:
         shown = msgspec.to_builtins(row)
+        shown |= {"loss": bench_quality_words.plain(found) if found is not None else None}
         shown |= {"description": preset.description, "model": preset.model, "sampling": preset.sampling}
         shown |= {"keep_alive_s": preset.keep_alive_s, "options": options}
         output.say_json(shown)
@@ -173,6 +177,7 @@ def _show(name: str, as_json: bool) -> int:
         "sampling": ", ".join(f"{k} {v}" for k, v in _plain(preset.sampling).items() if v not in {None, ()}),
         "keep alive": table.seconds(preset.keep_alive_s) if preset.keep_alive_s is not None else "as the settings say",
         "published": _published_text(preset.published),
+        "loss": f"{loss.measured(found)}, {loss.against(found)}" if found is not None else "",
         "state": row.state,
         "next step": row.hint,
         "or": f"{row.elsewhere.use}   ({row.elsewhere.place} has it)" if row.elsewhere else "",
@@ -187,6 +192,15 @@ def _show(name: str, as_json: bool) -> int:
     for note in row.notes:
         output.say(f"\nnote: {note}")
     return output.DONE
+
+
+def _loss(entry: PresetEntry) -> Quality | None:
+    """Return what was measured here of what quantising has cost the preset's file."""
+    try:
+        located = locate(parse(source_for(entry.preset, entry.preset.backend, name=entry.name)))
+    except Problem:
+        return None
+    return kept.best(located.path) if located.present and located.path is not None else None
 
 
 def _made_here(entry: PresetEntry, row: PresetRow) -> str:

@@ -15,8 +15,8 @@ from backends.planning.result import Alternative, Fit, Input, Origin, Tier
 from backends.planning.speed import traffic
 from presets import families
 from presets.plan import PresetPlan, rate
-from presets.schema import Published
 from tui.chat.bill import Rates, own_cost
+from tui.plans import loss
 from tui.units import DASH, count, memory, money
 from tui.words import N_, _, ngettext
 
@@ -113,7 +113,7 @@ def columns(
             _predicted_cost(found, machine, rates),
             _mean_cost((answer_costs or {}).get(plan.name, {})),
         ),
-        Columns(N_("loss"), _loss(published), _divergence(plan.quantization)),
+        Columns(N_("loss"), loss.of_whom(published), loss.divergence(plan.quantization), loss.measured(plan.loss)),
     ]
 
 
@@ -144,6 +144,8 @@ def rests(plan: PresetPlan, machine: Machine, rates: Rates) -> Iterator[Rest]:
             watts=watts, tariff=rates.tariff, currency=rates.currency, how=how
         )
         yield Rest(N_("an answer's cost"), text, "")
+    if plan.loss is not None:
+        yield Rest(N_("the measured loss"), loss.against(plan.loss), _("measured here"))
     if (quality := families.quality(plan.quantization)) is not None:
         yield Rest(
             N_("the predicted loss"), _("published for another model: {source}").format(source=quality.source), ""
@@ -272,19 +274,6 @@ def _missing(found: Fit, figures: Mapping[str, Input], sizes: Mapping[str, int])
     unknown = [_(_OF_THE_MACHINE[name]) for name in needed if not figures[name].value]
     text = ngettext("{what} is unknown", "{what} are unknown", len(unknown))
     return text.format(what=_(" and ").join(unknown))
-
-
-def _loss(published: Published | None) -> str:
-    if published is None or published.loss_percent is None:
-        return DASH
-    low, high = published.loss_percent
-    return _("{low:g}–{high:g} %, of what is not said").format(low=low, high=high)
-
-
-def _divergence(quantization: str) -> str:
-    """Return what others measured of the same quantisation of another model."""
-    found = families.quality(quantization)
-    return _("KLD {kld:.2g} of another model").format(kld=found.kld) if found is not None else DASH
 
 
 def _value(name: str, value: float | None) -> str:

@@ -1,1 +1,1 @@
-"""What a quantisation costs, measured: two files of one model over the same text, logit by logit."""
+"""What quantising costs, measured: one file's probabilities against another's, text by text, never believed."""
