@@ -6,6 +6,7 @@ The arithmetic is in `backends.planning`; here a preset's options meet its model
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -138,7 +139,7 @@ def _planned(
     card_usable: bool,
 ) -> PresetPlan:
     others = tuple(_other_quantizations(plan.family, known.shape.quantization or plan.quantization))
-    smaller = tuple(_smaller_models(plan.family))
+    smaller = _smaller_models(plan.family)
     used = machine if card_usable else msgspec.structs.replace(machine, gpus=())
     wishes = wishes_for(options, known.shape, used, here=here)
     if context is not None:
@@ -168,6 +169,8 @@ def wishes_for(options: dict[str, Any], shape: Shape, machine: Machine, *, here:
         layers = shape.layers if layers < 0 else max(0, layers - 1)
     card = _card(machine) if here else None
     overhead = learned.overhead_bytes(card.name) if card is not None else None
+    # Only Linux lets the engine's host tell its page cache what comes next, and what is over.
+    elsewhere = here and sys.platform != "linux"
     return Wishes(
         context=options["context"],
         kv_cache=options["kv_cache"],
@@ -180,8 +183,8 @@ def wishes_for(options: dict[str, Any], shape: Shape, machine: Machine, *, here:
         card_reached=reached.recall(card.name) if card is not None else None,
         memory_reached=reached.recall(reached.MEMORY) if here else None,
         disk_reached=reached.recall_disk(machine.disk) if here else None,
-        hold_bytes=None if options["hold_gib"] == "auto" else round(options["hold_gib"] * 2**30),
-        read_ahead=options["read_ahead"] != "off",
+        hold_bytes=0 if elsewhere else None if options["hold_gib"] == "auto" else round(options["hold_gib"] * 2**30),
+        read_ahead=not elsewhere and options["read_ahead"] != "off",
     )
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import msgspec
 
 from backends.events import Done
 from backends.hardware import bandwidth
 from backends.hardware.disk import disk_under
-from backends.hardware.kernel_files import text
+from backends.hardware.process_io import counts
 from backends.llama_cpp.context import setup_of
 from backends.llama_cpp.loading import OpenModel
 from backends.planning import reached
@@ -33,7 +32,7 @@ def reading(model: OpenModel) -> Reading | None:
     """Return where decoding stands now, None for a model that does not stream or where the kernel does not count."""
     if not model.streamed_bytes:
         return None
-    size = _read_bytes()
+    size = counts().read_bytes
     return None if size is None else Reading(time.monotonic(), size)
 
 
@@ -86,15 +85,3 @@ def _note_disk(model: OpenModel, read: Traffic, card: str, tokens: int, began: R
     if size < _LEAST_READ * tokens * read.disk or in_memory > most * waited:
         return
     reached.note_disk(disk_under(model.path.parent), size, waited if ahead else waited - in_memory)
-
-
-def _read_bytes() -> int | None:
-    """Return what this process has read from disks, pages of mapped files among it.
-
-    https://man7.org/linux/man-pages/man5/proc_pid_io.5.html
-    """
-    for line in text(Path("/proc/self/io")).splitlines():
-        key, _, value = line.partition(": ")
-        if key == "read_bytes" and value.isdecimal():
-            return int(value)
-    return None

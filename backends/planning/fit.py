@@ -5,7 +5,7 @@ It never shrinks the context, and it never refuses: what does not fit is said, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -32,12 +32,13 @@ def fit(
     machine: Machine,
     wishes: Wishes | None = None,
     others: Sequence[Shape] = (),
-    smaller: Sequence[tuple[str, Sequence[Shape]]] = (),
+    smaller: Iterable[tuple[str, Sequence[Shape]]] = (),
 ) -> Fit:
     """Say how a model runs on a machine, with as many layers on the card as fit beside the margin.
 
     `others` are the same model at other quantisations, from which alternatives are chosen. `smaller` are other models,
-    the largest first: the family's name, and its quantisations with the usual one first.
+    the largest first, asked for only where they matter: the family's name, and its quantisations with the usual one
+    first.
     """
     wishes = wishes or Wishes()
     stand = ground(machine, wishes)
@@ -131,7 +132,7 @@ def _near(other: Shape, shape: Shape) -> bool:
 
 
 def _smaller(
-    families: Sequence[tuple[str, Sequence[Shape]]], shape: Shape, wishes: Wishes, stand: Ground, chosen: Way
+    families: Iterable[tuple[str, Sequence[Shape]]], shape: Shape, wishes: Wishes, stand: Ground, chosen: Way
 ) -> Iterator[Alternative]:
     """Yield the usual quantisation of the largest smaller model that can be whole on the card, and its best that is.
 

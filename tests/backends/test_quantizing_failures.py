@@ -18,7 +18,7 @@ from backends.base import Cancelled
 from backends.errors import BackendError, BadModelFile, BadOptions, Busy, EngineDied, ModelNotFound
 from backends.gguf.files import read_headers
 from backends.gguf.mixes import Mix
-from backends.llama_cpp.quantizing import child, prepare, run
+from backends.llama_cpp.quantizing import child, part, prepare, run
 from backends.llama_cpp.quantizing.failures import NoSpace, SourceChanged, TargetExists, refused
 from backends.llama_cpp.quantizing.messages import Failed
 from backends.llama_cpp.quantizing.part import Part
@@ -260,6 +260,7 @@ def test_a_target_that_comes_meanwhile_stays_and_the_result_is_not_lost(quantize
 
 
 def test_somebody_else_at_the_same_target_is_told(quantizer: Quantizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part, "WAIT_S", 0.2)
     other = Part(quantizer.target)
     try:
         with pytest.raises(Busy, match="being made already"):
@@ -289,10 +290,10 @@ def test_a_part_that_gets_its_name_while_its_lock_is_waited_for_is_not_emptied(q
 
 def test_a_part_that_is_replaced_while_it_is_written_is_not_taken_for_the_result(quantizer: Quantizer) -> None:
     def replace(stage: str, _note: str) -> None:
-        part = quantizer.target.with_name("model.gguf.part")
+        unfinished = quantizer.target.with_name("model.gguf.part")
         if stage == "finishing":
-            part.unlink()
-            part.write_text("somebody else's")
+            unfinished.unlink()
+            unfinished.write_text("somebody else's")
 
     quantizer.meanwhile = replace
     with pytest.raises(BackendError, match="was replaced by another one"):

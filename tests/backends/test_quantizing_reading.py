@@ -58,7 +58,10 @@ def test_nothing_that_is_said_breaks_it(noise: list[tuple[int, bytes]]) -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 6), st.text(st.characters(blacklist_characters="[\n"), max_size=50)), max_size=9)
+    st.lists(
+        st.tuples(st.integers(0, 6), st.text(st.characters(codec="utf-8", exclude_characters="[\n"), max_size=50)),
+        max_size=9,
+    )
 )
 def test_lines_of_others_in_between_change_nothing(noise: list[tuple[int, str]]) -> None:
     between = [(level, text.encode() + b"\n") for level, text in noise]

@@ -15,7 +15,7 @@ from tui.plans.brief import brief
 from tui.units import DASH, bar, memory
 
 _HEAD = ("PRESET", "FITS", "LAYERS", "VRAM", "RAM", "SSD/TOKEN", "PREDICTED", "PUBLISHED", "MEASURED")
-_FILES = ("FILE", "SIZE", "LAYERS", "RAM", "SSD/TOKEN", "PREDICTED", "LOSS")
+_FILES = ("FILE", "SIZE", "LAYERS", "RAM", "SSD/TOKEN", "PREDICTED", "KLD")
 _SPARE = (1,)
 _BAR, _INDENT, _WIDEST = 24, 2, 110
 _SPACE = " " * _INDENT
@@ -110,6 +110,8 @@ def _preset(
         yield from _wrapped(f"· {other}", columns, 2)
     if choices:
         yield from _choices(choices, columns)
+        if any(one.loss.endswith("*") for one in choices):
+            yield from _wrapped("* Mean KL divergence (KLD), published for another model.", columns, 2)
         for note in otherwise.notes(plan):
             yield from _wrapped(f"· {note}", columns, 2)
     yield f"{_SPACE}What the figures rest on"

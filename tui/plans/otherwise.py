@@ -7,21 +7,25 @@ from collections.abc import Iterator
 import msgspec
 
 from backends.planning.result import Alternative, Fit
+from backends.quality.figures import Estimate
 from presets import families
 from presets.plan import PresetPlan
-from tui.plans import loss
 from tui.plans.told import predicted
 from tui.units import DASH, count, memory
 from tui.words import _
 
 ALIKE = 0.005
 """Two files whose sizes differ by less take as long to read."""
+_DISTILLS = "DeepSeek-R1-Distill-"
 MIRRORS = ("mixed-4-3", "mixed-3-4")
 """Recipes that give the same layers to the other end of a model."""
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """One file that could be taken, as words of a table. `own` is the one that is planned."""
+    """One file that could be taken, as words of a table. `own` is the one that is planned.
+
+    `loss` is its mean KL divergence; a star says that it is published for another model.
+    """
 
     name: str
     size: str
@@ -92,7 +96,7 @@ def choices(plan: PresetPlan) -> list[Choice]:
         memory(found.bytes.ram.total),
         _ssd(found, found.bytes.ssd.total, whole=found.whole),
         predicted(found),
-        loss.measured(plan.loss) if plan.loss is not None else loss.divergence(plan.quantization),
+        _kld(plan.quantization) if plan.loss is None else _measured_kld(plan.loss.figures.kld),
         own=True,
     )
     return [own, *(_choice(one, found) for one in others)]
@@ -119,14 +123,23 @@ def notes(plan: PresetPlan) -> Iterator[str]:
 def _choice(one: Alternative, found: Fit) -> Choice:
     model = one.changes == "model"
     return Choice(
-        f"{one.family} {one.quantization}" if model else one.quantization,
+        f"{one.family.removeprefix(_DISTILLS)} {one.quantization}" if model else one.quantization,
         memory(one.weight_bytes),
         _layers(one.gpu_layers, one.layers, on_card=one.output_on_card),
         memory(one.ram_bytes),
         _ssd(found, one.ssd_bytes, whole=one.whole),
         predicted(one) if one.fits else _("does not fit"),
-        DASH if model else loss.divergence(one.quantization),
+        DASH if model else _kld(one.quantization),
     )
+
+
+def _kld(quantization: str) -> str:
+    found = families.quality(quantization)
+    return f"{found.kld:.2g}*" if found is not None else DASH
+
+
+def _measured_kld(found: Estimate) -> str:
+    return f"{found.value:.2g} ± {found.error:.1g}"
 
 
 def _layers(number: int, layers: int, *, on_card: bool) -> str:

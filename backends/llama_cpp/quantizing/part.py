@@ -15,7 +15,7 @@ from backends import atomic
 from backends.llama_cpp.quantizing import failures
 from backends.llama_cpp.quantizing.wanted import part_path
 
-_WAIT_S = 2.0
+WAIT_S = 2.0
 """A job that was just killed has a child that ends a moment later, and holds the lock until then."""
 _POLL_S = 0.02
 
@@ -70,7 +70,7 @@ class Part:
     def _locked(self) -> int:
         """Return a descriptor of the file with its lock. Raises BlockingIOError if another has it, OSError."""
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        deadline = time.monotonic() + _WAIT_S
+        deadline = time.monotonic() + WAIT_S
         while True:
             descriptor = os.open(self.path, flags, 0o644)
             try:

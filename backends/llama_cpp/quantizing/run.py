@@ -29,7 +29,7 @@ from backends.llama_cpp.quantizing.wanted import Quantize
 
 BEAT_S = 0.25
 AHEAD_BYTES = 512 * 1024**2
-MEASURED_BYTES = 1024**3
+MEASURED_BYTES = 4 * 1024**3
 """From this size on it is worth a second to find out how the work is spread over the tensors."""
 LEFT_BYTES = 64 * 1024**2
 """The disk is not filled to its last byte: others have something to write there, too."""
