@@ -28,11 +28,11 @@ pytestmark = pytest.mark.alone
 
 MB = 1_000_000
 LAYERS = 5
-LIMIT, RATE = 620 * MB, 250 * MB
+LIMIT, RATE = 620 * MB, 150 * MB
 GOAL = 0.9
 TOKENS = 4
 PLAIN = {"read_ahead": "off", "hold_gib": 0}
-AHEAD = {"hold_gib": 0}
+HELD = {"read_ahead": "off"}
 BOTH: dict[str, object] = {}
 
 
@@ -81,6 +81,10 @@ def read(*runs: Run) -> float:
     return statistics.mean(token.read_bytes for one in runs for token in one.tokens[1:])
 
 
+def faults(*runs: Run) -> float:
+    return statistics.mean(token.page_faults for one in runs for token in one.tokens[1:])
+
+
 def reached(one: Run) -> float:
     """Return which part of the promise's speed a run had."""
     return one.streamed_bytes / one.disk_bytes_per_s / seconds(one)
@@ -96,30 +100,29 @@ def swapped_out() -> int:
 
 def test_it_runs_as_fast_as_the_disk_gives_what_must_come_from_it_and_writes_nothing(model: Path) -> None:
     before = swapped_out()
-    plain, held, again = run(model, PLAIN), run(model, BOTH), run(model, PLAIN, tokens=3)
-    size = model.stat().st_size
+    both, plain = run(model, BOTH), run(model, PLAIN, tokens=3)
     assert plain.streamed_bytes > LIMIT
-    assert held.held_bytes > 0.2 * size
-    assert reached(held) >= GOAL
+    assert both.held_bytes > 0.2 * model.stat().st_size
+    assert reached(both) >= GOAL
     # What is held is not read, and nothing is read twice.
-    assert read(held) <= 1.05 * held.streamed_bytes
-    assert read(held) < 0.75 * read(plain, again)
-    assert seconds(held) < 0.75 * seconds(plain, again)
-    assert held.words[:3] == plain.words[:3] == again.words
-    for one in (plain, held, again):
+    assert read(both) <= 1.05 * both.streamed_bytes
+    assert seconds(both) < 0.8 * seconds(plain)
+    assert both.words[:3] == plain.words
+    for one in (both, plain):
         assert (one.written_bytes, one.swapped_bytes) == (0, 0)
     assert swapped_out() == before
     # Loading tells how far it is, though the engine does not.
-    assert len([part for part in held.fractions if 0 < part < 1]) >= 4
+    assert len([part for part in both.fractions if 0 < part < 1]) >= 4
 
 
 def test_reading_ahead_helps_on_a_disk_with_the_read_ahead_that_most_have(tmp_path: Path) -> None:
     try:
         with groups.slow_disk(tmp_path, LAYERS * 140 * MB + 60 * MB, read_ahead_kb=128) as folder:
             model = write_model(folder / "model.gguf", LAYERS)
-            runs = [run(model, options, 1000 * MB) for options in (PLAIN, AHEAD, BOTH, PLAIN, AHEAD, BOTH)]
+            held, both, plain = (run(model, options, 1000 * MB, tokens=3) for options in (HELD, BOTH, PLAIN))
     except groups.NoGroup as reason:
         pytest.skip(str(reason))
-    plain, ahead, both = runs[::3], runs[1::3], runs[2::3]
-    assert seconds(*ahead) < seconds(*plain)
-    assert seconds(*both) < 0.75 * seconds(*plain)
+    # How much faster that is depends on what else the processors do; how often the engine waits for a page does not.
+    assert faults(held) > 100
+    assert faults(both) < 0.25 * faults(held)
+    assert seconds(both) < 0.8 * seconds(plain)

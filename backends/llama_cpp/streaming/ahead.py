@@ -56,9 +56,10 @@ class Ahead:
 def reach(unit_bytes: int, window_bytes: int) -> int:
     """Return how many bytes may be under way while a unit of `unit_bytes` is in use, that unit's own included.
 
-    Half of the window of a 32B are two units of 130 MB. Where units are larger, some of what comes after them too.
+    The one before it has to find room in the window too until it is given back. Of what comes after the unit it is
+    always something, or the disk would rest.
     """
-    return max(window_bytes // 2, unit_bytes + window_bytes // 4)
+    return max(window_bytes * 7 // 8 - unit_bytes, unit_bytes + window_bytes // 4)
 
 
 def _chunks(spans: Sequence[Span]) -> Iterator[Span]:

@@ -3,7 +3,8 @@
 The kernel keeps what was used last, and a model that is read in a circle never comes to it again in time: with room for
 half of it, nearly all is read anew. Where each streamed piece goes as soon as it was used, nothing ever presses on the
 rest. That needs no right, as locking it would (8 MiB for an ordinary user), and takes memory from nobody: who needs
-it gets it. Both were measured in the same runs: the reads are the same.
+it gets it. Locking reads as little and is no faster, measured in turn: 337 to 347 MB and 2.23 to 2.27 s a token given
+back, 346 to 364 MB and 2.30 to 2.51 s locked, of 672 MB with half of them held and a disk of 150 MB/s.
 """
 
 from __future__ import annotations

@@ -88,6 +88,6 @@ def opened(lib: Any, model: Wanted, free: Free) -> Stream | None:
         return streaming(model.read, 0, free() or 0, model.most)
 
     try:
-        return Stream(lib, model.ranges, model.parts, room, read_ahead=model.read_ahead)
+        return Stream(lib, model.ranges, model.parts, room, read_ahead=model.read_ahead, holds=model.most != 0)
     except (OSError, AttributeError):
         return None

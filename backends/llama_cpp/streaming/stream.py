@@ -44,9 +44,12 @@ class Stream:
     """One loaded model that streams. `callback` goes into the engine's context, which must not outlive this object.
 
     `close` has to come before the engine gives up its map. `now` and `done` may be read from any thread.
+    Unless it `holds` something, the kernel decides what stays in memory.
     """
 
-    def __init__(self, lib: Any, ranges: Ranges, wanted: Streaming, room: Room, *, read_ahead: bool = True) -> None:
+    def __init__(
+        self, lib: Any, ranges: Ranges, wanted: Streaming, room: Room, *, read_ahead: bool = True, holds: bool = True
+    ) -> None:
         """Follow a model that is loaded. Raises OSError or AttributeError where that cannot be done."""
         self._name = binding.node_name()
         files: list[int] = []
@@ -75,11 +78,11 @@ class Stream:
         self._closed = False
         self._wake = threading.Event()
         # What is mapped where nobody sees it cannot be given back.
-        self.may_hold = self._cache.mapped
+        self.holds = holds and self._cache.mapped
         self.now = Streaming(0, ranges.read_bytes)
-        self._hold(wanted.held if self.may_hold else 0)
+        self._hold(wanted.held if self.holds else 0)
         self.callback = lib.ggml_backend_sched_eval_callback(self._node)
-        if self.now.held:
+        if self.holds:
             # Loading has read all of the file: what no token reads, and what streams, would only stand in the way.
             self._cache.give_back(ranges.idle)
             for unit in self._ranges.units:
@@ -135,7 +138,7 @@ class Stream:
 
     def _step(self, at: int) -> None:
         units, count = self._ranges.units, len(self._places)
-        if self.now.held:
+        if self.holds:
             for place in range(max(self._given_back, at - count), at):
                 self._cache.give_back(units[place % count].streamed)
         if at // count != self._given_back // count:
@@ -152,7 +155,7 @@ class Stream:
         self._fetch_all = read is not None and read > self.now.streamed + _EXCESS_SHARE * whole + _EXCESS_BYTES
         self._idle_passes = self._idle_passes + 1 if read is not None and read < _QUIET_SHARE * whole else 0
         self._quiet = self._idle_passes >= _QUIET_PASSES
-        if self.may_hold and time.monotonic() - self._looked >= LOOK_EVERY_S:
+        if self.holds and time.monotonic() - self._looked >= LOOK_EVERY_S:
             self._look()
 
     def _look(self) -> None:
