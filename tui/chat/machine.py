@@ -24,7 +24,7 @@ class Machine(msgspec.Struct, frozen=True):
 
     `before_bytes` were in use on the cards before the model was loaded. `rss_bytes` and `read_bytes_per_s` are those of
     the process that the engine runs in. `faults_per_s` are page faults that wait for a disk, `io` is what the answer on
-    its way, or the last one here, has moved.
+    its way, or the last one here, has moved, as long as it is the one that is shown.
     """
 
     reading: GpuReading | None = None
@@ -62,6 +62,7 @@ class Gauges:
         self._before: int | None = None
         self._pid: int | None = None
         self._io: Io | None = None
+        self._io_of: str | None = None
         self._read: tuple[float, int, float | None] | None = None  # When, the bytes up to then, the rate up to then.
 
     def take(self, session: Session) -> None:
@@ -78,8 +79,11 @@ class Gauges:
         if not working:
             self._read = None
         answer = session.answer
+        shown = session.branch[-1].id if session.branch else None
+        if answer is None and shown != self._io_of:
+            self._io = None  # It is told of another answer.
         if answer is not None:
-            self._io = answer.io
+            self._io, self._io_of = answer.io, shown
             # What the process itself tells belongs to these very seconds of the answer.
             reads = answer.reads_per_s if answer.reads_per_s is not None else reads
         faults = answer.faults_per_s if answer is not None else None

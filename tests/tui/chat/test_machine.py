@@ -49,7 +49,9 @@ class World:
         self.now, self.reads, self.rss = 100.0, 0, 3 * GB
         self.sampler = Sampler()
         self.gauges = Gauges(self.sampler)  # type: ignore[arg-type]
-        self.session: Any = SimpleNamespace(host_pid=None, status=None, busy=False, loading=False, answer=None)
+        self.session: Any = SimpleNamespace(
+            host_pid=None, status=None, busy=False, loading=False, answer=None, branch=[SimpleNamespace(id="a")]
+        )
         patch.setattr(machine.time, "monotonic", lambda: self.now)
         patch.setattr(machine, "process_reads", lambda _pid: self.reads)
         patch.setattr(machine, "process_rss", lambda _pid: self.rss)
@@ -157,6 +159,15 @@ def test_what_the_last_answer_moved_stays_until_another_model_comes(world: World
     seen = world.take(answer=None, busy=False)
     assert (seen.io, seen.faults_per_s) == (io, None)
     assert world.take(host_pid=PID + 1).io is None
+
+
+def test_what_one_answer_moved_is_not_told_of_another(world: World) -> None:
+    io = Io(4096, 3, 8192, 8192)
+    world.take(host_pid=PID, status=IDLE, busy=True, answer=growing(Metered(None, io=io)))
+    assert world.take(answer=None, busy=False).io == io
+    assert world.take(branch=[SimpleNamespace(id="of another chat")]).io is None
+    world.take(busy=True, answer=growing(Metered(None, io=io)))
+    assert world.take(answer=None, busy=False, branch=[]).io is None
 
 
 def test_the_course_keeps_the_watts_of_the_cards_and_those_of_the_answer_apart(world: World) -> None:
