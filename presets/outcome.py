@@ -13,6 +13,7 @@ from backends.gguf.files import read_headers, read_shape
 from backends.gguf.mixes import Choice, Mix
 from backends.gguf.mixing import (
     fallbacks,
+    idle_rules,
     recipe_text,
     requantized,
     shape_by_mix,
@@ -35,8 +36,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """What comes out, tensor by tensor in `choices`. `exact` says that the size is the file's, in bytes.
 
     `types` are the bytes by type, the largest first. `fell_back` are the tensors whose rows cannot have the type that
-    was wanted, `twice` those that were quantised already and would lose a second time. `beside` are
-    the plain quantisations that it is to be compared with.
+    was wanted, `twice` those that were quantised already and would lose a second time. `idle` are the numbers, from 0,
+    of the recipe's rules that decide nothing. `beside` are the plain quantisations that it is to be compared with.
     """
 
     mix: Mix
@@ -49,6 +50,7 @@ class Outcome(msgspec.Struct, frozen=True):
     beside: tuple[Shape, ...]
     fell_back: tuple[Choice, ...] = ()
     twice: tuple[Choice, ...] = ()
+    idle: tuple[int, ...] = ()
     source: Shape | None = None
     choices: tuple[Choice, ...] = ()
 
@@ -65,10 +67,11 @@ def outcome_of_file(path: Path, mix: Mix, family: str, *, importance: bool) -> O
     """
     source, headers = read_shape(path), tuple(read_headers(path).values())
     choices = types_of(mix, headers, importance=importance)
+    shape = shape_of_mix(mix, headers, choices)
     return Outcome(
         mix,
         family,
-        shape_of_mix(mix, headers, choices),
+        shape,
         size_of(choices, headers, {RECIPE_KEY: recipe_text(mix)}),
         source.file_bytes or source.weight_bytes,
         exact=True,
@@ -77,6 +80,7 @@ def outcome_of_file(path: Path, mix: Mix, family: str, *, importance: bool) -> O
         choices=choices,
         fell_back=fallbacks(choices),
         twice=requantized(choices),
+        idle=_idle(mix, shape, choices),
         source=source,
     )
 
@@ -106,8 +110,15 @@ def outcome_by_rules(family: str, mix: Mix, source_quantization: str, *, importa
         types=shape.type_bytes,
         beside=tuple(one for one in plain if one is not None),
         fell_back=fallbacks(choices),
+        idle=_idle(mix, shape, choices),
         choices=choices,
     )
+
+
+def _idle(mix: Mix, shape: Shape, choices: Sequence[Choice]) -> tuple[int, ...]:
+    names = (choice.name.split(".") for choice in choices if choice.why != "kept")
+    matrices = {parts[2] for parts in names if len(parts) == 4 and parts[0] == "blk"}
+    return idle_rules(mix, shape.layers, sorted(matrices))
 
 
 def _types(choices: Sequence[Choice]) -> tuple[tuple[str, int], ...]:

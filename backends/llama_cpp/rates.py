@@ -15,8 +15,8 @@ from backends.llama_cpp.loading import OpenModel
 from backends.planning import reached
 from backends.planning.speed import Rates, Traffic, traffic, used
 
-_LEAST_READ = 0.5
-"""So much of what was to be read has to have come from the disk. Else memory held most of it, and the disk rested."""
+_LEAST_READ = 0.9
+"""So much of what was to be read has to have come from the disk. Else memory gave some of it, and the disk rested."""
 _MOST_COMPUTED, _MOST_BESIDE = 0.5, 0.8
 """So much of the time computing may take for the disk to be what is waited for: before it, and beside it."""
 

@@ -114,7 +114,7 @@ def test_without_read_ahead_the_time_of_the_cpu_is_not_the_disks(streams: Stream
 
 def test_where_the_cpu_is_waited_for_or_memory_held_it_after_all_the_disk_is_not_judged(streams: Stream) -> None:
     assert streams(1_900_000_000, memory=300_000_000) is None
-    assert streams(900_000_000) is None
+    assert streams(1_600_000_000) is None
 
 
 def test_a_bandwidth_that_nobody_knows_is_no_hindrance(streams: Stream) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backends.base import Cancel
-from backends.errors import BackendError, ModelNotFound, Problem, to_info
+from backends.errors import BackendError, Busy, ModelNotFound, Problem, to_info
 from backends.events import LoadProgress
 from backends.hardware.disk import disk_under
 from backends.hardware.machine import Machine
@@ -22,6 +22,7 @@ from presets import writing
 from presets.building import job_key
 from presets.catalog import load_catalog
 from presets.drafting import draft_of_made, text_of
+from presets.families import dimensions
 from presets.outcome import Outcome, outcome_by_rules, outcome_of_file
 from presets.reference import machine_named, machine_names
 from presets.sources import HuggingFace
@@ -105,7 +106,8 @@ def run(arguments: argparse.Namespace) -> int:
     _check_matrix(arguments.imatrix)
     asked = wanted(arguments)
     view = launch.view(job_key(asked.target))
-    if view is not None and view.running:
+    if view is not None and view.running and not arguments.dry_run:
+        _check_same(asked, view)
         words.attached(view)
         return _after(asked, view, arguments, words)
     if not arguments.dry_run and not arguments.force and asked.own and asked.target.exists():
@@ -120,8 +122,31 @@ def run(arguments: argparse.Namespace) -> int:
         output.warn("Nothing was begun.")
         return output.STOPPED
     view = _begin(asked, arguments, words)
-    _write_preset(asked, found, arguments, words)
+    try:
+        _write_preset(asked, found, arguments, words)
+    except KeyboardInterrupt:  # at the question: it is under way already
+        words.left(_again(arguments), asked.target)
+        return output.STOPPED
     return _after(asked, view, arguments, words)
+
+
+def _check_same(asked: Wanted, view: JobView) -> None:
+    """Raise Busy where what is being made at the target is something else than what is asked for."""
+    from backends.gguf.files import part_names
+    from backends.llama_cpp.quantizing.wanted import Quantize
+
+    try:
+        made = msgspec.convert(view.spec.work, Quantize)
+    except msgspec.ValidationError:  # begun by another version: nobody knows
+        return
+    path = asked.path.absolute() if asked.path is not None else None
+    sources = [str(path.parent / name) for name in part_names(path.name)] if path is not None else [made.source]
+    if made.mix.name != asked.mix.name or made.source not in sources:
+        raise Busy(
+            "Another model is being made there",
+            f"{shown_path(asked.target)}: {printable(made.mix.name)} out of {shown_path(Path(made.source))}",
+            "Name another target, or end that one with --stop.",
+        )
 
 
 def _check_matrix(text: str | None) -> None:
@@ -173,6 +198,8 @@ def _said(asked: Wanted, arguments: argparse.Namespace, words: Words) -> tuple[O
     machine, usable = _machine(arguments.machine)
     looked: Preview | None = None
     importance = arguments.imatrix is not None
+    if asked.path is None and not isinstance(asked.source, HuggingFace) and dimensions(asked.family) is None:
+        raise _not_here(asked)
     words.asking("measuring how long it takes here")
     try:
         if asked.path is None:
@@ -207,14 +234,16 @@ def _needs(asked: Wanted, found: Outcome, looked: Preview | None, threads: int, 
     threads = threads or usable_cpus()
     folder, to_fetch = asked.target.parent, 0
     unweighed: tuple[str, ...] = ()
+    opposed: tuple[BackendError, ...] = ()
     if looked is not None:
         told, room, free, unweighed = looked.estimate, looked.needed_bytes, looked.free_bytes, looked.unweighed
+        opposed = looked.objections
     else:
         to_fetch = found.source_bytes if isinstance(asked.source, HuggingFace) else 0
         room, free = to_fetch + found.size_bytes + STAYS_FREE_BYTES, disk_under(folder).free_bytes
         told = estimate_unseen(found.choices, found.source_bytes, folder, threads, importance=importance)
     unread = told.seconds is not None and told.read_s is None
-    return Needs(told.seconds, threads, room, free, to_fetch, told.problem, unread, unweighed)
+    return Needs(told.seconds, threads, room, free, to_fetch, told.problem, unread, unweighed, opposed)
 
 
 def _not_here(asked: Wanted) -> Problem:

@@ -66,8 +66,11 @@ def wanted(arguments: argparse.Namespace) -> Wanted:
         hint = "Name a GGUF file of this machine, a preset that runs one, or hf:OWNER/REPO/FILE."
         raise Problem("Only a GGUF file can be quantised", printable(text, 400), hint)
     family, quantization = _names(entry or _user_of(catalog, text), source, located)
-    target = _target(arguments.target, family, mix.name)
-    own = build is not None and target == built.built_file(family, build.recipe) and mix.name == build.recipe
+    # A preset may write a recipe of llama.cpp's in any case, and looks for a file of the name that it has written.
+    told = build.recipe if build is not None else ""
+    as_told = told == mix.name or (not mix.rules and told.upper() == mix.name)
+    target = _target(arguments.target, family, told if as_told else mix.name)
+    own = as_told and target == built.built_file(family, told)
     return Wanted(text, source, located, family, quantization, mix, target, entry, own)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from backends.errors import ErrorInfo
+from backends.errors import BackendError, ErrorInfo, to_info
 from backends.gguf.mixes import Choice
 from backends.hardware.machine import Machine
 from backends.jobs.job import JobView
@@ -36,7 +36,8 @@ class Needs(msgspec.Struct, frozen=True):
     """What making it takes: seconds on this machine, bytes on the disk, and what is free there. None is unknown.
 
     `to_fetch` of the bytes are the source's. `problem` says why no time is known, `without_reading` that nobody knows
-    yet how fast the disk is. `unweighed` are the tensors of which an importance matrix says nothing.
+    yet how fast the disk is. `unweighed` are the tensors of which an importance matrix says nothing. `opposed` is what
+    is in the way of it, the weightiest first.
     """
 
     seconds: float | None
@@ -47,6 +48,7 @@ class Needs(msgspec.Struct, frozen=True):
     problem: str = ""
     without_reading: bool = False
     unweighed: tuple[str, ...] = ()
+    opposed: tuple[BackendError, ...] = ()
 
 
 class Words:
@@ -70,10 +72,12 @@ class Words:
             "size": _size(found),
             "types": " · ".join(f"{name} {memory(size)}" for name, size in found.types if size),
             "fall back": fell_back(found.fell_back, len(found.choices)),
+            "idle": idle(found),
             "twice": twice_means(found.twice),
             "matrix": _unweighed(needs),
             "time": _time(needs),
             "space": _space(needs),
+            "objection": _opposed(needs),
         }
         wide = max(map(len, facts))
         for name, text in facts.items():
@@ -214,6 +218,21 @@ def fell_back(choices: Sequence[Choice], tensors: int) -> str:
     return f"{len(choices)} of {tensors} tensors, whose rows are no multiple of what their type needs: {which}"
 
 
+def idle(found: Outcome) -> str:
+    """Say which rules of a recipe decide nothing in this model, "" where all do."""
+    if not found.idle:
+        return ""
+    which = ", ".join(str(number + 1) for number in found.idle)
+    rules, decide = ("rule", "decides") if len(found.idle) == 1 else ("rules", "decide")
+    return f"{rules} {which} of the recipe {decide} nothing in this model of {found.shape.layers} layers"
+
+
+def _opposed(needs: Needs) -> str:
+    """Say what is in the way, but for what is said already: too little space, and a loss that has to be allowed."""
+    told = [one.title for one in needs.opposed if to_info(one).kind not in {"no_space", "already_quantized"}]
+    return ". ".join(told)
+
+
 def _named(found: Outcome) -> str:
     mix = found.mix
     return f"{mix.name}: {printable(mix.title, 400)}" if mix.title else mix.name
@@ -298,12 +317,14 @@ def _document(wanted: Wanted, found: Outcome, needs: Needs, machine: Machine, ro
         "type_bytes": dict(found.types),
         "tensors": len(found.choices),
         "fell_back": [{"name": one.name, "wanted": one.wanted, "type": one.after} for one in found.fell_back],
+        "idle_rules": [number + 1 for number in found.idle],
         "requantized": len(found.twice),
         "estimate_s": needs.seconds,
         "threads": needs.threads,
         "unweighed": needs.unweighed,
         "room_bytes": needs.room_bytes,
         "free_bytes": needs.free_bytes,
+        "in_the_way": [msgspec.to_builtins(to_info(one)) for one in needs.opposed],
         "machine": machine.title or None,
         "plans": [_row_document(row) for row in rows],
     }

@@ -20,6 +20,7 @@ from presets.building import job_key
 from presets.built import built_file
 from presets.catalog import find, load_catalog
 from tests.backends.fake_ollama import FakeOllama
+from tests.backends.quantizing_world import write_small
 from tests.backends.watching import until
 from tests.streaming_models import write_model
 from tests.tui.commands.in_process import runner
@@ -54,6 +55,12 @@ def slow_source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = write_model(tmp_path_factory.mktemp("slow") / "Slow-F16.gguf", 3)
     yield path
     path.unlink()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> str:
+    """A model whose quantising takes no time."""
+    return str(write_small(tmp_path / "sources/Small-F16.gguf"))
 
 
 @pytest.fixture
@@ -192,10 +199,13 @@ def test_at_a_terminal_it_is_asked(terminal: Terminal, tmp_path: Path, home: Pat
     assert (home / "config/presets/mine.toml").exists()
 
 
-def test_what_is_there_is_replaced_by_force_alone(here: Run, tmp_path: Path) -> None:
+def test_what_is_there_is_replaced_by_force_alone(here: Run, small: str, tmp_path: Path) -> None:
     target = tmp_path / "out.gguf"
     target.write_bytes(b"mine")
-    ask = ("quantize", STARTER, str(target), "--recipe", RECIPE, "--requantize", "--no-preset")
+    ask = ("quantize", small, str(target), "--recipe", RECIPE, "--no-preset")
+    dry = here(*ask, "--dry-run")
+    assert re.search("^  objection  A file of this name is there already$", dry.out, re.MULTILINE)
+    assert [one["kind"] for one in here(*ask, "--dry-run", "--json").json["in_the_way"]] == ["target_exists"]
     ran = here(*ask)
     assert ran.status == 1
     assert "A file of this name is there already" in ran.err
@@ -204,11 +214,11 @@ def test_what_is_there_is_replaced_by_force_alone(here: Run, tmp_path: Path) -> 
     assert target.stat().st_size > 1_000_000
 
 
-def test_a_preset_that_says_how_it_is_made_uses_what_was_made(here: Run, home: Path) -> None:
-    preset_of_mine(home)
+def test_a_preset_that_says_how_it_is_made_uses_what_was_made(here: Run, small: str, home: Path) -> None:
+    preset_of_mine(home, source=f"file:{small}")
     target = built_file("SmolLM2-135M-Instruct", RECIPE)
     assert "deepseek-tui quantize mine" in here("presets", "show", "mine").out
-    ran = here("quantize", "mine", "--requantize", "--yes")
+    ran = here("quantize", "mine", "--yes")
     assert ran.status == 0, ran.err
     assert target.exists()
     assert [file.name for file in (home / "config/presets").iterdir()] == ["mine.toml"]
@@ -239,11 +249,33 @@ def test_ctrl_c_leaves_it_to_itself_and_another_look_finds_it(
     (job,) = here("ps", "--json").json["jobs"]
     assert (job["kind"], job["target"]) == ("quantize", str(target))
     assert "is being made already" in here(*ask, "--detach").out
+    other = here(*ask[:3], "--recipe", "Q2_K", "--no-preset", "--yes")
+    assert (other.status, "Another model is being made there" in other.err) == (1, True), other.err
+    assert f"{target}: mixed-4-3 out of " in other.err
+    assert here("quantize", STARTER, *ask[2:], "--requantize").status == 1
+    # A dry run neither waits for it nor ends it.
+    assert "Q2_K" in here(*ask[:3], "--recipe", "Q2_K", "--dry-run").out
+    assert making(target).running
     ran = here("quantize", "--stop", str(target))
     assert ran.status == 0
     assert "stopped. Nothing of it stays" in ran.out
     assert list(tmp_path.glob("out*")) == []
     assert here("quantize", "--stop", str(target)).out == "It is not being made.\n"
+
+
+def test_ctrl_c_at_the_question_for_a_name_says_that_it_goes_on(
+    terminal: Terminal, here: Run, slow_source: Path, tmp_path: Path
+) -> None:
+    child = terminal("quantize", str(slow_source), "out.gguf", "--recipe", RECIPE, "--threads", "1")
+    child.expect(r"Make .*out\.gguf")
+    child.sendline("y")
+    child.expect("Name of the preset for it")
+    child.sendintr()
+    child.expect("It goes on in the background. Watch it: deepseek-tui quantize ")
+    child.expect(pexpect.EOF)
+    child.wait()
+    assert child.exitstatus == 130
+    assert making(tmp_path / "out.gguf").running
 
 
 def test_stop_ends_it_by_its_key_or_its_preset(here: Run, slow_source: Path, home: Path) -> None:
@@ -274,15 +306,33 @@ def test_who_watches_is_told_that_it_was_stopped_or_killed(
     assert not target.exists()
 
 
-def test_the_result_goes_into_ollama(here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_result_goes_into_ollama(here: Run, small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeOllama() as server:
         monkeypatch.setenv("OLLAMA_HOST", server.url)
         target = tmp_path / "tiny.gguf"
-        ran = here("quantize", STARTER, str(target), "--recipe", RECIPE, "--requantize", "--no-preset", "--ollama")
+        ran = here("quantize", small, str(target), "--recipe", RECIPE, "--no-preset", "--ollama")
         assert ran.status == 0, ran.err
         assert re.search(r"^Ollama has it as deepseek-tui/tiny:[0-9a-f]{12}$", ran.out, re.MULTILINE)
-    ran = here("quantize", STARTER, str(tmp_path / "x.gguf"), "--recipe", RECIPE, "--ollama", "--detach")
+    ran = here("quantize", small, str(tmp_path / "x.gguf"), "--recipe", RECIPE, "--ollama", "--detach")
     assert ran.status == 2
+
+
+def test_a_preset_may_write_a_recipe_of_llama_cpps_in_small_letters(here: Run, small: str, home: Path) -> None:
+    preset_of_mine(home, recipe="q3_k_s", source=f"file:{small}")
+    ran = here("quantize", "mine", "--yes")
+    assert ran.status == 0, ran.err
+    assert [file.name for file in (home / "config/presets").iterdir()] == ["mine.toml"]
+    assert here("presets", "show", "mine", "--json").json["build"]["made"]
+
+
+def test_rules_that_decide_nothing_are_named(here: Run, home: Path) -> None:
+    (home / "config/recipes").mkdir(parents=True)
+    rule = '[[rules]]\ntensors = ["attn_*"]\nlayers = "{}"\ntype = "q5_K"\n'
+    text = 'title = "Mine"\nbase = "Q3_K_S"\n' + rule.format("0-9") + rule.format("30-") + rule.format("2-4")
+    (home / "config/recipes/mine.toml").write_text(text)
+    ran = here("quantize", STARTER, "--recipe", "mine", "--dry-run")
+    assert "idle       rules 2, 3 of the recipe decide nothing in this model of 30 layers" in ran.out
+    assert here("quantize", STARTER, "--recipe", "mine", "--dry-run", "--json").json["idle_rules"] == [2, 3]
 
 
 def test_the_recipes_are_listed_with_one_s_own(here: Run, home: Path) -> None:
@@ -314,6 +364,7 @@ def test_the_recipes_are_listed_with_one_s_own(here: Run, home: Path) -> None:
         ((STARTER, "out.bin", "--recipe", RECIPE, "--dry-run"), 1, "has to end in .gguf"),
         (("ollama:deepseek-r1:8b", "--recipe", RECIPE), 1, "Only a GGUF file can be quantised"),
         (("nothing-of-that-name", "--recipe", RECIPE), 1, "Not a source"),
+        (("./nothing.gguf", "--recipe", RECIPE), 1, "There is no file or folder"),
         (("hf:me/some/unknown-F16.gguf", "--recipe", RECIPE), 1, "Nothing is known yet"),
         ((STARTER, "--recipe", "IQ2_M", "--dry-run"), 1, "needs an importance matrix"),
         ((STARTER, "--recipe", RECIPE, "--imatrix", "none.imatrix"), 1, "There is no such importance matrix"),
