@@ -251,6 +251,20 @@ def test_kept_probabilities_serve_the_next_file(tiny: Tiny, home: Path, monkeypa
     found = compare(Compare(str(tiny("third")), str(paths.cache() / "quality" / rows)))
     assert found.chunks == 2
     assert found.scored == 510
+    assert found.notes == ()
+
+
+def test_what_the_rows_of_a_base_cannot_tell_is_noted(tiny: Tiny, home: Path) -> None:
+    """A base that is sure, and wrong: what it gives the true token is beyond what its rows can hold."""
+    base, model = tiny("base", noise=4.0), tiny("model", noise=4.01)
+    whole = compare(Compare(str(model), str(base), chunks=1, keep=True))
+    rows = known.rows_of(whole)
+    assert rows is not None
+    assert whole.notes == ()
+    cut = compare(Compare(str(model), str(rows)))
+    assert cut.figures.base_perplexity.value < whole.figures.base_perplexity.value
+    assert "less than its file can tell" in cut.notes[0]
+    assert cut.figures.kld == whole.figures.kld
 
 
 def test_all_that_is_to_be_kept_has_to_be_allowed(tiny: Tiny, home: Path) -> None:

@@ -191,6 +191,14 @@ def test_what_is_no_number_is_told() -> None:
         logprobs.chosen(broken, [0, 0])
 
 
+def test_rows_that_are_no_probabilities_are_told() -> None:
+    given_ = logits(3, 50)
+    rows = logprobs.coded(given_)
+    line = len(rows) // 3
+    with pytest.raises(BackendError, match="probabilities are damaged"):
+        logprobs.divergence(given_, rows[:line] + bytes(line) + rows[2 * line :], [0, 0, 0])
+
+
 def test_a_file_of_log_probabilities_says_what_it_holds(tmp_path: Path) -> None:
     chunks, context, vocabulary = ((1, 2, 3, 4, 5, 6, 7, 0), (7, 6, 5, 4, 3, 2, 1, 0)), 8, 9
     rows = logprobs.coded(logits(2 * logprobs.scored(context), vocabulary))

@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = Compare(
         model=str(_file(arguments.quality)),
         base=str(_file(arguments.against)),
-        text=str(_path(arguments.text)) if arguments.text else "",
+        text=str(_check_name(_path(arguments.text))) if arguments.text else "",
         chunks=arguments.chunks or 0,
         disk_bytes=arguments.disk or DISK_BYTES,
         keep=arguments.keep,
@@ -117,6 +117,8 @@ def _watch(wanted: Compare, key: str, words: Words) -> int:
             "Measure once more: `deepseek-tui doctor` looks at the folders.",
         )
     words.result(found)
+    if wanted.keep:
+        words.kept(_rows(found))
     return output.DONE
 
 
@@ -131,6 +133,12 @@ def _known(wanted: Compare) -> Quality | None:
     from backends.llama_cpp.quality.known import matching
 
     return matching(wanted)
+
+
+def _rows(quality: Quality) -> Path | None:
+    from backends.llama_cpp.quality.known import rows_of
+
+    return rows_of(quality)
 
 
 def _job(wanted: Compare) -> JobSpec:
@@ -148,7 +156,7 @@ def _key(wanted: Compare) -> str:
 
 def _file(name: str) -> Path:
     """Return the file that is meant by a path, a source or a preset. Raises Problem where it is not here."""
-    path = _path(name)
+    path = _check_name(_path(name))
     if path.exists():
         return path
     if name.startswith(_SOURCES):
@@ -162,6 +170,17 @@ def _file(name: str) -> Path:
     if not located.present or located.path is None or not located.path.is_file():
         raise Problem(f"{what} is not here as a GGUF file", located.detail, located.hint)
     return located.path.absolute()
+
+
+def _check_name(path: Path) -> Path:
+    """Return the same. Raises Problem for a name that a job cannot be told."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise Problem(
+            "This file's name is not UTF-8", shown_path(path), "Rename it, or name a link to it that has another name."
+        ) from None
+    return path
 
 
 def _path(name: str) -> Path:

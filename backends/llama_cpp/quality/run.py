@@ -114,7 +114,7 @@ def _measured(
         estimates.figures(progress.scores),
         what.whole,
         time.time(),
-        (*what.notes, *_notes(*sides)),
+        (*what.notes, *_notes(*sides), *(_cut_off(progress.scores) if what.stored is not None else ())),
     )
     if not further:  # else a longer measurement, that was stopped, can still go on
         progress.forget()
@@ -307,6 +307,16 @@ def _notes(model: Side, base: Side) -> Iterator[str]:
         yield "These are two different models: the figures say how far apart they are, not what quantising cost."
     elif model.size_bytes > base.size_bytes and base.layers:
         yield "The base is the smaller file: it has a loss of its own, which is not in the figures."
+
+
+def _cut_off(scores: Sequence[Scores]) -> Iterator[str]:
+    """Yield what rows on the disk do not tell of the base."""
+    count = sum(nll >= logprobs.WINDOW for one in scores for nll in one.base_nll)
+    if count:
+        yield (
+            f"To {count:,} of the true tokens the base gives less than its file can tell (e^-{logprobs.WINDOW:g}): its "
+            "perplexity is higher than here, and the ratio lower."
+        )
 
 
 def _parts(model: str) -> list[Path]:

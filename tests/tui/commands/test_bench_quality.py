@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Callable
@@ -42,6 +43,7 @@ def test_a_loss_is_measured_shown_again_and_told_by_the_plan(run: Run, pair: tup
     assert found["model"]["sha256"] != found["base"]["sha256"]
     # Once more nothing is measured.
     again = run("bench", "--quality", model, "--against", base, "--chunks", "2")
+    assert "The base's probabilities stay" not in again.out
     assert again.status == 0
     assert "Measured before with the very same files" in again.out
     assert found["base"]["sha256"] in again.out
@@ -64,9 +66,11 @@ def test_a_loss_is_measured_shown_again_and_told_by_the_plan(run: Run, pair: tup
     assert run("presets", "show", "mine", "--json").json["loss"]["scored"] == 510
 
 
-def test_how_far_it_is_goes_to_stderr(run: Run, pair: tuple[str, str]) -> None:
-    ran = run("bench", "--quality", pair[0], "--against", pair[1], "--chunks", "2")
+def test_how_far_it_is_goes_to_stderr_and_where_what_is_kept_lies(run: Run, pair: tuple[str, str], home: Path) -> None:
+    ran = run("bench", "--quality", pair[0], "--against", pair[1], "--chunks", "2", "--keep")
     assert ran.status == 0
+    (rows,) = (home / "cache/quality").glob("*.logits")
+    assert f"until you remove them: {rows}" in ran.out
     assert "model.gguf against base.gguf" in ran.out
     told = ran.err.splitlines()  # a stage that is over before anybody looks is not among them
     assert told
@@ -139,6 +143,16 @@ def test_a_model_that_is_not_here_is_told_with_the_next_step(run: Run, pair: tup
     ran = run("bench", "--quality", "/nowhere/at/all.gguf", "--against", pair[1])
     assert ran.status == 1
     assert "not there" in ran.err
+
+
+def test_a_name_that_is_not_utf_8_is_told(run: Run, pair: tuple[str, str], tmp_path: Path) -> None:
+    strange = tmp_path / os.fsdecode(b"we\xffird.gguf")
+    strange.hardlink_to(pair[0])
+    for named in ((str(strange), pair[1]), (pair[0], str(strange))):
+        ran = run("bench", "--quality", named[0], "--against", named[1])
+        assert ran.status == 1
+        assert "name is not UTF-8" in ran.err
+        assert "Traceback" not in ran.err
 
 
 def test_the_figures_fit_into_eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
