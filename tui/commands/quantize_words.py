@@ -184,6 +184,14 @@ class Words:
         else:
             output.say(f"{view.spec.title} (pid {view.pid}): NOT ended. The disk may hang.")
 
+    def waits(self, name: str) -> None:
+        """Tell of the preset that was written for a model that has come to nothing."""
+        if self._json:
+            self._event("preset_waits", name=name)
+        else:
+            command = shlex.join(["deepseek-tui", "presets", "remove", name])
+            output.warn(f"Its preset {name} has no model now: quantise again, or {command}")
+
     def note(self, text: str) -> None:
         self.clear()
         output.warn(f"note: {clean_line(text)}")

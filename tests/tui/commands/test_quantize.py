@@ -278,6 +278,17 @@ def test_ctrl_c_at_the_question_for_a_name_says_that_it_goes_on(
     assert making(tmp_path / "out.gguf").running
 
 
+def test_a_preset_whose_model_has_come_to_nothing_is_named(here: Run, slow_source: Path, tmp_path: Path) -> None:
+    ran = here("quantize", str(slow_source), "out.gguf", "--recipe", RECIPE, "--threads", "1", "--yes", "--detach")
+    assert "Its preset is out: " in ran.out
+    making(tmp_path / "out.gguf")
+    ran = here("quantize", "--stop", "out.gguf")
+    assert "stopped" in ran.out
+    assert ran.err == "Its preset out has no model now: quantise again, or deepseek-tui presets remove out\n"
+    here("presets", "remove", "out")
+    assert here("quantize", "--stop", "out.gguf").err == ""
+
+
 def test_stop_ends_it_by_its_key_or_its_preset(here: Run, slow_source: Path, home: Path) -> None:
     preset_of_mine(home, source=f"file:{slow_source}")
     target = built_file("SmolLM2-135M-Instruct", RECIPE)
