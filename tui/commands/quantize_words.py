@@ -29,6 +29,8 @@ from tui.units import DASH, memory, roughly
 
 JSON_S = 1.0
 _SPARE = (5, 4)
+_NEVER_WEIGHED = ("token_embd.weight", "output.weight")
+"""Of these no importance is measured, unless llama-imatrix is told to: nothing is amiss."""
 _WIDEST = 110
 
 
@@ -277,9 +279,11 @@ def _space(needs: Needs) -> str:
 
 
 def _unweighed(needs: Needs) -> str:
-    if not needs.unweighed:
+    lacking = [printable(name) for name in needs.unweighed if name not in _NEVER_WEIGHED]
+    if not lacking:
         return ""
-    return f"of {len(needs.unweighed)} tensors the importance matrix says nothing: {printable(needs.unweighed[0])}, …"
+    which = ", ".join([*lacking[:2], *(["…"] if len(lacking) > 2 else [])])
+    return f"says nothing of {len(lacking)} of the tensors, which are made without it: {which}"
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -15,12 +15,13 @@ import pexpect
 import pytest
 import tomli_w
 
+from backends.gguf.files import read_headers
 from backends.jobs import launch
 from presets.building import job_key
 from presets.built import built_file
 from presets.catalog import find, load_catalog
 from tests.backends.fake_ollama import FakeOllama
-from tests.backends.quantizing_world import write_small
+from tests.backends.quantizing_world import write_matrix, write_small
 from tests.backends.watching import until
 from tests.streaming_models import write_model
 from tests.tui.commands.in_process import runner
@@ -334,6 +335,20 @@ def test_a_preset_may_write_a_recipe_of_llama_cpps_in_small_letters(here: Run, s
     assert ran.status == 0, ran.err
     assert [file.name for file in (home / "config/presets").iterdir()] == ["mine.toml"]
     assert here("presets", "show", "mine", "--json").json["build"]["made"]
+
+
+def test_what_an_importance_matrix_lacks_is_said_but_for_what_none_has(here: Run, small: str, tmp_path: Path) -> None:
+    (header,) = read_headers(Path(small)).values()
+    columns = {one.name: one.shape[0] for one in header.tensors if one.name.startswith("blk.") and len(one.shape) > 1}
+    matrix = tmp_path / "small.imatrix"
+    ask = ("quantize", small, "--recipe", "IQ3_M", "--imatrix", str(matrix), "--dry-run")
+    write_matrix(matrix, columns)
+    assert "  matrix" not in here(*ask).out
+    del columns["blk.1.ffn_up.weight"]
+    write_matrix(matrix, columns)
+    assert (
+        "matrix  says nothing of 1 of the tensors, which are made without it: blk.1.ffn_up.weight\n" in here(*ask).out
+    )
 
 
 def test_rules_that_decide_nothing_are_named(here: Run, home: Path) -> None:
