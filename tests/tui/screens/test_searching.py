@@ -161,6 +161,26 @@ def test_while_the_index_is_behind_a_line_says_so_and_then_all_is_found(monkeypa
     at_the_screen(look)
 
 
+def test_the_hit_that_one_stands_on_stays_when_the_index_has_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    talk("Why?", "An otter said so.")
+    talk("Who?", "That otter did.")
+    go_on = threading.Event()
+    catch_up, complete = search.catch_up, search.complete
+    search.catch_up(Store(), 5.0)
+    monkeypatch.setattr(search, "catch_up", lambda store, s: go_on.wait(0.02) and catch_up(store, s))
+    monkeypatch.setattr(search, "complete", lambda store: go_on.is_set() and complete(store))
+
+    async def look(person: Person) -> None:
+        await person.types("ctrl+f", *"otter")
+        await person.until(lambda: BEHIND in person.shown() and len(hits(person)) == 2)
+        await person.types("down")
+        go_on.set()
+        await person.until(lambda: BEHIND not in person.shown())
+        assert searching(person).query_one(OptionList).highlighted == 1
+
+    at_the_screen(look)
+
+
 def test_a_search_that_is_overtaken_shows_nothing_and_enter_means_what_is_typed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
