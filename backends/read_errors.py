@@ -34,8 +34,9 @@ class ReadError(msgspec.Struct, frozen=True):
 
 
 def line(error: ReadError) -> bytes:
-    """Return the line for the log."""
-    return _MARK.encode() + msgspec.json.encode(error) + b"\n"
+    """Return the line for the log. What is no text of a file's name is shown as such."""
+    name = error.file.encode(errors="surrogateescape").decode(errors="replace")
+    return _MARK.encode() + msgspec.json.encode(msgspec.structs.replace(error, file=name)) + b"\n"
 
 
 def found(log: str) -> ReadError | None:

@@ -1,12 +1,14 @@
 """Control groups of the kernel for one child: less memory than a model has, and a disk of a known speed.
 
 Version 1 and 2 are used as they are mounted. A group stands at the root of its hierarchy, only ever limits more than
-what was there, holds only the child that was made for it, and goes with it.
+what was there, holds only the child that was made for it, and goes with it. So do loop devices and what is mounted:
+whoever clears up is a process of its own, that does so as well where the tests are killed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -29,12 +32,20 @@ class Group(msgspec.Struct, frozen=True):
     disk: Path | None
     version: int
 
-    def popen(self, command: Sequence[str], env: Mapping[str, str] | None = None, **options: object) -> _Popen:
-        """Start a command that is in the group before its first instruction."""
+    @contextlib.contextmanager
+    def popen(self, command: Sequence[str], env: Mapping[str, str] | None = None, **options: Any) -> Iterator[_Popen]:
+        """Start a command that is in the group before its first instruction, and wait for its end.
+
+        Where the block ends with an error nobody waits: it is killed.
+        """
         joins = [str(folder / "cgroup.procs") for folder in dict.fromkeys((self.memory, self.disk)) if folder]
-        return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
-            [sys.executable, "-c", _JOIN, str(len(joins)), *joins, *command], env=env, **options
-        )
+        joining = [sys.executable, "-c", _JOIN, str(len(joins)), *joins, *command]
+        with subprocess.Popen(joining, env=env, **options) as child:
+            try:
+                yield child
+            except BaseException:
+                child.kill()
+                raise
 
     def enter(self, pid: int) -> None:
         """Move a process into the group. What it has in memory already stays charged where it is."""
@@ -43,9 +54,19 @@ class Group(msgspec.Struct, frozen=True):
                 (folder / "cgroup.procs").write_text(str(pid))
 
     def limit(self, memory_bytes: int) -> None:
-        """Set another limit; the kernel takes away what is above it."""
+        """Set another limit; the kernel takes away what is above it, however often that takes."""
         name = "memory.limit_in_bytes" if self.version == 1 else "memory.max"
-        (self.memory / name).write_text(str(memory_bytes))
+        end = time.monotonic() + _GONE_S
+        while True:
+            try:
+                (self.memory / name).write_text(str(memory_bytes))
+            except OSError as error:
+                # Version 1 gives up while pages are in use faster than it takes them.
+                if error.errno != errno.EBUSY or time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
 
     def statistic(self, name: str) -> int:
         """Return a figure of memory.stat, 0 if the kernel has none of that name."""
@@ -56,7 +77,7 @@ class Group(msgspec.Struct, frozen=True):
         return 0
 
 
-_Popen = subprocess.Popen  # type: ignore[type-arg]
+_Popen = subprocess.Popen[Any]
 _JOIN = """
 import os, sys
 count = int(sys.argv[1])
@@ -67,8 +88,39 @@ os.execvp(sys.argv[2 + count], sys.argv[2 + count :])
 """
 
 
+# Each is run with names as its arguments, some of which may never have come to be.
+_REMOVE = """
+for folder; do
+    tries=200
+    while [ -d "$folder" ] && ! rmdir "$folder" 2>/dev/null; do
+        while read -r pid; do kill -9 "$pid" 2>/dev/null; done < "$folder/cgroup.procs"
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] || exit 1
+        sleep 0.05
+    done
+done
+"""
+_UNMOUNT = """
+if mountpoint -q "$2"; then umount --lazy "$2"; fi
+for device in $(losetup --noheadings --output NAME --associated "$1"); do losetup --detach "$device"; done
+rm -f "$1"
+"""
+
+
 class NoGroup(Exception):
     """No group can be made here; the text says why."""
+
+
+@contextlib.contextmanager
+def _cleared(script: str, *names: str) -> Iterator[None]:
+    """Run a script of the shell once the block is over, or this process, however it ends."""
+    waiting = ["sh", "-c", f"cat >/dev/null\n{script}", "sh", *names]
+    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
+    # What is told to all processes of a terminal, or to those of the tests, is not told to this one.
+    with subprocess.Popen(waiting, stdin=pipe, stdout=nothing, stderr=nothing, start_new_session=True) as clearing:
+        yield
+        # The end of its input is all that it waits for: it comes with the end of this process too.
+    assert clearing.returncode == 0, f"not cleared: {' '.join(names)}"
 
 
 @contextlib.contextmanager
@@ -78,20 +130,15 @@ def group(memory_bytes: int, read_bytes_per_s: int | None = None, on: Path | Non
     Whoever is still in it at the end is killed.
     """
     name = f"deepseek-tui-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    made: list[Path] = []
-    try:
-        yield _made(name, memory_bytes, read_bytes_per_s, on, made)
-    finally:
-        for folder in reversed(made):
-            _remove(folder)
+    with _cleared(_REMOVE, *(str(folder / name) for folder in (_BLOCK_1, _MEMORY_1, _ROOT))):
+        yield _made(name, memory_bytes, read_bytes_per_s, on)
 
 
-def _made(name: str, memory_bytes: int, rate: int | None, on: Path | None, made: list[Path]) -> Group:
+def _made(name: str, memory_bytes: int, rate: int | None, on: Path | None) -> Group:
     device = device_of(on) if rate is not None and on is not None else None
     try:
         if (_MEMORY_1 / "memory.limit_in_bytes").exists():
-            memory = _folder(_MEMORY_1 / name, made)
-            found = Group(memory, _folder(_BLOCK_1 / name, made) if device else None, 1)
+            found = Group(_folder(_MEMORY_1 / name), _folder(_BLOCK_1 / name) if device else None, 1)
             found.limit(memory_bytes)
             if device and found.disk:
                 (found.disk / "blkio.throttle.read_bps_device").write_text(f"{device} {rate}")
@@ -99,7 +146,7 @@ def _made(name: str, memory_bytes: int, rate: int | None, on: Path | None, made:
         controllers = (_ROOT / "cgroup.subtree_control").read_text().split()
         if "memory" not in controllers or (device and "io" not in controllers):
             raise NoGroup(f"the controllers of {_ROOT} are: {' '.join(controllers) or 'none'}")
-        folder = _folder(_ROOT / name, made)
+        folder = _folder(_ROOT / name)
         found = Group(folder, folder if device else None, 2)
         found.limit(memory_bytes)
         (folder / "memory.swap.max").write_text("0")
@@ -122,25 +169,9 @@ def device_of(path: Path) -> str:
     return (whole / "dev").read_text().strip()
 
 
-def _folder(folder: Path, made: list[Path]) -> Path:
+def _folder(folder: Path) -> Path:
     folder.mkdir()
-    made.append(folder)
     return folder
-
-
-def _remove(folder: Path) -> None:
-    end = time.monotonic() + _GONE_S
-    while True:
-        for pid in (folder / "cgroup.procs").read_text().split():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), 9)
-        try:
-            folder.rmdir()
-            return
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.05)
 
 
 @contextlib.contextmanager
@@ -149,25 +180,22 @@ def slow_disk(folder: Path, size: int, read_ahead_kb: int = 128) -> Iterator[Pat
 
     Raises NoGroup where that cannot be done, which needs root.
     """
+    if os.geteuid() != 0:
+        raise NoGroup("only root can mount a disk")
     image, mount = folder / "disk.img", folder / "disk"
     mount.mkdir()
-    device = ""
-    try:
+    with _cleared(_UNMOUNT, str(image), str(mount)):
         with image.open("wb") as file:
             file.truncate(size)
         _run("mkfs.ext4", "-q", "-O", "^has_journal", "-E", "lazy_itable_init=1", str(image))
         device = _run("losetup", "--find", "--show", "--direct-io=on", str(image)).strip()
-        kernel = Path("/sys/block") / Path(device).name / "queue"
-        (kernel / "read_ahead_kb").write_text(str(read_ahead_kb))
-        _run("mount", device, str(mount))
+        ahead = Path("/sys/block") / Path(device).name / "queue/read_ahead_kb"
         try:
-            yield mount
-        finally:
-            _run("umount", "--lazy", str(mount))
-    finally:
-        if device:
-            subprocess.run(["losetup", "--detach", device], check=False)
-        image.unlink(missing_ok=True)
+            ahead.write_text(str(read_ahead_kb))
+        except OSError as error:
+            raise NoGroup(f"{ahead} cannot be set: {error}") from error
+        _run("mount", device, str(mount))
+        yield mount
 
 
 def _run(*command: str) -> str:

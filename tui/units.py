@@ -78,6 +78,11 @@ def rate_text(rate: float) -> str:
     return f"{rate / 1e6:.0f} MB/s" if rate >= 9.95e6 else f"{rate / 1e6:.1f} MB/s"
 
 
+def speed(tokens_per_second: float) -> str:
+    """Return tokens a second as 36.2, 0.4 or, where that would be next to nothing, 0.037."""
+    return f"{tokens_per_second:.1f}" if tokens_per_second >= 0.1 else f"{tokens_per_second:.2g}"
+
+
 def money(amount: float, currency: str, decimals: int = 4) -> str:
     """Return money as people write it: $1.20, $0.012, €0.0004, CHF 0.30. What rounds to nothing is not shown as 0."""
     sign = _SIGNS.get(currency, f"{currency} ")

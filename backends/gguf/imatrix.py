@@ -141,6 +141,7 @@ def _means(sums: Values[float], counts: Values[float]) -> Values[float]:
 
 def _read_legacy(source: FileBytes, path: Path) -> Importance:
     """Read the older form: a number of entries, each with its name, its calls and its sums; then perhaps the text."""
+    _check_count(source, path)  # before all of a large file of another kind is read
     data = source.read(0, source.size)
     at = 0
 
@@ -160,11 +161,8 @@ def _read_legacy(source: FileBytes, path: Path) -> Importance:
             raise _cut(path)
         return data[at - length : at]
 
-    count = number()
-    if not 0 < count <= _MAX_ENTRIES:
-        raise _bad(path, "this is no importance matrix", "Name a file that llama-imatrix wrote.")
     entries = {}
-    for _ in range(count):
+    for _ in range(number()):
         name = taken(number(), MAX_NAME).decode("utf-8", "replace")
         calls, length = number(), number()
         values = _unpacked(taken(4 * length, _MAX_BYTES))
@@ -177,6 +175,14 @@ def _read_legacy(source: FileBytes, path: Path) -> Importance:
         length = number()
         dataset = data[at : at + length] if 0 < length <= _MAX_TEXT else b""
     return Importance(entries, max(0, chunks), printable(dataset.decode("utf-8", "replace")))
+
+
+def _check_count(source: FileBytes, path: Path) -> None:
+    """Refuse a file that does not begin with a possible number of entries. Raises BadModelFile."""
+    if source.size < _I32.size:
+        raise _cut(path)
+    if not 0 < _I32.unpack(source.read(0, _I32.size))[0] <= _MAX_ENTRIES:
+        raise _bad(path, "this is no importance matrix", "Name a file that llama-imatrix wrote.")
 
 
 def _unpacked(data: bytes) -> Values[float]:

@@ -37,17 +37,26 @@ def ram(root: Path = Path("/")) -> Ram:
     if total is None:
         total = _sysconf_total()
     limit = None
-    for group in _groups(root):
-        bound = number(group / "memory.max") or number(group / "memory.limit_in_bytes")
-        if bound is None or bound >= _UNLIMITED or (total is not None and bound >= total):
-            continue
+    for bound, used in _limits(root, total):
         limit = bound if limit is None else min(limit, bound)
-        used = _working_set(group)
         if used is not None and available is not None:
             available = max(0, min(available, bound - used))
     swap, unused = info.get("SwapTotal"), info.get("SwapFree")
     swapped = None if swap is None or unused is None else max(0, swap - unused)
     return Ram(total, available, limit, swap, swapped)
+
+
+def short_limit(pid: int, root: Path = Path("/")) -> int | None:
+    """Return the limit of the control group that leaves a process less memory than the machine could give it.
+
+    None if the machine itself is what is short: then memory that others give back helps.
+    """
+    info = _meminfo(root / "proc/meminfo")
+    least, found = info.get("MemAvailable"), None
+    for bound, used in _limits(root, info.get("MemTotal"), pid):
+        if used is not None and least is not None and bound - used < least:
+            least, found = bound - used, bound
+    return found
 
 
 def process_rss(pid: int, root: Path = Path("/")) -> int | None:
@@ -99,12 +108,20 @@ def _sysconf_total() -> int | None:
         return None
 
 
-def _groups(root: Path) -> Iterator[Path]:
-    """Yield the memory control groups of this process, innermost first, of version 1 and 2.
+def _limits(root: Path, total: int | None, pid: int | str = "self") -> Iterator[tuple[int, int | None]]:
+    """Yield the limit and the working set of each control group around a process that limits it at all."""
+    for group in _groups(root, pid):
+        bound = number(group / "memory.max") or number(group / "memory.limit_in_bytes")
+        if bound is not None and bound < _UNLIMITED and (total is None or bound < total):
+            yield bound, _working_set(group)
+
+
+def _groups(root: Path, pid: int | str) -> Iterator[Path]:
+    """Yield the memory control groups of a process, innermost first, of version 1 and 2, as they are seen from here.
 
     A container sees its own group mounted as the whole tree, so folders that are not there are expected.
     """
-    own = dict(_own_groups(root))
+    own = dict(_own_groups(root / f"proc/{pid}/cgroup"))
     for line in _lines(root / "proc/self/mountinfo"):
         # https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html
         before, _, after = line.partition(" - ")
@@ -126,9 +143,9 @@ def _groups(root: Path) -> Iterator[Path]:
         yield top
 
 
-def _own_groups(root: Path) -> Iterator[tuple[str, str]]:
-    """Yield controller and path of each group of this process; the controller of version 2 is ""."""
-    for line in _lines(root / "proc/self/cgroup"):
+def _own_groups(file: Path) -> Iterator[tuple[str, str]]:
+    """Yield controller and path of each group of a process; the controller of version 2 is ""."""
+    for line in _lines(file):
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         for controller in controllers.split(","):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import struct
 from array import array
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from backends.gguf.imatrix import Importance, fitted, read_importance
 from backends.gguf.mixes import Choice, Mix, Rule
 from backends.gguf.mixing import types_of
 from backends.gguf.reader import Header
+from backends.gguf.source import FileBytes
 from tests.gguf_files import Model, gguf_header, sparse_model
 
 U32, TEXT, ARRAY, F32 = 4, 8, 9, 0
@@ -198,6 +200,25 @@ def test_another_file_is_told(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "m.imatrix").write_bytes(data)
     with pytest.raises(BadModelFile, match=r"m\.imatrix"):
         read_importance(tmp_path / "m.imatrix")
+
+
+def test_of_a_large_file_of_another_kind_only_the_beginning_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"any other")
+    os.truncate(path, 1024**3)
+    read: list[int] = []
+    true_read = FileBytes.read
+
+    def counted(source: FileBytes, offset: int, size: int) -> bytes:
+        read.append(size)
+        return true_read(source, offset, size)
+
+    monkeypatch.setattr(FileBytes, "read", counted)
+    with pytest.raises(BadModelFile, match="no importance matrix"):
+        read_importance(path)
+    assert sum(read) < 100
 
 
 def test_no_file_is_told(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.hardware.memory import Ram, process_own, process_rss, ram
+from backends.hardware.memory import Ram, process_own, process_rss, ram, short_limit
 from tests.groups import NoGroup, group
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -44,6 +44,28 @@ def test_the_smallest_limit_on_the_way_up_counts_in_version_2(tmp_path: Path) ->
         },
     )
     assert ram(root) == Ram(16 * GIB, 2 * GIB, 4 * GIB)
+
+
+def test_the_limit_that_leaves_less_than_the_machine_has_is_what_makes_memory_short(tmp_path: Path) -> None:
+    files = {
+        "proc/meminfo": MEMINFO,
+        "proc/self/cgroup": "0::/\n",
+        "proc/7/cgroup": "0::/user/app\n",
+        "proc/self/mountinfo": "31 23 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+        "sys/fs/cgroup/user/app/memory.max": f"{12 * GIB}\n",
+        "sys/fs/cgroup/user/app/memory.current": f"{3 * GIB}\n",
+        "sys/fs/cgroup/user/memory.max": f"{10 * GIB}\n",
+        "sys/fs/cgroup/user/memory.current": f"{5 * GIB}\n",
+    }
+    root = machine(tmp_path / "small", files)
+    assert short_limit(7, root) == 10 * GIB
+    assert short_limit(8, root) is None
+    wide = machine(
+        tmp_path / "wide",
+        {**files, "sys/fs/cgroup/user/memory.current": f"{GIB}\n", "sys/fs/cgroup/user/app/memory.current": f"{GIB}\n"},
+    )
+    assert short_limit(7, wide) is None
+    assert short_limit(7, tmp_path / "nowhere") is None
 
 
 def test_limits_of_version_1_in_a_container_are_found_at_the_mount(tmp_path: Path) -> None:
@@ -157,18 +179,18 @@ print(before, ram().available_bytes, ram().limit_bytes)
 @pytest.mark.alone
 def test_a_file_that_was_read_takes_no_memory_away_in_a_group(tmp_path: Path) -> None:
     file = tmp_path / "read.bin"
-    file.write_bytes(os.urandom(MIB) * 300)
-    with file.open("rb") as opened:
-        os.fsync(opened.fileno())
-        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     try:
         with group(500 * MIB) as limited:
+            file.write_bytes(os.urandom(MIB) * 300)
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+                os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-            child = limited.popen(
-                [sys.executable, "-c", _LOOK, str(file)], env=environment, stdout=subprocess.PIPE, text=True
-            )
-            out, _ = child.communicate(timeout=60)
+            command = [sys.executable, "-c", _LOOK, str(file)]
+            with limited.popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:
+                out, _ = child.communicate(timeout=60)
             held = limited.statistic("active_file") + limited.statistic("inactive_file")
+            file.unlink()
     except NoGroup as reason:
         pytest.skip(str(reason))
     before, after, limit = map(int, out.split())

@@ -78,7 +78,13 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    path = write_model(tmp_path_factory.mktemp("streams") / "model.gguf", LAYERS)
+    folder = tmp_path_factory.mktemp("streams")
+    try:
+        with group(MEMORY, READ, folder):
+            pass
+    except NoGroup as reason:
+        pytest.skip(str(reason))
+    path = write_model(folder / "model.gguf", LAYERS)
     yield path
     path.unlink()
 
@@ -91,8 +97,9 @@ def run(model: Path, home: Path, hold: str, tokens: int) -> dict[str, Any]:
     try:
         with group(MEMORY, READ, model) as limited:
             command = [sys.executable, "-c", _RUN, str(model), hold, str(tokens)]
-            child = limited.popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            out, err = child.communicate(timeout=100)
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            with limited.popen(command, env=environment, text=True, **pipes) as child:
+                out, err = child.communicate(timeout=100)
     except NoGroup as reason:
         pytest.skip(str(reason))
     assert child.returncode == 0, err[-3000:]

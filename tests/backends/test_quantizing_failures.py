@@ -242,6 +242,16 @@ def test_a_source_that_has_the_name_of_the_unfinished_target_is_not_written_over
     assert source.read_bytes() == before
 
 
+def test_a_download_that_is_to_go_on_is_not_written_over(quantizer: Quantizer) -> None:
+    quantizer.target.parent.mkdir()
+    unfinished = quantizer.target.with_name("model.gguf.part")
+    unfinished.write_text("half of it")
+    unfinished.with_name("model.gguf.part.json").write_text("{}")
+    with pytest.raises(TargetExists, match="unfinished download"):
+        quantizer.quantize(replace=True)
+    assert unfinished.read_text() == "half of it"
+
+
 def test_a_target_that_is_a_folder_is_refused(quantizer: Quantizer) -> None:
     quantizer.target.mkdir(parents=True)
     with pytest.raises(TargetExists, match="folder"):

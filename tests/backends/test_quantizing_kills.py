@@ -101,7 +101,7 @@ def test_the_user_stops_it_and_nothing_is_left(quantizer: Quantizer, home: Path)
     until(view.key, lambda now: now.progress.stage == "quantizing")
     began = time.monotonic()
     assert launch.stop(view.key)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     assert ended(view.key).state == "stopped"
     assert gone(home)
     assert quantizer.left == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from hypothesis import given
@@ -30,6 +31,11 @@ def test_whatever_a_file_is_called_the_line_gives_it_back(error: ReadError, befo
 def test_any_other_last_line_is_about_something_else(junk: str) -> None:
     assert found(junk) is None
     assert found(f"{line(DISK).decode()}{junk}end") is None
+
+
+def test_a_name_that_is_no_text_is_told_as_far_as_it_is() -> None:
+    odd = Path(os.fsdecode(b"/models/32b-\xff.gguf"))
+    assert found(line(ReadError(str(odd), 5)).decode()) == ReadError("/models/32b-\ufffd.gguf", 5)
 
 
 def test_a_damaged_line_is_nothing() -> None:

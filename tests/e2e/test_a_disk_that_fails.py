@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -39,6 +40,18 @@ def large(home: Path, tmp_path: Path) -> Iterator[Path]:
     model.unlink()
 
 
+@contextlib.contextmanager
+def written(model: Path, layers: int) -> Iterator[None]:
+    """Write a model, and let no page of it be charged to anybody before."""
+    write_model(model, layers)
+    with model.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    try:
+        yield
+    finally:
+        model.unlink()
+
+
 def preset(home: Path, model: Path) -> None:
     folder = home / "config" / "presets"
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,14 +80,13 @@ def test_the_file_goes_the_screen_lives_and_the_next_question_has_a_fresh_engine
 def test_memory_that_becomes_too_small_is_said_once_with_what_helps_and_the_answer_goes_on(
     home: Path, tmp_path: Path
 ) -> None:
-    model = write_model(tmp_path / "model.gguf", 4)
+    model = tmp_path / "model.gguf"
     preset(home, model)
-    with model.open("rb") as written:
-        os.posix_fadvise(written.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     command = [sys.executable, "-P", "-m", "tui", "ask", "-p", "large", "--json", "--show-thinking", "talk"]
     try:
         with (
             group(1500 * MB) as limited,
+            written(model, 4),
             limited.popen(command, env=dict(os.environ), stdout=subprocess.PIPE, text=True) as asking,
         ):
             events = (json.loads(line) for line in asking.stdout)
@@ -100,6 +112,7 @@ def test_memory_that_becomes_too_small_is_said_once_with_what_helps_and_the_answ
     assert strain["kind"] == "reads"
     assert 100 * MB < strain["bytes_per_token"] < 700 * MB
     assert strain["text"].startswith("Main memory no longer holds the model: each token reads ")
+    assert strain["text"].endswith("Its control group lets it have 380 MB of main memory in all.")
     assert {event["event"] for event in after} <= {"text", "reasoning"}
     assert rest[-1]["event"] == "done"
     assert rest[-1]["io"]["read_bytes"] > 5 * strain["bytes_per_token"] * 0.8

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tui import plot
 from tui.chat import amounts
-from tui.units import energy, gigabytes, memory, money, roughly
+from tui.units import energy, gigabytes, memory, money, roughly, speed
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,11 @@ def test_an_estimate_that_rounds_to_nothing_stays_an_estimate() -> None:
 
 def test_memory_below_a_gigabyte_is_told_in_megabytes() -> None:
     assert (memory(45_000_000), memory(2_900_000_000), gigabytes(None)) == ("45 MB", "2.9 GB", "–")
+
+
+@pytest.mark.parametrize(("rate", "shown"), [(36.24, "36.2"), (0.44, "0.4"), (0.037, "0.037"), (0.0111, "0.011")])
+def test_a_speed_of_a_token_in_a_minute_is_not_0(rate: float, shown: str) -> None:
+    assert speed(rate) == shown
 
 
 def test_a_plot_shows_what_is_unknown_as_a_gap() -> None:

@@ -15,8 +15,10 @@ from backends.host.wire import Failed, Record
 from tui.chat.loops import Repetition
 
 RATE_WINDOW_S = 3.0
-COURSE = 64
-"""So many of the last seconds' reads and writes are remembered."""
+SLOW_S = 1.0
+"""A model that takes longer for a token spends most of the window on the next one."""
+COURSE = 1024
+"""So many of the last seconds' reads and writes are remembered: a disk may take minutes for a token."""
 # How much of an answer that goes on is looked at for repetitions again.
 _LOOKED_AT = 4096
 
@@ -86,12 +88,19 @@ class Answer:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Generated tokens a second over the last seconds; None before the second one and after the end."""
+        """Generated tokens a second over the last seconds, or over the last two tokens where they are farther apart.
+
+        None before the second one and after the end.
+        """
         if self.finished or len(self._recent) < 2:
             return None
-        start = self._recent[0][0]
+        start, end = self._recent[0][0], self._recent[-1][0]
         span = max(self._now(), self.last_s) - start
         tokens = self._recent_tokens - self._recent[0][1]
+        each = (end - start) / tokens
+        if each > SLOW_S:
+            # So slow, it is not slower for what has passed of the next token, unless that is late.
+            span = end - start + max(0.0, span - (end - start) - each)
         return tokens / span if span > 0 else None
 
     @property
@@ -205,7 +214,7 @@ class Answer:
             self._first_s = at_s
         self._recent.append((at_s, tokens))
         self._recent_tokens += tokens
-        while self._recent and self._recent[0][0] < at_s - RATE_WINDOW_S:
+        while len(self._recent) > 2 and self._recent[0][0] < at_s - RATE_WINDOW_S:
             self._recent_tokens -= self._recent.popleft()[1]
 
     def _end_thought(self, at_s: float, *, still_thinking: bool = False) -> None:

@@ -10,16 +10,17 @@ import itertools
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
 
 from backends.base import Loaded
+from backends.hardware.memory import short_limit
 from backends.hardware.memory_holders import MemoryHolder, memory_holders
 from backends.hardware.process_io import stalled, swapped_out
 from tui.chat.answer import Answer, Moved
-from tui.units import memory
+from tui.units import memory, speed
 from tui.words import _
 
 READ_AGAIN = 0.2
@@ -48,6 +49,16 @@ class Strain(msgspec.Struct, frozen=True):
     planned_bytes: int = 0
     tokens_per_second: float = 0.0
     swapped_bytes: int = 0
+
+
+class Short(msgspec.Struct, frozen=True):
+    """Why memory is short: a control group with a limit, or `holders` who have the machine's, the largest first."""
+
+    limit_bytes: int | None = None
+    holders: tuple[MemoryHolder, ...] = ()
+
+
+SHORT = Short()
 
 
 class Pressure(msgspec.Struct, frozen=True):
@@ -100,21 +111,18 @@ def reading_again(moved: Sequence[Moved], loaded: Loaded) -> Strain | None:
     reads, planned = loaded.memory_read_bytes, loaded.streamed_bytes or 0
     if not reads:
         return None
-    last = after = None
-    for one in reversed(moved):
-        if one.io.read_bytes is None or not one.tokens:
-            break
-        if after is None:
-            last = after = one
-        elif after.tokens > one.tokens:
-            each = _read_between(one, after) / (after.tokens - one.tokens)
-            if each - planned <= READ_AGAIN * reads:
-                return None
-            after = one
-            if last is not None and last.tokens - one.tokens >= LEAST_TOKENS:
-                tokens = last.tokens - one.tokens
-                speed = tokens / (last.at_s - one.at_s) if last.at_s > one.at_s else 0.0
-                return Strain("reads", round(_read_between(one, last) / tokens), planned, speed)
+    # The first record after each token: what is read from there on is for the next one.
+    marks: list[Moved] = []
+    for one in moved:
+        if one.io.read_bytes is not None and one.tokens > (marks[-1].tokens if marks else 0):
+            marks.append(one)
+    for after, before in itertools.pairwise(reversed(marks)):
+        if _read_between(before, after) / (after.tokens - before.tokens) - planned <= READ_AGAIN * reads:
+            return None
+        tokens, seconds = marks[-1].tokens - before.tokens, marks[-1].at_s - before.at_s
+        if tokens >= LEAST_TOKENS:
+            each = round(_read_between(before, marks[-1]) / tokens)
+            return Strain("reads", each, planned, tokens / seconds if seconds > 0 else 0.0)
     return None
 
 
@@ -137,8 +145,8 @@ def machine_swaps(pressures: Sequence[Pressure]) -> Strain | None:
     return Strain("machine", swapped_bytes=_out(known[0], known[-1]))
 
 
-def words(strain: Strain, holders: Sequence[MemoryHolder] = ()) -> str:
-    """Say what was seen, and who holds the memory."""
+def words(strain: Strain, short: Short = SHORT) -> str:
+    """Say what was seen, and who holds the memory, or which limit leaves it to nobody."""
     match strain.kind:
         case "reads" if strain.planned_bytes:
             told = _(
@@ -154,10 +162,13 @@ def words(strain: Strain, holders: Sequence[MemoryHolder] = ()) -> str:
     said = told.format(
         size=memory(strain.bytes_per_token),
         planned=memory(strain.planned_bytes),
-        speed=f"{strain.tokens_per_second:.1f}",
+        speed=speed(strain.tokens_per_second),
         swapped=memory(strain.swapped_bytes),
     )
-    large = [one for one in holders if one.held_bytes >= LEAST_NAMED_BYTES][:NAMED]
+    if short.limit_bytes is not None:
+        limited = _("Its control group lets it have {size} of main memory in all.")
+        return f"{said} {limited.format(size=memory(short.limit_bytes))}"
+    large = [one for one in short.holders if one.held_bytes >= LEAST_NAMED_BYTES][:NAMED]
     if not large:
         return said
     first, *more = large
@@ -165,9 +176,12 @@ def words(strain: Strain, holders: Sequence[MemoryHolder] = ()) -> str:
     return f"{said} {', '.join([most, *(f'{one.name} {memory(one.held_bytes)}' for one in more)])}."
 
 
-def who(ours: Collection[int] = ()) -> tuple[MemoryHolder, ...]:
-    """Return who holds main memory beside this process and `ours`. Not to be called in an event loop."""
-    return memory_holders({*ours, os.getpid()})
+def why(strain: Strain, pid: int | None) -> Short:
+    """Find out why memory is short for the engine's process `pid`. Not to be called in an event loop."""
+    # A server's model is in no group of that process.
+    limit = short_limit(pid) if pid is not None and strain.kind != "machine" else None
+    ours = {os.getpid(), *(() if pid is None else (pid,))}
+    return Short(limit) if limit is not None else Short(None, memory_holders(ours))
 
 
 def _read_between(first: Moved, last: Moved) -> int:

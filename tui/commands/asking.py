@@ -140,10 +140,10 @@ class Asking:
             await self._print(self._printer.answer(answer))
 
     async def _strained(self, strain: Strain, pid: int) -> None:
-        words = thrash.words(strain, await asyncio.to_thread(thrash.who, (pid,)))
-        self._progress.strained(words, self._answer, thoughts=self._thoughts)
+        short = await asyncio.to_thread(thrash.why, strain, pid)
         if not self._answer.finished:
-            await self._print(self._printer.strained(strain, words))
+            self._progress.strained(strain, short, self._answer, thoughts=self._thoughts)
+            await self._print(self._printer.strained(strain, short))
 
     async def _connect(self) -> HostClient:
         if self._client is not None:

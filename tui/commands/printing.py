@@ -14,7 +14,7 @@ from backends.host.wire import Status
 from tui.chat.answer import Answer
 from tui.chat.bill import Rates, own_cost
 from tui.chat.clean import clean
-from tui.chat.thrash import Strain
+from tui.chat.thrash import Short, Strain, words
 from tui.commands.output import to_json
 
 
@@ -27,7 +27,7 @@ class Printer(Protocol):
     def status(self, status: Status) -> bytes:
         """Say what the host does."""
 
-    def strained(self, strain: Strain, words: str) -> bytes:
+    def strained(self, strain: Strain, short: Short) -> bytes:
         """Say that memory is too small for the answer on its way."""
 
     def answer(self, answer: Answer) -> bytes:
@@ -55,7 +55,7 @@ class TextPrinter:
     def status(self, status: Status) -> bytes:  # noqa: ARG002 - stderr tells it
         return b""
 
-    def strained(self, strain: Strain, words: str) -> bytes:  # noqa: ARG002 - stderr tells it
+    def strained(self, strain: Strain, short: Short) -> bytes:  # noqa: ARG002 - stderr tells it
         return b""
 
     def answer(self, answer: Answer) -> bytes:
@@ -139,8 +139,9 @@ class JsonPrinter:
         load = status.load
         return self._once({"event": "load", "stage": load.stage, "fraction": load.fraction, "note": load.note})
 
-    def strained(self, strain: Strain, words: str) -> bytes:
-        return _line({"event": "strain", "text": words, **msgspec.structs.asdict(strain)})
+    def strained(self, strain: Strain, short: Short) -> bytes:
+        told = {"text": words(strain, short), **msgspec.structs.asdict(strain), "limit_bytes": short.limit_bytes}
+        return _line({"event": "strain", **told})
 
     def answer(self, answer: Answer) -> bytes:
         lines = b""

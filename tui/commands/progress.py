@@ -10,6 +10,7 @@ from backends.host.launch import Ending, LaunchStep, Starting, Waiting
 from backends.host.wire import Status
 from tui.chat.answer import Answer
 from tui.chat.clean import clean_line
+from tui.chat.thrash import Short, Strain, words
 from tui.commands import output
 from tui.commands.table import fitted
 
@@ -78,10 +79,11 @@ class Progress:
         elif answer.prompt is not None and answer.prompt.done < answer.prompt.total:
             self._show("prompt", f"reading the prompt · {answer.prompt.done:,}/{answer.prompt.total:,} tokens")
 
-    def strained(self, words: str, answer: Answer, *, thoughts: bool) -> None:
+    def strained(self, strain: Strain, short: Short, answer: Answer, *, thoughts: bool) -> None:
         """Tell that memory is too small for the answer on its way, and what helps."""
-        helps = "Close something, or ask with a smaller --context or another preset (-p). Ctrl+C stops it."
-        self._once(f"{words} {helps}", in_line=bool(answer.text or (answer.reasoning and thoughts)))
+        first = "Close something" if short.limit_bytes is None else "Raise that limit"
+        helps = f"{first}, or ask with a smaller --context or another preset (-p). Ctrl+C stops it."
+        self._once(f"{words(strain, short)} {helps}", in_line=bool(answer.text or (answer.reasoning and thoughts)))
 
     def clear(self) -> None:
         """Take the line back, before anything else is written to the same terminal."""

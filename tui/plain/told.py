@@ -82,7 +82,7 @@ def figures(message: StoredMessage) -> str:
     timings, energy, cost = message.timings, message.energy, message.cost
     parts = []
     if timings is not None and timings.tokens_per_second is not None:
-        parts.append(_("{speed} tokens a second").format(speed=f"{timings.tokens_per_second:.1f}"))
+        parts.append(_("{speed} tokens a second").format(speed=units.speed(timings.tokens_per_second)))
     guessed = energy is not None and energy.source != "measured"
     if energy is not None:
         parts.append(_about(units.energy(energy.joules), guessed=guessed))

@@ -97,6 +97,15 @@ def target_is_folder(target: Path) -> BackendError:
     return TargetExists("The target is a folder", shown_path(target), "Name the file that is to be made.")
 
 
+def download_there(part: Path) -> BackendError:
+    """Return the error for a target whose unfinished file would be another's: a download that is to go on."""
+    return TargetExists(
+        "An unfinished download is there",
+        f"{shown_path(part)} would be written over.",
+        "Name another target; or finish the download, or remove it: `deepseek-tui models remove --unfinished`.",
+    )
+
+
 def came_meanwhile(target: Path, part: Path) -> BackendError:
     """Return the error for a target that came while the result was made: that one stays, under its other name."""
     return TargetExists(

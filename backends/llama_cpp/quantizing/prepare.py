@@ -102,6 +102,8 @@ def _objections(
         yield failures.target_is_folder(target)
     elif os.path.lexists(target) and not wanted.replace:
         yield failures.target_exists(target)
+    if os.path.lexists(f"{part_path(target)}.json"):  # as `backends.hub.part` leaves one
+        yield failures.download_there(part_path(target))
     again = requantized(choices)
     if again and not wanted.requantize:
         yield failures.already_quantized(source.first, again)

@@ -102,6 +102,18 @@ def test_the_rate_sinks_while_nothing_comes(clock: list[float]) -> None:
     assert answer.tokens_per_second == pytest.approx(1.0)
 
 
+def test_a_model_that_takes_longer_for_a_token_than_the_rate_looks_back_has_one_all_the_same(
+    clock: list[float],
+) -> None:
+    answer = Answer()
+    feed(answer, clock, records((0.0, Text("a", 1)), (20.0, Text("b", 1)), (45.0, Text("c", 1))))
+    for waited in (0.0, 12.0, 24.0):
+        clock[0] = 1045.0 + waited
+        assert answer.tokens_per_second == pytest.approx(1 / 25)
+    clock[0] = 1045.0 + 75.0
+    assert answer.tokens_per_second == pytest.approx(1 / 75)
+
+
 def test_the_rate_of_a_late_joiner_is_that_of_the_stream_and_not_of_the_joining(clock: list[float]) -> None:
     answer = Answer()
     clock[0] = 5000.0

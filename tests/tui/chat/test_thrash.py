@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from backends.hardware.memory_holders import MemoryHolder, memory_holders
 from backends.host.wire import Record
 from tui.chat import thrash
 from tui.chat.answer import Answer, Moved
-from tui.chat.thrash import LEAST_TOKENS, Pressure, Strain, Watch, machine_swaps, reading_again, swapping, words
+from tui.chat.thrash import LEAST_TOKENS, Pressure, Short, Strain, Watch, machine_swaps, reading_again, swapping, words
 
 GB = 1_000_000_000
 PART = 7 * GB
@@ -130,6 +131,14 @@ def test_it_is_said_once_an_answer() -> None:
     assert [one.kind for one in told(FITS, course(*[6.1] * 40), Watch())] == ["reads"]
 
 
+def test_a_disk_that_takes_a_minute_and_a_half_for_a_token_is_told_of_too() -> None:
+    each = 90
+    slow = [Moved(float(second), 1 + second // each, Io(second * PART // each)) for second in range(8 * each)]
+    (strain,) = told(FITS, slow, Watch())
+    assert strain.bytes_per_token == pytest.approx(PART, rel=0.02)
+    assert strain.tokens_per_second == pytest.approx(1 / each, rel=0.02)
+
+
 def test_nothing_is_said_of_a_model_on_another_machine() -> None:
     elsewhere = Loaded(8192, memory_read_bytes=PART, place="elsewhere")
     assert told(elsewhere, course(*[6.1] * 9), Watch()) == []
@@ -156,11 +165,13 @@ def test_the_sentence_has_what_happens_how_slow_it_is_and_who_holds_the_memory()
     strain = Strain("reads", 6_100_000_000, 0, 0.4)
     holders = [MemoryHolder("firefox", 4_200_000_000, 12), MemoryHolder("code", 1_100_000_000, 9)]
     small = [MemoryHolder("bash", 4_000_000, 1)]
-    assert words(strain, [*holders, *small]) == (
+    assert words(strain, Short(None, (*holders, *small))) == (
         "Main memory no longer holds the model: each token reads 6.1 GB from the disk, 0.4 tokens/s. "
         "firefox holds 4.2 GB, code 1.1 GB."
     )
-    assert words(strain, small).endswith("0.4 tokens/s.")
+    assert words(strain, Short(None, tuple(small))).endswith("0.4 tokens/s.")
+    assert words(strain, Short(8 * GB)).endswith("Its control group lets it have 8.0 GB of main memory in all.")
+    assert "0.011 tokens/s" in words(Strain("reads", 6 * GB, 0, 0.0111))
     assert "instead of 2.0 GB" in words(Strain("reads", 6 * GB, 2 * GB, 0.4))
     assert "it writes to the disk" in words(Strain("swap", swapped_bytes=GB))
     assert "it writes to the disk" in words(Strain("machine", swapped_bytes=GB))
@@ -188,5 +199,15 @@ def test_a_browser_of_many_processes_is_one_program(tmp_path: Path) -> None:
     assert memory_holders((), tmp_path / "nowhere") == ()
 
 
-def test_this_process_is_never_named() -> None:
-    assert all(one.held_bytes > 0 for one in thrash.who())
+def test_neither_this_process_nor_the_engines_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    left_out: list[set[int]] = []
+    monkeypatch.setattr(thrash, "short_limit", lambda _pid: None)
+    monkeypatch.setattr(thrash, "memory_holders", lambda ours: left_out.append(ours) or ())
+    assert thrash.why(Strain("reads"), 77) == thrash.why(Strain("machine"), None) == Short()
+    assert left_out == [{os.getpid(), 77}, {os.getpid()}]
+
+
+def test_the_group_of_the_engines_process_matters_but_for_a_server_s_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thrash, "short_limit", lambda pid: 8 * GB if pid == 77 else None)
+    assert thrash.why(Strain("reads"), 77) == Short(8 * GB)
+    assert thrash.why(Strain("machine"), 77).limit_bytes is None

@@ -11,7 +11,7 @@ from backends.events import PromptProgress, Text
 from backends.host.wire import Record
 from tui.chat import thrash
 from tui.chat.answer import Answer
-from tui.chat.thrash import Strain
+from tui.chat.thrash import SHORT, Short, Strain
 from tui.commands.printing import JsonPrinter
 from tui.commands.progress import Progress
 
@@ -72,14 +72,23 @@ def test_memory_that_is_too_small_is_a_note_with_what_helps_and_in_json_an_event
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     strain, answer = Strain("reads", 6_100_000_000, 0, 0.4), Answer()
-    words = thrash.words(strain)
-    Progress().strained(words, answer, thoughts=False)
-    Progress(quiet=True).strained(words, answer, thoughts=False)
+    Progress().strained(strain, SHORT, answer, thoughts=False)
+    Progress(quiet=True).strained(strain, SHORT, answer, thoughts=False)
     assert capfd.readouterr().err == (
         "note: Main memory no longer holds the model: each token reads 6.1 GB from the disk, 0.4 tokens/s. "
         "Close something, or ask with a smaller --context or another preset (-p). Ctrl+C stops it.\n"
     )
-    (line,) = JsonPrinter().strained(strain, words).splitlines()
+    (line,) = JsonPrinter().strained(strain, SHORT).splitlines()
     event = json.loads(line)
     assert (event["event"], event["kind"], event["bytes_per_token"]) == ("strain", "reads", 6_100_000_000)
-    assert event["text"] == words
+    assert event["text"] == thrash.words(strain)
+    assert event["limit_bytes"] is None
+
+
+def test_in_a_control_group_it_is_the_limit_that_has_to_give(capfd: pytest.CaptureFixture[str]) -> None:
+    strain, limited = Strain("reads", 6_100_000_000, 0, 0.4), Short(8_000_000_000)
+    Progress().strained(strain, limited, Answer(), thoughts=False)
+    told = capfd.readouterr().err
+    assert "lets it have 8.0 GB of main memory in all. Raise that limit, or ask" in told
+    assert "Close something" not in told
+    assert json.loads(JsonPrinter().strained(strain, limited))["limit_bytes"] == 8_000_000_000

@@ -28,7 +28,7 @@ from tui.chat.machine import Gauges
 from tui.chat.storing.receipts import receipt
 from tui.chat.storing.store import Store
 from tui.chat.storing.stored import Asked, new_id
-from tui.chat.thrash import Strain
+from tui.chat.thrash import Short, Strain
 from tui.screens.usage import UsageScreen
 
 HOT = msgspec.structs.replace(CARD, celsius=91.0, busy=0.99, throttled=("hot", "power limit"))
@@ -132,7 +132,8 @@ def test_the_footer_while_the_model_streams(snap_compare, size, monkeypatch, mac
 
 @BOTH
 def test_memory_that_is_too_small_now(snap_compare, size, monkeypatch, machine_is_busy) -> None:
-    monkeypatch.setattr(thrash, "who", lambda _ours: (MemoryHolder("firefox", 4_200_000_000, 12),))
+    short = Short(None, (MemoryHolder("firefox", 4_200_000_000, 12),))
+    monkeypatch.setattr(thrash, "why", lambda *_: short)
     answered(MEASURED)
 
     async def strained(pilot: Pilot[None]) -> None:

@@ -92,7 +92,7 @@ def took(message: StoredMessage) -> str:
     if usage is not None and usage.output_tokens is not None:
         parts.append(f"{usage.output_tokens:,} tokens written")
     if timings is not None and timings.tokens_per_second is not None:
-        parts.append(f"{timings.tokens_per_second:.1f} tok/s")
+        parts.append(f"{units.speed(timings.tokens_per_second)} tok/s")
     guessed = energy is not None and energy.source != "measured"
     if energy is not None:
         more = " (a part is missing)" if energy.incomplete else ""

@@ -10,7 +10,7 @@ from tui.chat.history import History, history
 from tui.chat.session import Session
 from tui.chat.storing.stored import StoredMessage
 from tui.keys import filled
-from tui.units import clock, duration
+from tui.units import clock, duration, speed
 from tui.widgets.transcript.model import Entry, FootnoteKind
 from tui.words import N_, _
 
@@ -94,10 +94,10 @@ def live_entry(
     if answer.reasoning:
         thought = thought_line(answer.thought_s, answer.reasoning_tokens)
         if thinking:
-            speed = answer.tokens_per_second
+            rate = answer.tokens_per_second
             parts = [_("thinking"), _("{count:,} tokens").format(count=answer.reasoning_tokens)]
-            if speed is not None:
-                parts.append(f"{speed:.1f} tok/s")
+            if rate is not None:
+                parts.append(f"{speed(rate)} tok/s")
             thought = " · ".join([*parts, key] if key else parts)
     return Entry(
         message.id,

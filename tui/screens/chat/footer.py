@@ -20,7 +20,7 @@ from tui.screens.figures.words import (
     split_of,
     two_shades,
 )
-from tui.units import DASH, count, gigabytes, memory
+from tui.units import DASH, count, gigabytes, memory, speed
 from tui.words import _
 
 SEPARATOR = " │ "
@@ -140,7 +140,7 @@ def vram_part(seen: Seen) -> Part:
 
 def speed_part(seen: Seen) -> Part:
     """Return tokens a second."""
-    figure = DASH if seen.speed is None else f"{seen.speed:.1f}"
+    figure = DASH if seen.speed is None else speed(seen.speed)
     return Part(("speed",), (f"{figure} tok/s", f"{figure} t/s"))
 
 

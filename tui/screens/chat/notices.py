@@ -17,9 +17,8 @@ from tui.widgets.transcript.model import Entry
 from tui.words import _
 
 if TYPE_CHECKING:
-    from backends.hardware.memory_holders import MemoryHolder
     from backends.jobs.job import JobView
-    from tui.chat.thrash import Strain
+    from tui.chat.thrash import Short, Strain
     from tui.plans.preflight import Preflight
 
 WELCOME = "welcome"
@@ -137,15 +136,19 @@ def engine_entry(note: str) -> Entry:
     return Entry("engine", "notice", _("Worth knowing"), clock(time.time()), note)
 
 
-def strain_entry(strain: Strain, holders: Sequence[MemoryHolder]) -> Entry:
+def strain_entry(strain: Strain, short: Short) -> Entry:
     """Return what is seen of memory that is too small for the answer on its way, and what helps."""
-    helps = filled(
-        _(
+    if short.limit_bytes is None:
+        helps = _(
             "The answer goes on; {answer.stop} stops it. Close something, or take a smaller context or another preset: "
             "{program.plan} shows what each needs."
         )
-    )
-    text = f"{thrash.words(strain, holders)}\n{helps}"
+    else:
+        helps = _(
+            "The answer goes on; {answer.stop} stops it. What other programs hold does not matter: raise that limit, "
+            "or take a smaller context or another preset: {program.plan} shows what each needs."
+        )
+    text = f"{thrash.words(strain, short)}\n{filled(helps)}"
     return Entry("strain", "notice", _("Memory is too small now"), clock(time.time()), text)
 
 

@@ -76,8 +76,7 @@ class Shown:
         """Say what is seen of memory that is too small for the answer on its way, and who holds it."""
         strain, pid = session.running.strain, session.host_pid
         if strain is not None:
-            holders = await asyncio.to_thread(thrash.who, () if pid is None else (pid,))
-            self.notice(notices.strain_entry(strain, holders))
+            self.notice(notices.strain_entry(strain, await asyncio.to_thread(thrash.why, strain, pid)))
 
     def problem(self, problem: Problem) -> None:
         """Show a failure that belongs to no message; the same one twice in a row is shown once."""

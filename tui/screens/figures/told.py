@@ -13,7 +13,7 @@ from backends.titles import backend_title
 from tui.chat.seen import FIGURES, Figure, Seen
 from tui.screens.figures.words import amount, chat_of, cost_of, energy_of, on_the_card, speed_of_reads
 from tui.settings import settings_file
-from tui.units import DASH, count, gigabytes, memory
+from tui.units import DASH, count, gigabytes, memory, speed
 from tui.words import N_, _, ngettext
 
 Surety = Literal["measured", "estimated", "predicted", "published", "assumed", "unavailable", "chosen"]
@@ -99,10 +99,10 @@ def _speed(seen: Seen) -> Told:
         return _missing(name, what, _not_yet(seen, _("the engine did not tell")))
     source = _("the engine's own figure of the answer")
     if seen.live:
-        source = _("tokens counted here over the last 3 seconds")
+        source = _("tokens counted here over the last 3 seconds, or the last two tokens")
     elif seen.was_stopped:
         source = _("the tokens that came before it was stopped")
-    return Told(name, f"{seen.speed:.1f} tok/s", "measured", what, source)
+    return Told(name, f"{speed(seen.speed)} tok/s", "measured", what, source)
 
 
 def _context(seen: Seen) -> Told:
