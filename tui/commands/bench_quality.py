@@ -53,7 +53,8 @@ def refuse_without(arguments: argparse.Namespace) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, or show what was measured of the same files before; return the exit status. Raises Problem."""
-    if arguments.named or arguments.preset or arguments.backend or arguments.depths or arguments.quick:
+    others = (arguments.named, arguments.preset, arguments.backend, arguments.depths, arguments.quick, arguments.evict)
+    if any(others):
         arguments.usage_error("--quality takes a file and a base, and none of the other options")
     if not arguments.against:
         arguments.usage_error("--quality needs --against BASE: a less quantised file of the same model")
@@ -73,11 +74,25 @@ def run(arguments: argparse.Namespace) -> int:
             return output.DONE
         view = _begin(wanted)
     else:
+        _check_enough(view, wanted)
         words.attached(view)
     if arguments.detach:
         words.detached(view)
         return output.DONE
     return _watch(wanted, view.key, words)
+
+
+def _check_enough(view: JobView, wanted: Compare) -> None:
+    """Raise Problem where what is being measured of this pair is not what is wanted of it."""
+    running = msgspec.convert(view.spec.work, Compare)
+    if running.chunks in {0, wanted.chunks} and (running.keep or not wanted.keep):
+        return
+    much = f"{running.chunks:,} chunks" if running.chunks else "all of the text"
+    raise Problem(
+        "These two files are being measured already, but otherwise",
+        f"It takes {much}, and {'keeps' if running.keep else 'does not keep'} the base's probabilities.",
+        f"Wait for it, or end it: `deepseek-tui stop {view.key}`. What is measured stays.",
+    )
 
 
 def _watch(wanted: Compare, key: str, words: Words) -> int:

@@ -55,6 +55,7 @@ def run(work: dict[str, Any], report: Report, cancel: Cancel) -> str:
     if not stored:
         check_file(Path(wanted.base))
     with turn("quality", report, cancel):
+        store.tidy()
         stamps = _stamps(wanted)
         report.stage("looking", "Reading both vocabularies and the text.")
         what = _look_stored(wanted, cancel) if stored else _look(wanted, cancel)
@@ -64,7 +65,7 @@ def run(work: dict[str, Any], report: Report, cancel: Cancel) -> str:
     kld, same = quality.figures.kld, quality.figures.same_top
     report.stage(
         "done",
-        f"KL divergence {kld.value:.2g} ± {kld.error:.1g}, the same first token for {same.value:.1%} of "
+        f"KL divergence {kld.value:.4f} ± {kld.error:.4f}, the same first token for {same.value:.1%} of "
         f"{quality.scored:,} tokens of {quality.text.name}.",
     )
     return ""
@@ -78,6 +79,7 @@ def _measured(
     progress = store.Progress(store.key(sides[0].sha256, *base_facts))
     what = _with_kept(what, store.key(*base_facts))
     total, chunk = len(what.chunks), logprobs.chunk_bytes(what.context, what.vocabulary)
+    further = progress.scores[total:]
     del progress.scores[total:]
     pace = Pace(report, total, chunk, sides[0].size_bytes / max(1, sides[1].size_bytes), based=what.stored is not None)
     pace.resume(len(progress.scores))
@@ -91,7 +93,7 @@ def _measured(
                 case Loading(fraction=fraction):
                     pace.loading("comparing", fraction)
                 case Ready(device=device):
-                    pace.begin("comparing")
+                    pace.begin("comparing", len(progress.scores))
                 case Compared():
                     base = told.get(said.chunk)
                     progress.add(_scores(group.start + said.chunk, said, base))
@@ -114,7 +116,8 @@ def _measured(
         time.time(),
         (*what.notes, *_notes(*sides)),
     )
-    progress.forget()
+    if not further:  # else a longer measurement, that was stopped, can still go on
+        progress.forget()
     return quality
 
 
@@ -178,7 +181,7 @@ def _base(
             case Loading(fraction=fraction):
                 pace.loading("base", fraction)
             case Ready():
-                pace.begin("base")
+                pace.begin("base", group.start)
             case Based():
                 told[said.chunk] = said
                 pace.based(group.start + len(told))

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> tuple[str, str]:
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     """Two models that differ in nothing but their templates."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # threads that wait leave the cores to other tests
     for name in ("model", "base"):
         write_bpe_model(tmp_path / f"{name}.gguf", f"the {name}'s template")
     return str(tmp_path / "model.gguf"), str(tmp_path / "base.gguf")
@@ -55,7 +56,7 @@ def test_a_loss_is_measured_shown_again_and_told_by_the_plan(run: Run, pair: tup
     }
     (home / "config/presets").mkdir(parents=True)
     (home / "config/presets/mine.toml").write_text(tomli_w.dumps(table_))
-    (planned,) = run("plan", "mine", "--json").json["presets"]
+    (planned,) = run("plan", "mine", "--no-measure", "--json").json["presets"]
     assert planned["loss"]["base"]["file"] == "base.gguf"
     (loss,) = (one for one in planned["columns"] if one["name"] == "loss")
     assert loss["measured"].startswith("KLD ")
@@ -89,6 +90,20 @@ def test_it_goes_on_in_the_background_and_is_found_there(
     wait_until(lambda: processes_of(home) == {})
 
 
+def test_a_running_measurement_of_less_is_not_taken_for_the_one_that_is_wanted(
+    run: Run, starter_gguf: Path, home: Path, wait_until: Callable[[Callable[[], object]], None]
+) -> None:
+    named = ("bench", "--quality", str(starter_gguf), "--against", str(starter_gguf))
+    begun = run(*named, "--chunks", "40", "--detach", "--json").json
+    for other in ((), ("--chunks", "2"), ("--chunks", "40", "--keep")):
+        ran = run(*named, *other)
+        assert (ran.status, ran.out) == (1, "")
+        assert "It takes 40 chunks, and does not keep the base's probabilities." in ran.err
+        assert f"deepseek-tui stop {begun['key']}" in ran.err
+    assert run("stop", begun["key"]).status == 0
+    wait_until(lambda: processes_of(home) == {})
+
+
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
@@ -98,6 +113,7 @@ def test_it_goes_on_in_the_background_and_is_found_there(
         (("--text", "x"), "--text belongs to --quality"),
         (("--keep",), "--keep belongs to --quality"),
         (("starter", "--quality", "a", "--against", "b"), "none of the other options"),
+        (("--quality", "a", "--against", "b", "--evict"), "none of the other options"),
         (("starter", "--against", "b"), "only with --quality"),
         (("--quality", "a", "--against", "b", "--chunks", "0"), "not a number of chunks"),
         (("--quality", "a", "--against", "b", "--disk", "-1"), "not a number of GB"),
