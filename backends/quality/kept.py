@@ -21,8 +21,12 @@ def recall(path: Path) -> tuple[Quality, ...]:
 
 
 def best(path: Path) -> Quality | None:
-    """Return the measurement that says most about what quantising cost: against the largest file of the same model."""
+    """Return the measurement that says most about what quantising cost: against the largest file of the same model.
+
+    Against a smaller file, what was measured is mostly that one's loss: it does not count.
+    """
     found = [one for one in recall(path) if one.of_one_model and one.model.sha256 != one.base.sha256]
+    found = [one for one in found if not one.base.layers or one.base.size_bytes >= one.model.size_bytes]
     return max(found, key=lambda one: (one.base.size_bytes, one.scored, one.measured_at), default=None)
 
 
@@ -37,8 +41,8 @@ def of(sha256: str) -> tuple[Quality, ...]:
 
 
 def keep(quality: Quality) -> None:
-    """Keep a measurement, in place of an earlier one against the same file on the same text."""
-    others = [one for one in of(quality.model.sha256) if _what(one) != _what(quality)]
+    """Keep a measurement, in place of an earlier one against the same file on no more of the same text."""
+    others = [one for one in of(quality.model.sha256) if _what(one) != _what(quality) or one.scored > quality.scored]
     remembered.write(_KIND, quality.model.sha256, msgspec.to_builtins((quality, *others)[:_KEPT]))
 
 

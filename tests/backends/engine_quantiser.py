@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
+from backends.gguf.files import read_shape
 from backends.gguf.mixes import Choice
 from backends.gguf.recipes import NUMBERS
 from backends.llama_cpp import binding
@@ -80,3 +82,14 @@ def quantise(
     total = _TOTAL.search(told)
     assert total is not None
     return Said({one[1]: one[3] or one[2] for one in found}, float(total[1]), told)
+
+
+def first_layers(source: Path, target: Path, count: int) -> Path:
+    """Write a model of the first `count` layers of another, everything as it is there; return `target`."""
+    lib = binding.library()
+    layers = range(count, read_shape(source).layers)
+    pruned = (ctypes.c_int32 * (len(layers) + 1))(*layers, -1)
+    params = lib.llama_model_quantize_default_params()
+    params.only_copy, params.nthread, params.prune_layers = True, 1, pruned
+    assert lib.llama_model_quantize(os.fsencode(source), os.fsencode(target), ctypes.byref(params)) == 0
+    return target

@@ -10,10 +10,11 @@ import numpy as np
 
 from backends import paths
 from backends.base import Cancel
+from backends.gguf.files import read_shape
 from backends.jobs.report import Report
 from backends.llama_cpp.quality import known, logprobs, run
 from backends.quality.figures import Quality
-from backends.quality.wanted import Compare
+from backends.quality.wanted import CONTEXT, Compare
 from tests.backends.tiny_models import write_bpe_model
 
 ROUNDING = logprobs.WINDOW / 65535
@@ -51,6 +52,11 @@ def compare(wanted: Compare, cancel: Cancel | None = None) -> Quality:
     found = known.matching(wanted)
     assert found is not None
     return found
+
+
+def chunk_bytes(model: Path) -> int:
+    """What the rows of one chunk take."""
+    return logprobs.chunk_bytes(CONTEXT, read_shape(model).vocabulary)
 
 
 def left() -> list[str]:

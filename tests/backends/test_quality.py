@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 from collections.abc import Iterator
@@ -23,26 +22,26 @@ from backends.llama_cpp.quality.messages import Request
 from backends.quality import kept
 from backends.quality.figures import Quality, Scores, Side, Text
 from backends.quality.wanted import CONTEXT, Compare
-from tests.backends.quality_world import ROUNDING, Tiny, compare, left
+from tests.backends.engine_quantiser import quantise
+from tests.backends.quality_world import ROUNDING, Tiny, chunk_bytes, compare, left
 from tests.backends.tiny_models import R1_SPECIAL
 
 _Q4_0 = 2  # LLAMA_FTYPE_MOSTLY_Q4_0
 CHUNKS = 1
 
 
-@pytest.fixture(scope="session")
-def requantised(starter_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The starter model, made smaller once more by the engine's own quantiser."""
-    lib = binding.library()
-    target = tmp_path_factory.mktemp("requantised") / "SmolLM2-135M-Instruct.Q4_0.gguf"
-    params = lib.llama_model_quantize_default_params()
-    params.ftype, params.allow_requantize, params.nthread = _Q4_0, True, 1
-    assert lib.llama_model_quantize(os.fsencode(starter_gguf), os.fsencode(target), ctypes.byref(params)) == 0
+@pytest.fixture
+def requantised(few_layers_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A true model, made smaller once more by the engine's own quantiser."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    target = tmp_path / "few-layers.Q4_0.gguf"
+    quantise(few_layers_gguf, target, _Q4_0)
     return target
 
 
 @pytest.fixture
-def tiny(tmp_path: Path) -> Tiny:
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tiny:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # threads that wait leave the cores to other tests
     return Tiny(tmp_path)
 
 
@@ -72,16 +71,16 @@ def full_logits(path: Path, tokens: list[int]) -> Any:
 
 
 def test_the_figures_of_a_requantised_file_are_those_of_a_plain_computation(
-    starter_gguf: Path, requantised: Path, home: Path
+    few_layers_gguf: Path, requantised: Path, home: Path
 ) -> None:
-    found = compare(Compare(str(requantised), str(starter_gguf), chunks=CHUNKS))
-    looked = passes.look(str(starter_gguf), texts.read("")[1], Cancel())
+    found = compare(Compare(str(requantised), str(few_layers_gguf), chunks=CHUNKS))
+    looked = passes.look(str(few_layers_gguf), texts.read("")[1], Cancel())
     klds, nlls, base_nlls, same = [], [], [], []
     for chunk in range(CHUNKS):
         tokens = looked.tokens[chunk * CONTEXT : (chunk + 1) * CONTEXT]
         p, q = (
             rows - np.log(np.exp(rows - rows.max(1, keepdims=True)).sum(1, keepdims=True)) - rows.max(1, keepdims=True)
-            for rows in (full_logits(path, tokens)[:255] for path in (starter_gguf, requantised))
+            for rows in (full_logits(path, tokens)[:255] for path in (few_layers_gguf, requantised))
         )
         places, targets = np.arange(255), tokens[257:512]
         klds += (np.exp(p) * (p - q)).sum(1).tolist()
@@ -100,11 +99,26 @@ def test_the_figures_of_a_requantised_file_are_those_of_a_plain_computation(
     assert 0.7 < figures.same_top.value < 1
     assert (found.model.quantization, found.base.quantization) == ("Q4_0", "Q4_1")
     assert found.of_one_model
-    assert found.base.sha256 == file_hash.known_digest(starter_gguf)
+    assert found.base.sha256 == file_hash.known_digest(few_layers_gguf)
     assert left() == []
     # It is shown as measured where the file is.
     assert kept.best(requantised) == found
-    assert kept.best(starter_gguf) is None
+    assert kept.best(few_layers_gguf) is None
+
+
+def test_against_a_smaller_file_nothing_of_a_files_own_loss_is_known(home: Path) -> None:
+    path = home / "model.gguf"
+    path.write_bytes(b"GGUF, as far as anybody asks")
+    sha256 = file_hash.digest(path, lambda: [path.read_bytes()])
+    against = {size: Side("base", f"sha256:{size}", size, "F16", "llama", 4, 64) for size in (4, 5)}
+    kept.keep(measurement(sha256, against[4]))
+    assert len(kept.recall(path)) == 1
+    assert kept.best(path) is None
+    kept.keep(measurement(sha256, against[5]))
+    assert kept.best(path) == kept.recall(path)[0]
+    # Of rows on the disk nobody knows how large the file was that they are from.
+    kept.keep(measurement(sha256, Side("base.logits", "sha256:rows", 1)))
+    assert kept.best(path) == kept.recall(path)[1]
 
 
 def test_a_file_against_itself_loses_nothing(tiny: Tiny, home: Path) -> None:
@@ -205,9 +219,9 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_the_disk_holds_no_more_than_it_may(tiny: Tiny, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = groups(monkeypatch)
     model, base = tiny("model"), tiny("base")
-    chunk = logprobs.chunk_bytes(CONTEXT, len(passes.look(str(base), "", Cancel()).names))
-    compare(Compare(str(model), str(base), chunks=5, disk_bytes=2 * chunk + 100))
-    assert sizes == [2 * chunk, 2 * chunk, chunk]
+    chunk = chunk_bytes(base)
+    compare(Compare(str(model), str(base), chunks=3, disk_bytes=2 * chunk + 100))
+    assert sizes == [2 * chunk, chunk]
     with pytest.raises(BackendError, match="more disk than is allowed") as raised:
         compare(Compare(str(tiny("other")), str(base), chunks=2, disk_bytes=chunk - 1))
     assert "--disk" in raised.value.hint
@@ -238,11 +252,25 @@ def test_kept_probabilities_serve_the_next_file(tiny: Tiny, home: Path, monkeypa
     found = compare(Compare(str(tiny("third")), str(paths.cache() / "quality" / rows)))
     assert found.chunks == 2
     assert found.scored == 510
+    assert found.notes == ()
+
+
+def test_what_the_rows_of_a_base_cannot_tell_is_noted(tiny: Tiny, home: Path) -> None:
+    """A base that is sure, and wrong: what it gives the true token is beyond what its rows can hold."""
+    base, model = tiny("base", noise=4.0), tiny("model", noise=4.01)
+    whole = compare(Compare(str(model), str(base), chunks=1, keep=True))
+    rows = known.rows_of(whole)
+    assert rows is not None
+    assert whole.notes == ()
+    cut = compare(Compare(str(model), str(rows)))
+    assert cut.figures.base_perplexity.value < whole.figures.base_perplexity.value
+    assert "less than its file can tell" in cut.notes[0]
+    assert cut.figures.kld == whole.figures.kld
 
 
 def test_all_that_is_to_be_kept_has_to_be_allowed(tiny: Tiny, home: Path) -> None:
     base = tiny("base")
-    chunk = logprobs.chunk_bytes(CONTEXT, len(passes.look(str(base), "", Cancel()).names))
+    chunk = chunk_bytes(base)
     with pytest.raises(BackendError, match="more disk than is allowed") as raised:
         compare(Compare(str(tiny("model")), str(base), chunks=3, keep=True, disk_bytes=2 * chunk))
     assert "--chunks 2" in raised.value.hint
@@ -333,8 +361,10 @@ def test_of_several_measurements_the_one_against_the_largest_file_of_the_same_mo
         kept.keep(one)
     assert kept.recall(path) == (other, small, large)
     assert kept.best(path) == large
-    kept.keep(msgspec.structs.replace(small, chunks=9))
+    kept.keep(msgspec.structs.replace(small, chunks=9, scored=9 * 255))
     assert [one.chunks for one in kept.recall(path)] == [9, 2, 2]  # in place of the earlier one
+    kept.keep(msgspec.structs.replace(large, chunks=1, scored=255))
+    assert kept.best(path) == large  # less of the text takes nothing away from what was measured
     path.write_bytes(b"GGUF, but another")
     assert kept.best(path) is None
 

@@ -16,16 +16,19 @@ from backends.base import Cancel, Cancelled
 from backends.errors import EngineDied, Unreadable
 from backends.jobs import launch
 from backends.jobs.job import JobSpec
-from backends.llama_cpp.quality import logprobs, passes, run, store
+from backends.jobs.report import Report
+from backends.llama_cpp.quality import passes, run, store
+from backends.llama_cpp.quality.pace import Pace
 from backends.quality.figures import Scores
-from backends.quality.wanted import CONTEXT, Compare
-from tests.backends.quality_world import Tiny, compare, left
+from backends.quality.wanted import Compare
+from tests.backends.quality_world import Tiny, chunk_bytes, compare, left
 from tests.backends.watching import ended, until
 from tests.conftest import processes_of
 
 
 @pytest.fixture
-def tiny(tmp_path: Path) -> Tiny:
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tiny:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # threads that wait leave the cores to other tests
     return Tiny(tmp_path)
 
 
@@ -70,8 +73,7 @@ def test_stopping_ends_the_engine_at_once(starter_gguf: Path, home: Path) -> Non
 def slow(tiny: Tiny) -> Compare:
     """A measurement that takes a second for each chunk, because the disk holds no more than one."""
     model, base = tiny("model", noise=0.1), tiny("base", noise=0.0)
-    one = logprobs.chunk_bytes(CONTEXT, len(passes.look(str(base), "", Cancel()).names))
-    return Compare(str(model), str(base), chunks=60, disk_bytes=one)
+    return Compare(str(model), str(base), chunks=60, disk_bytes=chunk_bytes(base))
 
 
 def begin(wanted: Compare) -> str:
@@ -104,7 +106,8 @@ def test_what_was_stopped_and_goes_on_ends_as_if_it_had_never_been(slow: Compare
     assert ended(key).state == "stopped"
     assert processes_of(home) == {}
     assert [name for name in left() if not name.endswith(".scores")] == []
-    wanted = msgspec.structs.replace(slow, chunks=6, disk_bytes=1_000_000_000)
+    (path,) = scores()
+    wanted = msgspec.structs.replace(slow, chunks=len(list(store._read(path))) + 2, disk_bytes=1_000_000_000)
     gone_on = compare(wanted)
     whole = compare(wanted)  # anew: the scores went with the result
     assert gone_on.figures == whole.figures
@@ -133,3 +136,31 @@ def test_how_long_it_takes_is_told_from_the_first_chunk_on(slow: Compare, home: 
     assert {"looking", "base", "comparing"} <= {one.stage for one in seen}
     assert any(one.left_s is not None for one in seen if one.stage in {"base", "comparing"})
     assert seen[-1].done_bytes == seen[-1].total_bytes == 6 * slow.disk_bytes
+
+
+def test_a_longer_measurement_that_was_stopped_survives_a_shorter_one(slow: Compare, home: Path) -> None:
+    wanted = msgspec.structs.replace(slow, chunks=2, disk_bytes=1_000_000_000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store.Progress, "forget", lambda _: None)
+        compare(wanted)
+    (before,) = left()
+    compare(msgspec.structs.replace(wanted, chunks=1))
+    assert left() == [before]
+    assert [one.chunk for one in store._read(paths.cache() / "quality" / before)] == [0, 1]
+
+
+def test_what_a_killed_measurement_half_kept_goes_with_the_next(tiny: Tiny, home: Path) -> None:
+    part = store.folder() / ".of another base.logits.part"
+    part.write_bytes(b"gigabytes")
+    compare(Compare(str(tiny("model")), str(tiny("base")), chunks=1))
+    assert left() == []
+
+
+def test_a_base_that_runs_anew_is_not_timed_by_what_was_done_before(home: Path, tmp_path: Path) -> None:
+    with Report(tmp_path, Cancel()) as report:
+        pace = Pace(report, 10, 100, 1.0, based=False)
+        pace.resume(8)
+        pace.begin("base", 0)
+        pace._begun = (pace._begun[0] - 40, 0)
+        pace.based(4)
+        assert pace.left_s() == pytest.approx(10 * 6 + 10 * 2, rel=0.01)

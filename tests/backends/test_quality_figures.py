@@ -191,6 +191,14 @@ def test_what_is_no_number_is_told() -> None:
         logprobs.chosen(broken, [0, 0])
 
 
+def test_rows_that_are_no_probabilities_are_told() -> None:
+    given_ = logits(3, 50)
+    rows = logprobs.coded(given_)
+    line = len(rows) // 3
+    with pytest.raises(BackendError, match="probabilities are damaged"):
+        logprobs.divergence(given_, rows[:line] + bytes(line) + rows[2 * line :], [0, 0, 0])
+
+
 def test_a_file_of_log_probabilities_says_what_it_holds(tmp_path: Path) -> None:
     chunks, context, vocabulary = ((1, 2, 3, 4, 5, 6, 7, 0), (7, 6, 5, 4, 3, 2, 1, 0)), 8, 9
     rows = logprobs.coded(logits(2 * logprobs.scored(context), vocabulary))
@@ -209,3 +217,42 @@ def test_a_damaged_file_of_log_probabilities_is_refused(tmp_path_factory: pytest
     path.write_bytes(logprobs.MAGIC + data)
     with pytest.raises(BadModelFile):
         logprobs.read_header(path)
+
+
+# What the functions of llama.cpp's perplexity.cpp, compiled, made of the arrays of the test below: the bytes of the
+# base's four rows, and each row's divergence.
+ITS_ROWS = bytes.fromhex(
+    "800080395d0180c100409264248900000000ffffb73d0000800080394d0e80c12489b6ad0000ffffb73d4962db860000"
+    "8000803904d880c100006ddbffffb73d4962db8692b40000e649423915174dc1ffff0000303060609c9cccccfcfc0000"
+)
+ITS_KLDS = [0.0021675, 0.7956116, 0.8362554, 1.0419300]
+
+
+def test_what_llama_perplexity_itself_makes_of_two_models() -> None:
+    number = np.arange(28).reshape(4, 7)
+    base = ((number * 37 % 101) / 7 - (number % 5) * 3).astype("f4")
+    mine = ((number * 53 % 97) / 9 + base / 2).astype("f4")
+    targets = [0, 3, 6, 2]
+    rows = logprobs.coded(base)
+    # Levels to the bit; the two floats before them depend on whose exp it was.
+    ours, its = (np.frombuffer(each, "<u2").reshape(4, 12) for each in (rows, ITS_ROWS))
+    assert (ours[:, 4:] == its[:, 4:]).all()
+    heads = [np.ascontiguousarray(each[:, :4]).view("<f4") for each in (ours, its)]
+    assert heads[0] == pytest.approx(heads[1], rel=1e-6)
+    kld, by_base = logprobs.divergence(mine, ITS_ROWS, targets)
+    assert sorted(kld) == pytest.approx(ITS_KLDS, abs=2e-6)
+    chosen = logprobs.chosen(mine, targets)
+    same = [one == other for one, other in zip(chosen.top, by_base.top, strict=True)]
+    found = estimates.figures([Scores(0, kld, chosen.nll, by_base.nll, same)])
+    assert found.kld.value == pytest.approx(0.668991116, abs=1e-6)
+    assert found.kld_99.value == pytest.approx(1.035759687, abs=2e-6)
+    assert (found.same_top.value, found.same_top.by_token) == pytest.approx((0.5, 0.288675135))
+    assert found.perplexity.value == pytest.approx(280.920149686, rel=1e-6)
+    assert found.base_perplexity.value == pytest.approx(934.411523493, rel=1e-6)
+    assert found.perplexity_ratio.value == pytest.approx(0.300638576, rel=1e-6)
+    assert found.probability_change.value == pytest.approx(0.340033236, rel=1e-6)
+
+
+def test_a_perplexity_beyond_all_numbers_is_told() -> None:
+    with pytest.raises(BackendError, match="beyond all numbers"):
+        estimates.figures([Scores(0, [800.0], [800.0], [1.0], [False])])

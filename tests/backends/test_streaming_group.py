@@ -101,14 +101,14 @@ def swapped_out() -> int:
 
 def test_it_runs_as_fast_as_the_disk_gives_what_must_come_from_it_and_writes_nothing(model: Path) -> None:
     before = swapped_out()
-    both, plain = run(model, BOTH), run(model, PLAIN, tokens=3)
+    both, plain = run(model, BOTH), run(model, PLAIN, tokens=2)
     assert plain.streamed_bytes > LIMIT
     assert both.held_bytes > 0.2 * model.stat().st_size
     assert reached(both) >= GOAL
     # What is held is not read, and nothing is read twice.
     assert read(both) <= 1.05 * both.streamed_bytes
     assert seconds(both) < seconds(plain)
-    assert both.words[:3] == plain.words
+    assert both.words[:2] == plain.words
     for one in (both, plain):
         assert (one.written_bytes, one.swapped_bytes) == (0, 0)
     assert swapped_out() == before

@@ -53,14 +53,15 @@ def refuse_without(arguments: argparse.Namespace) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, or show what was measured of the same files before; return the exit status. Raises Problem."""
-    if arguments.named or arguments.preset or arguments.backend or arguments.depths or arguments.quick:
+    others = (arguments.named, arguments.preset, arguments.backend, arguments.depths, arguments.quick, arguments.evict)
+    if any(others):
         arguments.usage_error("--quality takes a file and a base, and none of the other options")
     if not arguments.against:
         arguments.usage_error("--quality needs --against BASE: a less quantised file of the same model")
     wanted = Compare(
         model=str(_file(arguments.quality)),
         base=str(_file(arguments.against)),
-        text=str(_path(arguments.text)) if arguments.text else "",
+        text=str(_check_name(_path(arguments.text))) if arguments.text else "",
         chunks=arguments.chunks or 0,
         disk_bytes=arguments.disk or DISK_BYTES,
         keep=arguments.keep,
@@ -73,11 +74,25 @@ def run(arguments: argparse.Namespace) -> int:
             return output.DONE
         view = _begin(wanted)
     else:
+        _check_enough(view, wanted)
         words.attached(view)
     if arguments.detach:
         words.detached(view)
         return output.DONE
     return _watch(wanted, view.key, words)
+
+
+def _check_enough(view: JobView, wanted: Compare) -> None:
+    """Raise Problem where what is being measured of this pair is not what is wanted of it."""
+    running = msgspec.convert(view.spec.work, Compare)
+    if running.chunks in {0, wanted.chunks} and (running.keep or not wanted.keep):
+        return
+    much = f"{running.chunks:,} chunks" if running.chunks else "all of the text"
+    raise Problem(
+        "These two files are being measured already, but otherwise",
+        f"It takes {much}, and {'keeps' if running.keep else 'does not keep'} the base's probabilities.",
+        f"Wait for it, or end it: `deepseek-tui stop {view.key}`. What is measured stays.",
+    )
 
 
 def _watch(wanted: Compare, key: str, words: Words) -> int:
@@ -102,6 +117,8 @@ def _watch(wanted: Compare, key: str, words: Words) -> int:
             "Measure once more: `deepseek-tui doctor` looks at the folders.",
         )
     words.result(found)
+    if wanted.keep:
+        words.kept(_rows(found))
     return output.DONE
 
 
@@ -116,6 +133,12 @@ def _known(wanted: Compare) -> Quality | None:
     from backends.llama_cpp.quality.known import matching
 
     return matching(wanted)
+
+
+def _rows(quality: Quality) -> Path | None:
+    from backends.llama_cpp.quality.known import rows_of
+
+    return rows_of(quality)
 
 
 def _job(wanted: Compare) -> JobSpec:
@@ -133,7 +156,7 @@ def _key(wanted: Compare) -> str:
 
 def _file(name: str) -> Path:
     """Return the file that is meant by a path, a source or a preset. Raises Problem where it is not here."""
-    path = _path(name)
+    path = _check_name(_path(name))
     if path.exists():
         return path
     if name.startswith(_SOURCES):
@@ -147,6 +170,17 @@ def _file(name: str) -> Path:
     if not located.present or located.path is None or not located.path.is_file():
         raise Problem(f"{what} is not here as a GGUF file", located.detail, located.hint)
     return located.path.absolute()
+
+
+def _check_name(path: Path) -> Path:
+    """Return the same. Raises Problem for a name that a job cannot be told."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise Problem(
+            "This file's name is not UTF-8", shown_path(path), "Rename it, or name a link to it that has another name."
+        ) from None
+    return path
 
 
 def _path(name: str) -> Path:

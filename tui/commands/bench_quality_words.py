@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from backends.errors import ErrorInfo
 from backends.jobs.job import JobView
+from backends.shown import shown_path
 from tui.chat.clean import clean_line
 from tui.commands import output, table
 from tui.units import DASH, duration, memory, share_text
@@ -83,6 +85,12 @@ class Words:
             return
         for text in lines(quality, table.width(), before=before):
             output.say(text)
+
+    def kept(self, rows: Path | None) -> None:
+        """Tell where the base's probabilities stay, and how they go."""
+        if rows is not None and not self._json:
+            taken = f" ({memory(rows.stat().st_size)})" if rows.exists() else ""
+            output.say(f"The base's probabilities stay{taken} until you remove them: {shown_path(rows)}")
 
     def clear(self) -> None:
         """Take the line back, before anything else is written to the same terminal."""

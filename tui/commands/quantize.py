@@ -20,14 +20,15 @@ from backends.jobs.job import JobView
 from backends.shown import printable, shown_path
 from presets import writing
 from presets.building import job_key
-from presets.catalog import load_catalog
+from presets.catalog import Catalog, load_catalog
 from presets.drafting import draft_of_made, text_of
 from presets.families import dimensions
 from presets.outcome import Outcome, outcome_by_rules, outcome_of_file
 from presets.reference import machine_named, machine_names
+from presets.schema import PresetEntry
 from presets.sources import HuggingFace
-from tui.commands import confirm, output, parser, table
-from tui.commands.quantize_wanted import Wanted, target_of, wanted
+from tui.commands import confirm, output, parser
+from tui.commands.quantize_wanted import RUNS, Wanted, target_of, wanted
 from tui.units import memory
 
 if TYPE_CHECKING:
@@ -93,7 +94,9 @@ def configure(subparser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """List recipes, stop, say what would come of it, or make it; return the exit status. Raises Problem."""
     if arguments.recipes:
-        return _recipes(as_json=arguments.json, names=arguments.names)
+        from tui.commands.quantize_recipes import listed
+
+        return listed(as_json=arguments.json, names=arguments.names)
     if arguments.source is None:
         arguments.usage_error("say what to quantise: SOURCE, or a preset that says how it is made")
     if arguments.ollama and arguments.detach:
@@ -154,37 +157,6 @@ def _check_matrix(text: str | None) -> None:
     if text is not None and not Path(text).expanduser().is_file():
         hint = "Publishers put them beside their files, as NAME.imatrix; without --imatrix it is made without one."
         raise Problem("There is no such importance matrix", printable(text, 400), hint)
-
-
-def _recipes(*, as_json: bool, names: bool) -> int:
-    from presets.recipes import load_recipes
-
-    recipes = load_recipes()
-    if names:
-        for entry in recipes.entries:
-            output.say(entry.mix.name)
-        return output.DONE
-    if as_json:
-        found = [
-            {"builtin": entry.builtin, "file": output.path_text(entry.path), **msgspec.to_builtins(entry.mix)}
-            for entry in recipes.entries
-        ]
-        problems = [{"title": one.title, "detail": one.detail, "hint": one.hint} for one in recipes.problems]
-        output.say_json({"recipes": found, "problems": problems})
-        return output.DONE
-    rows = [(entry.mix.name, "" if entry.builtin else "your own", entry.mix.title) for entry in recipes.entries]
-    for line in table.table(("RECIPE", "", "WHAT IT DOES"), rows, table.width()):
-        output.say(line)
-    for entry in recipes.entries:
-        if entry.mix.description:
-            output.say(f"{entry.mix.name}: {entry.mix.description}")
-    output.say("The plain ones of llama.cpp are recipes too, such as Q3_K_S, IQ3_M and Q4_K_M.")
-    for problem in recipes.problems:
-        output.say(f"problem: {problem.title}")
-        for line in (problem.detail, problem.hint):
-            if line:
-                output.say(f"    {line}")
-    return output.DONE
 
 
 def _said(asked: Wanted, arguments: argparse.Namespace, words: Words) -> tuple[Outcome, Preview | None]:
@@ -307,8 +279,7 @@ def _write_preset(asked: Wanted, found: Outcome, arguments: argparse.Namespace, 
     if found.source is None or arguments.no_preset or (asked.own and arguments.preset is None):
         return
     catalog = load_catalog()
-    source = f"file:{asked.target}"
-    user = next((one for one in catalog.entries if _source_of(one.preset.backends) == source), None)
+    user = _user(catalog, asked.target)
     if user is not None and arguments.preset in {None, user.name}:
         return
     drafted = draft_of_made(found.source, found.family, found.mix.name, asked.target, asked.text)
@@ -325,8 +296,10 @@ def _write_preset(asked: Wanted, found: Outcome, arguments: argparse.Namespace, 
         words.written(entry.name, entry.file)
 
 
-def _source_of(backends: dict[str, dict[str, object]]) -> object:
-    return backends.get("llama_cpp", {}).get("source")
+def _user(catalog: Catalog, target: Path) -> PresetEntry | None:
+    """Return a preset whose model is the target, whether that is here or not."""
+    source = f"file:{target}"
+    return next((one for one in catalog.entries if one.preset.backends.get(RUNS, {}).get("source") == source), None)
 
 
 def _after(asked: Wanted, view: JobView, arguments: argparse.Namespace, words: Words) -> int:
@@ -345,6 +318,8 @@ def _after(asked: Wanted, view: JobView, arguments: argparse.Namespace, words: W
         words.left(again, asked.target)
         return output.STOPPED
     status = words.ended(view.spec.title, last)
+    if status != output.DONE:
+        _tell_of_preset(asked.target, words)
     if status == output.DONE and arguments.ollama:
         return _into_ollama(asked.target, words)
     return status
@@ -385,7 +360,15 @@ def _stop(target: Path, words: Words) -> int:
         return output.DONE
     gone = launch.stop(key, force=True)
     words.stopped(view, gone=gone)
+    _tell_of_preset(target, words)
     return output.DONE if gone else output.FAILED
+
+
+def _tell_of_preset(target: Path, words: Words) -> None:
+    """Say that a preset was written beforehand for a model that has come to nothing."""
+    user = _user(load_catalog(), target)
+    if user is not None and not target.exists():
+        words.waits(user.name)
 
 
 def _threads(text: str) -> int:

@@ -29,6 +29,8 @@ from tui.units import DASH, memory, roughly
 
 JSON_S = 1.0
 _SPARE = (5, 4)
+_NEVER_WEIGHED = ("token_embd.weight", "output.weight")
+"""Of these no importance is measured, unless llama-imatrix is told to: nothing is amiss."""
 _WIDEST = 110
 
 
@@ -184,6 +186,14 @@ class Words:
         else:
             output.say(f"{view.spec.title} (pid {view.pid}): NOT ended. The disk may hang.")
 
+    def waits(self, name: str) -> None:
+        """Tell of the preset that was written for a model that has come to nothing."""
+        if self._json:
+            self._event("preset_waits", name=name)
+        else:
+            command = shlex.join(["deepseek-tui", "presets", "remove", name])
+            output.warn(f"Its preset {name} has no model now: quantise again, or {command}")
+
     def note(self, text: str) -> None:
         self.clear()
         output.warn(f"note: {clean_line(text)}")
@@ -269,9 +279,11 @@ def _space(needs: Needs) -> str:
 
 
 def _unweighed(needs: Needs) -> str:
-    if not needs.unweighed:
+    lacking = [printable(name) for name in needs.unweighed if name not in _NEVER_WEIGHED]
+    if not lacking:
         return ""
-    return f"of {len(needs.unweighed)} tensors the importance matrix says nothing: {printable(needs.unweighed[0])}, …"
+    which = ", ".join([*lacking[:2], *(["…"] if len(lacking) > 2 else [])])
+    return f"says nothing of {len(lacking)} of the tensors, which are made without it: {which}"
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from backends.quality.figures import Quality
+import math
+
+from backends.quality.figures import Estimate, Quality
 from presets import families
 from presets.schema import Published
 from tui.units import DASH
@@ -32,10 +34,8 @@ def measured(found: Quality | None) -> str:
         return DASH
     kld, same = found.figures.kld, found.figures.same_top
     if abs(kld.value) < _LEAST / 2:
-        return _("KLD below {least:g}, same first token {share:.0%}").format(least=_LEAST, share=same.value)
-    return _("KLD {kld:.2g} ± {error:.1g}, same first token {share:.0%}").format(
-        kld=kld.value, error=kld.error, share=same.value
-    )
+        return _("KLD below {least:g}, same first token {share}").format(least=_LEAST, share=_share(same.value))
+    return _("KLD {kld}, same first token {share}").format(kld=with_error(kld), share=_share(same.value))
 
 
 def against(found: Quality) -> str:
@@ -46,3 +46,14 @@ def against(found: Quality) -> str:
         found.scored,
     )
     return text.format(base=found.base.file, count=found.scored, text=found.text.name)
+
+
+def with_error(found: Estimate) -> str:
+    """Return a value and its error, both to the error's first digit."""
+    digits = min(max(-math.floor(math.log10(found.error)), 0), 6) if found.error > 0 else 4
+    return f"{found.value:.{digits}f} ± {found.error:.{digits}f}"
+
+
+def _share(share: float) -> str:
+    """Return a share in per cent; nothing but all is 100."""
+    return f"{share:.0%}" if share < 0.99 or share == 1 else f"{math.floor(share * 1000) / 1000:.1%}"

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import msgspec
 
 from backends.planning.result import Alternative, Fit
-from backends.quality.figures import Estimate
 from presets import families
 from presets.plan import PresetPlan
+from tui.plans import loss
 from tui.plans.told import predicted
 from tui.units import DASH, count, memory
 from tui.words import _
@@ -96,7 +96,7 @@ def choices(plan: PresetPlan) -> list[Choice]:
         memory(found.bytes.ram.total),
         _ssd(found, found.bytes.ssd.total, whole=found.whole),
         predicted(found),
-        _kld(plan.quantization) if plan.loss is None else _measured_kld(plan.loss.figures.kld),
+        _kld(plan.quantization) if plan.loss is None else loss.with_error(plan.loss.figures.kld),
         own=True,
     )
     return [own, *(_choice(one, found) for one in others)]
@@ -136,10 +136,6 @@ def _choice(one: Alternative, found: Fit) -> Choice:
 def _kld(quantization: str) -> str:
     found = families.quality(quantization)
     return f"{found.kld:.2g}*" if found is not None else DASH
-
-
-def _measured_kld(found: Estimate) -> str:
-    return f"{found.value:.2g} ± {found.error:.1g}"
 
 
 def _layers(number: int, layers: int, *, on_card: bool) -> str:

@@ -8,13 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from backends.errors import BackendError
 from backends.quality.figures import Estimate, Figures, Scores
 
 _TAIL = 0.99
 
 
 def figures(chunks: Sequence[Scores]) -> Figures:
-    """Return what the scores of at least one chunk, all of the same length, say together."""
+    """Return what the scores of at least one chunk, all of the same length, say together.
+
+    Raises BackendError for a perplexity that no number can hold.
+    """
 
     def mean_of(value: Callable[[Scores], Sequence[float]]) -> Estimate:
         return mean([value(chunk) for chunk in chunks])
@@ -74,7 +78,14 @@ def _change(nll: float, base_nll: float) -> float:
 
 
 def _exp(log: Estimate) -> Estimate:
-    value = math.exp(log.value)
+    try:
+        value = math.exp(log.value)
+    except OverflowError:
+        raise BackendError(
+            "The perplexity is beyond all numbers",
+            f"One of the files gives the true tokens e^-{log.value:,.0f} of a chance: it may be damaged.",
+            "Fetch or build the file again.",
+        ) from None
     return _scaled(log, value, value)
 
 

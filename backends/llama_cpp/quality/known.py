@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from backends.llama_cpp import binding
-from backends.llama_cpp.quality import logprobs, texts
+from backends.llama_cpp.quality import logprobs, store, texts
 from backends.quality import kept
 from backends.quality.figures import Quality
 from backends.quality.wanted import Compare
@@ -24,6 +24,12 @@ def matching(wanted: Compare) -> Quality | None:
         if enough and same and one.engine == engine():
             return one
     return None
+
+
+def rows_of(quality: Quality) -> Path | None:
+    """Return where the base's probabilities of a measurement were kept, None where they were not."""
+    path = store.kept_rows(store.key(quality.base.sha256, quality.text.sha256, quality.context_tokens, quality.engine))
+    return path if path.exists() else None
 
 
 def engine() -> str:

@@ -23,6 +23,8 @@ WINDOW = 16.0
 _LEVELS = 65535.0
 _HEAD = struct.Struct("<8sIii")
 _MOST_TOKENS = 1 << 28
+_SLACK = 0.1
+"""So far from 1 a row's probabilities may be together: what is cut off of a large vocabulary is less than a third."""
 _SLICE_BYTES = 4 * 1024**2
 """So much of the logits is worked on at a time: temporaries stay small, and near the processor."""
 
@@ -72,8 +74,10 @@ def read_header(path: Path) -> Stored:
         size = file.seek(0, 2)
         file.seek(0)
         head = file.read(_HEAD.size)
-        if len(head) < _HEAD.size or not head.startswith(MAGIC):
+        if not head.startswith(MAGIC):
             raise _bad(path, "it does not begin with the letters _logits_")
+        if len(head) < _HEAD.size:
+            raise _bad(path, "it ends too early")
         _, context, vocabulary, chunks = _HEAD.unpack(head)
         if not (context >= 4 and vocabulary > 0 and chunks > 0 and context * chunks <= _MOST_TOKENS):
             raise _bad(path, "its first numbers make no sense")
@@ -136,7 +140,8 @@ def chosen(logits: Any, targets: Sequence[int]) -> Chosen:
 def divergence(logits: Any, rows: bytes, targets: Sequence[int]) -> tuple[list[float], Chosen]:
     """Return for each line the KL divergence from the coded base, in nats, and what the base's rows say themselves.
 
-    Σ p (log p - log q) over all tokens to which the base gives more than e^-16. Raises BackendError for no numbers.
+    Σ p (log p - log q) over all tokens to which the base gives more than e^-16. Raises BackendError for no numbers, and
+    for rows whose probabilities are not 1 together.
     """
     import numpy as np
 
@@ -149,7 +154,9 @@ def divergence(logits: Any, rows: bytes, targets: Sequence[int]) -> tuple[list[f
         most = lines.max(1)
         q = lines - (most + _log_sum(lines, most))[:, None]
         counts = p > -WINDOW
-        parts = np.where(counts, np.exp(p) * (p - q), 0)
+        weights = np.exp(p)
+        _check_sums(np.where(counts, weights, 0).sum(1))
+        parts = np.where(counts, weights * (p - q), 0)
         kld = parts.sum(1, dtype="f8")
         _check_numbers(kld)
         found += kld.tolist()
@@ -185,6 +192,17 @@ def _check_numbers(values: Any) -> None:
             "The model gives no probabilities",
             "What it computes is infinite or not a number: its file may be damaged.",
             "Fetch or build the file again.",
+        )
+
+
+def _check_sums(sums: Any) -> None:
+    import numpy as np
+
+    if not (np.abs(sums - 1) < _SLACK).all():
+        raise BackendError(
+            "The base's probabilities are damaged",
+            f"Those of all tokens are {float(sums[np.abs(sums - 1).argmax()]):.3g} together, and should be 1.",
+            "Write their file again, or measure against the model itself.",
         )
 
 

@@ -37,9 +37,10 @@ class Pace:
         which = "the base" if name == "base" else "the model"
         self._report.stage(name, f"Loading {which}" + (f", {fraction:.0%}." if fraction is not None else "."))
 
-    def begin(self, name: str) -> None:
-        """Tell that a pass runs its first chunk."""
-        self._begun = (time.monotonic(), self._done[name])
+    def begin(self, name: str, done: int) -> None:
+        """Tell that a pass runs its first chunk, when so many chunks are done of its model."""
+        self._done[name] = done
+        self._begun = (time.monotonic(), done)
         self._tell(name)
 
     def based(self, done: int) -> None:

@@ -55,6 +55,7 @@ def run(work: dict[str, Any], report: Report, cancel: Cancel) -> str:
     if not stored:
         check_file(Path(wanted.base))
     with turn("quality", report, cancel):
+        store.tidy()
         stamps = _stamps(wanted)
         report.stage("looking", "Reading both vocabularies and the text.")
         what = _look_stored(wanted, cancel) if stored else _look(wanted, cancel)
@@ -64,7 +65,7 @@ def run(work: dict[str, Any], report: Report, cancel: Cancel) -> str:
     kld, same = quality.figures.kld, quality.figures.same_top
     report.stage(
         "done",
-        f"KL divergence {kld.value:.2g} ± {kld.error:.1g}, the same first token for {same.value:.1%} of "
+        f"KL divergence {kld.value:.4f} ± {kld.error:.4f}, the same first token for {same.value:.1%} of "
         f"{quality.scored:,} tokens of {quality.text.name}.",
     )
     return ""
@@ -78,6 +79,7 @@ def _measured(
     progress = store.Progress(store.key(sides[0].sha256, *base_facts))
     what = _with_kept(what, store.key(*base_facts))
     total, chunk = len(what.chunks), logprobs.chunk_bytes(what.context, what.vocabulary)
+    further = progress.scores[total:]
     del progress.scores[total:]
     pace = Pace(report, total, chunk, sides[0].size_bytes / max(1, sides[1].size_bytes), based=what.stored is not None)
     pace.resume(len(progress.scores))
@@ -91,7 +93,7 @@ def _measured(
                 case Loading(fraction=fraction):
                     pace.loading("comparing", fraction)
                 case Ready(device=device):
-                    pace.begin("comparing")
+                    pace.begin("comparing", len(progress.scores))
                 case Compared():
                     base = told.get(said.chunk)
                     progress.add(_scores(group.start + said.chunk, said, base))
@@ -112,9 +114,10 @@ def _measured(
         estimates.figures(progress.scores),
         what.whole,
         time.time(),
-        (*what.notes, *_notes(*sides)),
+        (*what.notes, *_notes(*sides), *(_cut_off(progress.scores) if what.stored is not None else ())),
     )
-    progress.forget()
+    if not further:  # else a longer measurement, that was stopped, can still go on
+        progress.forget()
     return quality
 
 
@@ -178,7 +181,7 @@ def _base(
             case Loading(fraction=fraction):
                 pace.loading("base", fraction)
             case Ready():
-                pace.begin("base")
+                pace.begin("base", group.start)
             case Based():
                 told[said.chunk] = said
                 pace.based(group.start + len(told))
@@ -304,6 +307,16 @@ def _notes(model: Side, base: Side) -> Iterator[str]:
         yield "These are two different models: the figures say how far apart they are, not what quantising cost."
     elif model.size_bytes > base.size_bytes and base.layers:
         yield "The base is the smaller file: it has a loss of its own, which is not in the figures."
+
+
+def _cut_off(scores: Sequence[Scores]) -> Iterator[str]:
+    """Yield what rows on the disk do not tell of the base."""
+    count = sum(nll >= logprobs.WINDOW for one in scores for nll in one.base_nll)
+    if count:
+        yield (
+            f"To {count:,} of the true tokens the base gives less than its file can tell (e^-{logprobs.WINDOW:g}): its "
+            "perplexity is higher than here, and the ratio lower."
+        )
 
 
 def _parts(model: str) -> list[Path]:

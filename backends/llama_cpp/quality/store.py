@@ -33,6 +33,13 @@ def folder() -> Path:
         raise _unusable(place, error) from error
 
 
+def tidy() -> None:
+    """Remove what a killed measurement left half written. Only for who has the turn: nobody else writes then."""
+    for part in (paths.cache() / "quality").glob(".*.part"):
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
 def key(*facts: object) -> str:
     """Return a name for what depends on these facts."""
     return hashlib.sha256("\0".join(map(str, facts)).encode()).hexdigest()[:32]

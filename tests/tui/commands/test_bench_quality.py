@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Callable
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> tuple[str, str]:
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     """Two models that differ in nothing but their templates."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # threads that wait leave the cores to other tests
     for name in ("model", "base"):
         write_bpe_model(tmp_path / f"{name}.gguf", f"the {name}'s template")
     return str(tmp_path / "model.gguf"), str(tmp_path / "base.gguf")
@@ -41,6 +43,7 @@ def test_a_loss_is_measured_shown_again_and_told_by_the_plan(run: Run, pair: tup
     assert found["model"]["sha256"] != found["base"]["sha256"]
     # Once more nothing is measured.
     again = run("bench", "--quality", model, "--against", base, "--chunks", "2")
+    assert "The base's probabilities stay" not in again.out
     assert again.status == 0
     assert "Measured before with the very same files" in again.out
     assert found["base"]["sha256"] in again.out
@@ -55,7 +58,7 @@ def test_a_loss_is_measured_shown_again_and_told_by_the_plan(run: Run, pair: tup
     }
     (home / "config/presets").mkdir(parents=True)
     (home / "config/presets/mine.toml").write_text(tomli_w.dumps(table_))
-    (planned,) = run("plan", "mine", "--json").json["presets"]
+    (planned,) = run("plan", "mine", "--no-measure", "--json").json["presets"]
     assert planned["loss"]["base"]["file"] == "base.gguf"
     (loss,) = (one for one in planned["columns"] if one["name"] == "loss")
     assert loss["measured"].startswith("KLD ")
@@ -63,9 +66,11 @@ def test_a_loss_is_measured_shown_again_and_told_by_the_plan(run: Run, pair: tup
     assert run("presets", "show", "mine", "--json").json["loss"]["scored"] == 510
 
 
-def test_how_far_it_is_goes_to_stderr(run: Run, pair: tuple[str, str]) -> None:
-    ran = run("bench", "--quality", pair[0], "--against", pair[1], "--chunks", "2")
+def test_how_far_it_is_goes_to_stderr_and_where_what_is_kept_lies(run: Run, pair: tuple[str, str], home: Path) -> None:
+    ran = run("bench", "--quality", pair[0], "--against", pair[1], "--chunks", "2", "--keep")
     assert ran.status == 0
+    (rows,) = (home / "cache/quality").glob("*.logits")
+    assert f"until you remove them: {rows}" in ran.out
     assert "model.gguf against base.gguf" in ran.out
     told = ran.err.splitlines()  # a stage that is over before anybody looks is not among them
     assert told
@@ -89,6 +94,20 @@ def test_it_goes_on_in_the_background_and_is_found_there(
     wait_until(lambda: processes_of(home) == {})
 
 
+def test_a_running_measurement_of_less_is_not_taken_for_the_one_that_is_wanted(
+    run: Run, starter_gguf: Path, home: Path, wait_until: Callable[[Callable[[], object]], None]
+) -> None:
+    named = ("bench", "--quality", str(starter_gguf), "--against", str(starter_gguf))
+    begun = run(*named, "--chunks", "40", "--detach", "--json").json
+    for other in ((), ("--chunks", "2"), ("--chunks", "40", "--keep")):
+        ran = run(*named, *other)
+        assert (ran.status, ran.out) == (1, "")
+        assert "It takes 40 chunks, and does not keep the base's probabilities." in ran.err
+        assert f"deepseek-tui stop {begun['key']}" in ran.err
+    assert run("stop", begun["key"]).status == 0
+    wait_until(lambda: processes_of(home) == {})
+
+
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
@@ -98,6 +117,7 @@ def test_it_goes_on_in_the_background_and_is_found_there(
         (("--text", "x"), "--text belongs to --quality"),
         (("--keep",), "--keep belongs to --quality"),
         (("starter", "--quality", "a", "--against", "b"), "none of the other options"),
+        (("--quality", "a", "--against", "b", "--evict"), "none of the other options"),
         (("starter", "--against", "b"), "only with --quality"),
         (("--quality", "a", "--against", "b", "--chunks", "0"), "not a number of chunks"),
         (("--quality", "a", "--against", "b", "--disk", "-1"), "not a number of GB"),
@@ -123,6 +143,16 @@ def test_a_model_that_is_not_here_is_told_with_the_next_step(run: Run, pair: tup
     ran = run("bench", "--quality", "/nowhere/at/all.gguf", "--against", pair[1])
     assert ran.status == 1
     assert "not there" in ran.err
+
+
+def test_a_name_that_is_not_utf_8_is_told(run: Run, pair: tuple[str, str], tmp_path: Path) -> None:
+    strange = tmp_path / os.fsdecode(b"we\xffird.gguf")
+    strange.hardlink_to(pair[0])
+    for named in ((str(strange), pair[1]), (pair[0], str(strange))):
+        ran = run("bench", "--quality", named[0], "--against", named[1])
+        assert ran.status == 1
+        assert "name is not UTF-8" in ran.err
+        assert "Traceback" not in ran.err
 
 
 def test_the_figures_fit_into_eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,32 +123,6 @@ def test_from_a_file_to_an_answer(run: Run, tmp_path: Path, starter_gguf: Path) 
     assert run("stop", "--force").status == 0
 
 
-def test_a_dry_run_makes_nothing(here: Run, tmp_path: Path, home: Path) -> None:
-    ran = here("quantize", STARTER, str(tmp_path / "out.gguf"), "--recipe", RECIPE, "--dry-run")
-    assert ran.status == 0, ran.err
-    assert "What this machine will do with it:" in ran.out
-    assert "quantised already" in ran.out
-    assert list(tmp_path.glob("*.gguf*")) == []
-    assert not (home / "config/presets").exists()
-    assert launch.survey() == []
-
-
-def test_of_what_is_not_here_the_plan_is_made_by_rules_and_the_fetch_is_named(here: Run) -> None:
-    ran = here("quantize", "32b-mixed-ssd", "--dry-run", "--machine", "rtx3060-8gb-16gb")
-    assert ran.status == 0, ran.err
-    assert ran.out.startswith("DeepSeek-R1-Distill-Qwen-32B by mixed-4-3: ")
-    assert re.search(r"^ +mixed-4-3 +15\.7 GB +3\.83 +\d+/64 +[\d.]+ GB +[\d.]+ GB +none +~\d", ran.out, re.MULTILINE)
-    assert re.search(r"^ +Q3_K_S +14\.4 GB ", ran.out, re.MULTILINE)
-    assert re.search(r"^ +IQ3_M +14\.8 GB ", ran.out, re.MULTILINE)
-    assert "82.3 GB needed, 65.5 GB of it for the source" in ran.out
-    assert re.search(r"^  time +about [\d ]+(min|h|s)\b", ran.out, re.MULTILINE)
-    ran = here("quantize", "32b-mixed-ssd", "--yes")
-    assert ran.status == 1
-    assert "what it is made of is not here" in ran.err
-    assert "deepseek-tui pull hf:unsloth/DeepSeek-R1-Distill-Qwen-32B-GGUF/" in ran.err
-    assert launch.survey() == []
-
-
 def test_as_json_every_line_is_an_object(here: Run, tmp_path: Path) -> None:
     target = tmp_path / "out.gguf"
     ran = here("quantize", STARTER, str(target), "--recipe", RECIPE, "--requantize", "--json", "--preset", "tiny")
@@ -278,6 +252,17 @@ def test_ctrl_c_at_the_question_for_a_name_says_that_it_goes_on(
     assert making(tmp_path / "out.gguf").running
 
 
+def test_a_preset_whose_model_has_come_to_nothing_is_named(here: Run, slow_source: Path, tmp_path: Path) -> None:
+    ran = here("quantize", str(slow_source), "out.gguf", "--recipe", RECIPE, "--threads", "1", "--yes", "--detach")
+    assert "Its preset is out: " in ran.out
+    making(tmp_path / "out.gguf")
+    ran = here("quantize", "--stop", "out.gguf")
+    assert "stopped" in ran.out
+    assert ran.err == "Its preset out has no model now: quantise again, or deepseek-tui presets remove out\n"
+    here("presets", "remove", "out")
+    assert here("quantize", "--stop", "out.gguf").err == ""
+
+
 def test_stop_ends_it_by_its_key_or_its_preset(here: Run, slow_source: Path, home: Path) -> None:
     preset_of_mine(home, source=f"file:{slow_source}")
     target = built_file("SmolLM2-135M-Instruct", RECIPE)
@@ -323,34 +308,6 @@ def test_a_preset_may_write_a_recipe_of_llama_cpps_in_small_letters(here: Run, s
     assert ran.status == 0, ran.err
     assert [file.name for file in (home / "config/presets").iterdir()] == ["mine.toml"]
     assert here("presets", "show", "mine", "--json").json["build"]["made"]
-
-
-def test_rules_that_decide_nothing_are_named(here: Run, home: Path) -> None:
-    (home / "config/recipes").mkdir(parents=True)
-    rule = '[[rules]]\ntensors = ["attn_*"]\nlayers = "{}"\ntype = "q5_K"\n'
-    text = 'title = "Mine"\nbase = "Q3_K_S"\n' + rule.format("0-9") + rule.format("30-") + rule.format("2-4")
-    (home / "config/recipes/mine.toml").write_text(text)
-    ran = here("quantize", STARTER, "--recipe", "mine", "--dry-run")
-    assert "idle       rules 2, 3 of the recipe decide nothing in this model of 30 layers" in ran.out
-    assert here("quantize", STARTER, "--recipe", "mine", "--dry-run", "--json").json["idle_rules"] == [2, 3]
-
-
-def test_the_recipes_are_listed_with_one_s_own(here: Run, home: Path) -> None:
-    (home / "config/recipes").mkdir(parents=True)
-    (home / "config/recipes/mine.toml").write_text('title = "Mine"\nbase = "Q3_K_S"\n[[rules]]\ntensors = ["*"]\n')
-    (home / "config/recipes/good.toml").write_text(
-        'title = "Good"\nbase = "Q3_K_S"\n[[rules]]\ntensors = ["attn_*"]\ntype = "q5_K"\n'
-    )
-    ran = here("quantize", "--recipes")
-    assert ran.status == 0
-    assert re.search(r"^good +your own +Good$", ran.out, re.MULTILINE)
-    for name in ("mixed-4-3", "mixed-3-4", "attention-4"):
-        assert f"\n{name} " in ran.out
-    assert "problem: Recipe mine: missing key" in ran.out
-    told = here("quantize", "--recipes", "--json").json
-    assert {one["name"] for one in told["recipes"]} >= {"good", "mixed-4-3"}
-    assert len(told["problems"]) == 1
-    assert here("quantize", "--recipes", "--names").out.split() == [one["name"] for one in told["recipes"]]
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from backends.quality.figures import Estimate, Figures, Quality, Side, Text
 from tests.tui.plans.test_told import ARTICLES, MACHINE, planned, row
 from tui.chat.bill import Rates
-from tui.plans import otherwise, told
+from tui.plans import loss, otherwise, told
 from tui.units import DASH
 
 FIGURES = Figures(
@@ -53,7 +54,22 @@ def test_against_what_and_on_what_it_was_measured_is_told() -> None:
 def test_among_the_files_to_choose_from_the_measured_one_says_so() -> None:
     plan = planned(ARTICLES[2])
     own, *others = otherwise.choices(plan)
-    assert own.loss == row(plan, "loss").predicted
+    assert own.loss == "0.2*"  # of another model
     measured, *same = otherwise.choices(msgspec.structs.replace(plan, loss=LOSS))
-    assert measured.loss == "KLD 0.082 ± 0.002, same first token 91%"
+    assert measured.loss == "0.082 ± 0.002"
     assert same == others
+
+
+@pytest.mark.parametrize(
+    ("kld", "error", "same", "told"),
+    [
+        (0.1922, 0.0063, 0.7712, "KLD 0.192 ± 0.006, same first token 77%"),
+        (0.0009, 0.00002, 0.9962, "KLD 0.00090 ± 0.00002, same first token 99.6%"),
+        (-0.0001, 0.0001, 0.99999, "KLD below 0.001, same first token 99.9%"),
+        (0.0, 0.0, 1.0, "KLD below 0.001, same first token 100%"),
+        (12.34, 2.6, 0.001, "KLD 12 ± 3, same first token 0%"),
+    ],
+)
+def test_no_figure_claims_more_than_its_error_allows(kld: float, error: float, same: float, told: str) -> None:
+    figures = msgspec.structs.replace(FIGURES, kld=Estimate(kld, error, error), same_top=Estimate(same, 0.001, 0.001))
+    assert loss.measured(msgspec.structs.replace(LOSS, figures=figures)) == told

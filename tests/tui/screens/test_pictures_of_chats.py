@@ -17,6 +17,7 @@ from tui.chat.storing import shelf, tree
 from tui.chat.storing.store import Store
 from tui.chat.storing.stored import Asked, new_id
 from tui.screens.chat import messages
+from tui.screens.search import SearchScreen
 from tui.widgets.chat_list import ChatList
 from tui.widgets.transcript import Transcript
 
@@ -81,6 +82,21 @@ def shows(text: str) -> object:
     return wait
 
 
+def searched(text: str) -> object:
+    """Wait until what is found for all of `text` is shown: until then keys of the list go to what was found before."""
+
+    async def wait(pilot: Pilot[None]) -> None:
+        for _ in range(200):
+            await pilot.pause(0.02)
+            screen = pilot.app.screen
+            assert isinstance(screen, SearchScreen)
+            if screen._text == text and screen._complete and screen._hits:
+                return
+        raise AssertionError(text)
+
+    return wait
+
+
 @BOTH
 def test_a_message_stood_on_that_has_other_versions(snap_compare, size) -> None:
     chats()
@@ -128,7 +144,7 @@ def test_a_deleted_chat_that_can_be_taken_back(snap_compare, size) -> None:
 @BOTH
 def test_a_search_with_hits(snap_compare, size) -> None:
     chats()
-    picture(snap_compare, size, "ctrl+f", *"read", shows("found"), "down")
+    picture(snap_compare, size, "ctrl+f", *"read", searched("read"), "down")
 
 
 @BOTH

@@ -34,6 +34,11 @@ def searching(person: Person) -> SearchScreen:
     return screen
 
 
+def found_for(person: Person, text: str) -> int:
+    """How many hits are shown for all of `text`, 0 while they are those of its beginning."""
+    return len(hits(person)) if searching(person)._text == text else 0
+
+
 def hits(person: Person) -> list[str]:
     return [str(option.prompt) for option in searching(person).query_one(OptionList).options]
 
@@ -129,7 +134,7 @@ def test_going_down_reads_older_pages_until_the_end() -> None:
 
     async def look(person: Person) -> None:
         await person.types("ctrl+f", *"marmot")
-        await person.until(lambda: len(hits(person)) == PAGE)
+        await person.until(lambda: found_for(person, "marmot") == PAGE)
         assert "older ones below" in person.shown()
         assert f"marmot {2 * PAGE - 1}" in hits(person)[0]
         results = searching(person).query_one(OptionList)
@@ -157,6 +162,26 @@ def test_while_the_index_is_behind_a_line_says_so_and_then_all_is_found(monkeypa
         await person.until(lambda: BEHIND in person.shown())
         go_on.set()
         await person.until(lambda: BEHIND not in person.shown() and len(hits(person)) == 1)
+
+    at_the_screen(look)
+
+
+def test_the_hit_that_one_stands_on_stays_when_the_index_has_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    talk("Why?", "An otter said so.")
+    talk("Who?", "That otter did.")
+    go_on = threading.Event()
+    catch_up, complete = search.catch_up, search.complete
+    search.catch_up(Store(), 5.0)
+    monkeypatch.setattr(search, "catch_up", lambda store, s: go_on.wait(0.02) and catch_up(store, s))
+    monkeypatch.setattr(search, "complete", lambda store: go_on.is_set() and complete(store))
+
+    async def look(person: Person) -> None:
+        await person.types("ctrl+f", *"otter")
+        await person.until(lambda: BEHIND in person.shown() and found_for(person, "otter") == 2)
+        await person.types("down")
+        go_on.set()
+        await person.until(lambda: BEHIND not in person.shown())
+        assert searching(person).query_one(OptionList).highlighted == 1
 
     at_the_screen(look)
 

@@ -127,17 +127,26 @@ class SearchScreen(ModalScreen[Found | None]):
         self._choose(0)
 
     async def _search(self, text: str) -> None:
-        """Show what is found for `text`. A search that is overtaken shows nothing."""
-        try:
-            hits = await asyncio.to_thread(search.search, self._store, text, PAGE)
-            self._complete = await asyncio.to_thread(search.complete, self._store)
-        except StoreError as error:
-            self._say(f"✗ {error.title}: {error.detail}")
-            return
-        self._text, self._more = text, len(hits) == PAGE
+        """Show what is found for `text`. A search that is overtaken shows nothing.
+
+        One more for the same text keeps as many hits as there are, and the one that is stood on.
+        """
+        hits: list[Hit] = []
+        most = 0
+        while most < (wanted := max(PAGE, len(self._hits) if text == self._text else 0)):
+            most = wanted
+            try:
+                hits = await asyncio.to_thread(search.search, self._store, text, most)
+                self._complete = await asyncio.to_thread(search.complete, self._store)
+            except StoreError as error:
+                self._say(f"✗ {error.title}: {error.detail}")
+                return
+        at = self._list.highlighted
+        stood_on = self._hits[at] if text == self._text and at is not None and at < len(self._hits) else None
+        self._text, self._more = text, len(hits) == most
         self._show(hits)
         if hits:
-            self._list.highlighted = 0
+            self._list.highlighted = hits.index(stood_on) if stood_on in hits else 0
 
     async def _read_on(self, text: str, before: int) -> None:
         """Show what is older than the last hit, whose place is `before`."""
