@@ -80,12 +80,15 @@ class Gauges:
             self._read = None
         answer = session.answer
         shown = session.branch[-1].id if session.branch else None
-        if answer is None and shown != self._io_of:
-            self._io = None  # It is told of another answer.
         if answer is not None:
             self._io, self._io_of = answer.io, shown
             # What the process itself tells belongs to these very seconds of the answer.
             reads = answer.reads_per_s if answer.reads_per_s is not None else reads
+        else:
+            # Of an answer that is over, its last word; nothing of another one.
+            told = session.running.moved
+            last = told[1] if told is not None and told[0] == shown else self._io
+            self._io = last if shown == self._io_of else None
         faults = answer.faults_per_s if answer is not None else None
         machine = self.machine = Machine(reading, self._before, rss, reads, faults, self._io)
         metered = answer.metered if answer is not None and not answer.finished else None
@@ -105,7 +108,7 @@ class Gauges:
             self._before = used
         elif pid != self._pid:
             self.sampler.watch([pid])
-            self._read = self._io = None
+            self._read = self._io = self._io_of = None
             if status is None or status.phase != "loading":
                 self._before = None
         self._pid = pid

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal
 
 from backends.base import ChatRequest, Partial
+from backends.events import Io
 from backends.host.client import HostClient
 from backends.host.wire import Unsaved
 from tui.chat import turn
@@ -29,7 +30,8 @@ class Running:
     """`answer` is what is said to the row `row` until now; `asked` who says it, None if another has begun it.
 
     `hurried` says that the running thought was asked to close, `note` what the engine wants the user to know. `unsaved`
-    says why the last answer is not on disk, "" if it is. `strain` is what was seen of memory that is too small.
+    says why the last answer is not on disk, "" if it is. `strain` is what was seen of memory that is too small, `moved`
+    which answer was the last one that ended here, and what it read and wrote.
     `ended` hears of what is in the store then.
     """
 
@@ -46,6 +48,7 @@ class Running:
         self.hurried = False
         self.unsaved = self.note = ""
         self.strain: Strain | None = None
+        self.moved: tuple[str, Io | None] | None = None
         self._memory = Watch()
         self._store = store
         self._link = link
@@ -157,7 +160,7 @@ class Running:
                 self._tell_unsaved(error.detail or error.title)
                 await asyncio.sleep(SAVE_AGAIN_S)
         self._tell_unsaved("")
-        asked = self.asked
+        asked, self.moved = self.asked, (row.id, answer.io)
         self._task = self.answer = self.row = self.asked = None
         self.hurried = False
         self._ended(found, answer, asked)

@@ -50,8 +50,9 @@ class World:
         self.sampler = Sampler()
         self.gauges = Gauges(self.sampler)  # type: ignore[arg-type]
         self.session: Any = SimpleNamespace(
-            host_pid=None, status=None, busy=False, loading=False, answer=None, branch=[SimpleNamespace(id="a")]
-        )
+            host_pid=None, status=None, busy=False, loading=False, answer=None,
+            branch=[SimpleNamespace(id="a")], running=SimpleNamespace(moved=None),
+        )  # fmt: skip
         patch.setattr(machine.time, "monotonic", lambda: self.now)
         patch.setattr(machine, "process_reads", lambda _pid: self.reads)
         patch.setattr(machine, "process_rss", lambda _pid: self.rss)
@@ -168,6 +169,15 @@ def test_what_one_answer_moved_is_not_told_of_another(world: World) -> None:
     assert world.take(branch=[SimpleNamespace(id="of another chat")]).io is None
     world.take(busy=True, answer=growing(Metered(None, io=io)))
     assert world.take(answer=None, busy=False, branch=[]).io is None
+
+
+def test_of_an_answer_that_is_over_its_last_word_is_told(world: World) -> None:
+    io, last = Io(4096, 3, 8192, 8192), Io(9 * GB, 30, 12_288, 12_288)
+    world.take(host_pid=PID, status=IDLE, busy=True, answer=growing(Metered(None)))
+    over = SimpleNamespace(moved=("a", last))
+    assert world.take(answer=None, busy=False, running=over).io == last
+    world.take(busy=True, answer=growing(Metered(None, io=io)), branch=[SimpleNamespace(id="b")])
+    assert world.take(answer=None, busy=False).io == io
 
 
 def test_the_course_keeps_the_watts_of_the_cards_and_those_of_the_answer_apart(world: World) -> None:
