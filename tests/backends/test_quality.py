@@ -31,8 +31,9 @@ CHUNKS = 1
 
 
 @pytest.fixture
-def requantised(few_layers_gguf: Path, tmp_path: Path) -> Path:
+def requantised(few_layers_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A true model, made smaller once more by the engine's own quantiser."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
     target = tmp_path / "few-layers.Q4_0.gguf"
     quantise(few_layers_gguf, target, _Q4_0)
     return target
