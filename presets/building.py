@@ -92,7 +92,8 @@ def takes(found: Building) -> str:
 def seconds_to_make(entry: PresetEntry) -> float | None:
     """Return how long making a preset's model takes here, without the fetch; None where that cannot be said.
 
-    What was not measured yet is measured: a second of all processors. Blocks.
+    What was not measured yet is measured: a second of all processors. It is kept only if they had nothing else to do,
+    such as an answer that is being written. Blocks.
     """
     from backends import remembered
     from backends.gguf.mixing import recipe_text, types_by_rules
@@ -114,9 +115,19 @@ def seconds_to_make(entry: PresetEntry) -> float | None:
     except BackendError:
         return None
     told = estimate_unseen(choices, found.source_bytes, found.target.parent, importance=False)
-    if told.seconds is not None:
+    if told.seconds is not None and not _busy():
         remembered.write(_TIME, key, round(told.seconds))
     return told.seconds
+
+
+def _busy() -> bool:
+    """Say whether the processors have more than half of their time for others; not, where that cannot be told."""
+    from backends.hardware.cpu_limits import usable_cpus
+
+    try:
+        return os.getloadavg()[0] > usable_cpus() / 2
+    except OSError:
+        return False
 
 
 def with_building(located: Located, entry: PresetEntry, backend: str) -> Located:

@@ -205,7 +205,7 @@ def test_a_preview_says_how_long_it_will_take(quantizer: Quantizer) -> None:
     assert found.estimate.problem == ""
     assert found.estimate.compute_s is not None
     assert 0.001 < found.estimate.compute_s < 20
-    assert found.estimate.seconds == found.estimate.compute_s + (found.estimate.read_s or 0)
+    assert found.estimate.seconds == max(found.estimate.compute_s, found.estimate.read_s or 0)  # it reads meanwhile
     assert 3 < found.bits_per_weight < 5
     assert found.needed_bytes > found.size_bytes
     assert found.shape.quantization == "half-and-half"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 import tomli_w
 
 from backends.jobs.job import key_of
+from backends.llama_cpp.quantizing import unseen
+from backends.llama_cpp.quantizing.estimate import Estimate
 from backends.llama_cpp.quantizing.wanted import Quantize, job_of
-from presets.building import Building, building, job_key, takes
+from presets.building import Building, building, job_key, seconds_to_make, takes
 from presets.built import built_file, file_name, is_built
 from presets.catalog import find, load_catalog
 from presets.problems import PresetError
@@ -165,6 +168,23 @@ def test_what_is_here_already_is_not_fetched(home: Path) -> None:
     assert isinstance(here, Building)
     assert here.to_fetch == 0
     assert takes(here) == "15.7 GB made of what is here, 16.8 GB free needed"
+
+
+@pytest.mark.parametrize(("load", "kept"), [(0.0, True), (99.0, False)])
+def test_how_long_making_it_takes_is_kept_only_if_nothing_else_was_going_on(
+    home: Path, monkeypatch: pytest.MonkeyPatch, load: float, kept: bool
+) -> None:
+    measured: list[object] = []
+
+    def estimate(*_: object, **__: object) -> Estimate:
+        measured.append(1)
+        return Estimate(100.0 * len(measured))
+
+    monkeypatch.setattr(unseen, "estimate_unseen", estimate)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
+    entry = find(load_catalog(), "32b-mixed-ssd")
+    assert seconds_to_make(entry) == 100.0
+    assert seconds_to_make(entry) == (100.0 if kept else 200.0)
 
 
 def test_no_family_s_name_leads_out_of_the_folder() -> None:

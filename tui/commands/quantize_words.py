@@ -264,7 +264,7 @@ def _size(found: Outcome) -> str:
 def _time(needs: Needs) -> str:
     if needs.seconds is None:
         return needs.problem
-    more = ", and what the disk takes to read the source" if needs.without_reading else ""
+    more = ", or as long as the disk takes to read the source" if needs.without_reading else ""
     return f"about {roughly(needs.seconds)} on this machine with {needs.threads} threads{more}"
 
 

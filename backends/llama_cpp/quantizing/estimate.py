@@ -16,7 +16,7 @@ from backends.hardware.cpu_limits import usable_cpus
 from backends.hardware.disk import disk_under
 from backends.llama_cpp.quantizing.calibration import Place, Rates, Sample
 from backends.llama_cpp.quantizing.prepare import Prepared
-from backends.llama_cpp.quantizing.source import Source
+from backends.llama_cpp.quantizing.source import READS_AHEAD, Source
 
 _PATIENCE_S = 30.0
 
@@ -24,8 +24,8 @@ _PATIENCE_S = 30.0
 class Estimate(msgspec.Struct, frozen=True):
     """Seconds, predicted from what was measured here and now: `compute_s` with all threads, `read_s` from the disk.
 
-    `seconds` is both together: the engine does one after the other. `read_s` is None where this disk was never
-    measured, and then nothing of it is in `seconds`. All are None where nothing could be measured; `problem` says why.
+    `seconds` is what both take together, see `together`. `read_s` is None where this disk was never measured, and then
+    nothing of it is in `seconds`. All are None where nothing could be measured; `problem` says why.
     `by_tensor` is how long each takes, by its name.
     """
 
@@ -57,11 +57,16 @@ def estimate(prepared: Prepared, threads: int = 0) -> Estimate:
     read = {one.name: one.before_bytes / disk.bytes_per_s if disk is not None else 0.0 for one in prepared.choices}
     compute_s, read_s = sum(compute.values()), sum(read.values())
     return Estimate(
-        compute_s + read_s,
+        together(compute_s, read_s),
         compute_s,
         read_s if disk is not None else None,
-        by_tensor={name: compute[name] + read[name] for name in compute},
+        by_tensor={name: together(compute[name], read[name]) for name in compute},
     )
+
+
+def together(compute_s: float, read_s: float) -> float:
+    """Return how long both take: the longer one where the system reads ahead while the engine computes."""
+    return max(compute_s, read_s) if READS_AHEAD else compute_s + read_s
 
 
 class _Lying(msgspec.Struct, frozen=True):

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Mapping
+from itertools import accumulate
 from pathlib import Path
 
 import msgspec
 
 from backends.gguf.files import read_headers
 from backends.gguf.reader import Header
+from backends.llama_cpp.streaming.stream import piece_bytes
+
+READS_AHEAD = hasattr(os, "posix_fadvise")
+"""Whether the system can be asked to read what is needed later."""
 
 Identity = tuple[int, int]
 """Device and inode: the same whatever link leads to a file."""
@@ -76,36 +82,60 @@ def stamp_of(path: Path) -> Stamp | None:
 class Ahead:
     """Has the kernel read tensors before the engine comes to them: that maps the file, and asks for nothing itself.
 
-    Used in a `with` block. What the system cannot do is left out.
+    Used in a `with` block. What the system cannot do is left out. A busy disk may hold up whoever asks it, so that is
+    done by a thread.
     """
 
     def __init__(self, source: Source, order: tuple[str, ...], bytes_ahead: int) -> None:
         self._bytes = bytes_ahead
         self._open: list[int] = []
         self._spans: list[tuple[int, int, int]] = []
-        self._next = 0
-        if hasattr(os, "posix_fadvise"):
+        if READS_AHEAD:
             with contextlib.suppress(OSError):
                 places = self._places(source)
                 self._spans = [places[name] for name in order]
+        self._begins = list(accumulate((size for _, _, size in self._spans), initial=0))
+        self._place = -1
+        self._over = False
+        self._moved = threading.Condition()
+        self._thread = threading.Thread(target=self._ask, name="ahead", daemon=True)
 
     def __enter__(self) -> Ahead:
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        with self._moved:
+            self._over = True
+            self._moved.notify()
+        self._thread.join()
         for descriptor in self._open:
             os.close(descriptor)
 
     def at(self, place: int) -> None:
         """Ask for what follows the tensor with this place in the order."""
-        self._next = max(self._next, place + 1)
-        asked = sum(size for _, _, size in self._spans[place + 1 : self._next])
-        while self._next < len(self._spans) and asked < self._bytes:
-            descriptor, offset, size = self._spans[self._next]
-            with contextlib.suppress(OSError):
-                os.posix_fadvise(descriptor, offset, size, os.POSIX_FADV_WILLNEED)
-            asked += size
-            self._next += 1
+        with self._moved:
+            self._place = place
+            self._moved.notify()
+
+    def _ask(self) -> None:
+        piece = piece_bytes(self._open)
+        for number, (descriptor, offset, size) in enumerate(self._spans):
+            with self._moved:
+                while not self._over and not self._near(number):
+                    self._moved.wait()
+            # Pieces that begin where the kernel's do: of one that lies across two it would leave out the end.
+            for begin in range(offset // piece * piece, offset + size, piece):
+                if self._over:
+                    return
+                if number <= self._place:  # the engine is there itself
+                    break
+                with contextlib.suppress(OSError):
+                    os.posix_fadvise(descriptor, begin, piece, os.POSIX_FADV_WILLNEED)
+
+    def _near(self, number: int) -> bool:
+        """Say whether little enough lies between where the engine is and a tensor."""
+        return self._begins[number] - self._begins[min(self._place + 1, number)] < self._bytes
 
     def _places(self, source: Source) -> Mapping[str, tuple[int, int, int]]:
         found = {}

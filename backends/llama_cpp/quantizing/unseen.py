@@ -16,7 +16,7 @@ from backends.hardware import read_speed
 from backends.hardware.cpu_limits import usable_cpus
 from backends.hardware.disk import disk_under
 from backends.llama_cpp.quantizing.calibration import Place, Sample
-from backends.llama_cpp.quantizing.estimate import Estimate, measured
+from backends.llama_cpp.quantizing.estimate import Estimate, measured, together
 
 _ROW = 4096
 _ANY = "any"
@@ -44,4 +44,4 @@ def estimate_unseen(
     compute = sum(count / rates[kind] for kind, count in weights.items())
     disk = read_speed.recall(disk_under(folder))
     read = source_bytes / disk.bytes_per_s if disk is not None else None
-    return Estimate(compute + (read or 0.0), compute, read)
+    return Estimate(together(compute, read or 0.0), compute, read)
