@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from backends.hardware.process_io import written_by
+from backends.hardware.io_counters import written_by
 
 _lock = threading.Lock()
 _over = 0

@@ -42,6 +42,11 @@ def offline() -> dict[str, str]:
 # The first lines
 
 
+def test_the_set_up_itself_needs_no_package() -> None:
+    code = "import tools.bootstrap, tools.installer, tools.checks, tools.nvidia"
+    subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
 def test_an_old_python_is_told_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

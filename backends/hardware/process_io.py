@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from backends.hardware.io_counters import fields_of
 from backends.hardware.kernel_files import text
 
 _ROOT = Path("/")
@@ -31,19 +32,14 @@ class Counts(msgspec.Struct, frozen=True):
 def counts(pid: int | str = "self", root: Path = _ROOT) -> Counts:
     """Return the counts of a process."""
     folder = root / f"proc/{pid}"
-    moved = _fields(folder / "io")
-    swapped = _fields(folder / "status").get("VmSwap")
+    moved = fields_of(folder / "io")
+    swapped = fields_of(folder / "status").get("VmSwap")
     return Counts(
         moved.get("read_bytes"),
         _faults(folder / "stat"),
         moved.get("write_bytes"),
         None if swapped is None else swapped * 1024,
     )
-
-
-def written_by(thread: int | str, root: Path = _ROOT) -> int | None:
-    """Return the bytes that one thread of this process has written to disks, by its number in the kernel."""
-    return _fields(root / f"proc/self/task/{thread}/io").get("write_bytes")
 
 
 def swapped_out(root: Path = _ROOT) -> int | None:
@@ -69,17 +65,6 @@ def stalled(root: Path = _ROOT) -> float | None:
             except (KeyError, ValueError):
                 return None
     return None
-
-
-def _fields(path: Path) -> dict[str, int]:
-    """Return the numbers of a file that has one `name: number` a line."""
-    found = {}
-    for line in text(path).splitlines():
-        key, _, rest = line.partition(":")
-        first = rest.split(maxsplit=1)
-        if first and first[0].isdecimal():
-            found[key] = int(first[0])
-    return found
 
 
 def _faults(path: Path) -> int | None:

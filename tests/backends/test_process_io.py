@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.hardware.process_io import Counts, counts, stalled, swapped_out, written_by
+from backends.hardware.io_counters import written_by
+from backends.hardware.process_io import Counts, counts, stalled, swapped_out
 
 STAT = "{pid} ({name}) R 1 1 1 0 -1 4194304 5000 10 {faults} 3 100 50 0 0 20 0 5 0 12345 1000000 2000"
 IO = "rchar: 5\nwchar: 6\nsyscr: 1\nsyscw: 1\nread_bytes: 4096000\nwrite_bytes: 8192\ncancelled_write_bytes: 4096\n"
