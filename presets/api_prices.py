@@ -266,6 +266,6 @@ def _parsed(file: Path, text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         found = re.search(r" \((?:at line (\d+), column \d+|at end of document)\)$", str(error))
-        line = (int(found[1]) if found[1] else max(1, len(text.splitlines()))) if found else None
+        line = (int(found[1]) if found[1] else text.removesuffix("\n").count("\n") + 1) if found else None
         what = str(error)[: found.start()] if found else str(error)
         raise ApiPricesError(file, f"not valid TOML: {printable(what, 200)}", line=line) from error

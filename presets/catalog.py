@@ -290,7 +290,7 @@ def _parsed(path: Path, text: str, builtin: bool) -> _File:
         raise PresetError(name, "nested too deeply", file=path) from error
     except ValueError as error:  # TOMLDecodeError, or an integer of thousands of digits.
         found = re.search(r" \((?:at line (\d+), column \d+|at end of document)\)$", str(error))
-        line = (int(found[1]) if found[1] else max(1, len(text.splitlines()))) if found else None
+        line = (int(found[1]) if found[1] else text.removesuffix("\n").count("\n") + 1) if found else None
         note = printable(str(error)[: found.start()] if found else str(error), 200)
         raise PresetError(name, "not valid TOML", file=path, line=line, note=note) from error
     if _deeper_than(table, MAX_DEPTH):

@@ -278,7 +278,7 @@ def _parsed(text: str, shown: str) -> dict[str, Any]:
         raise MachineError(shown, "nested too deeply") from error
     except ValueError as error:  # TOMLDecodeError, or an integer of thousands of digits
         found = re.search(r" \((?:at line (\d+), column \d+|at end of document)\)$", str(error))
-        line = (int(found[1]) if found[1] else max(1, len(text.splitlines()))) if found else None
+        line = (int(found[1]) if found[1] else text.removesuffix("\n").count("\n") + 1) if found else None
         what = str(error)[: found.start()] if found else str(error)
         raise MachineError(shown, f"not valid TOML: {printable(what, 200)}", line=line) from error
     return table

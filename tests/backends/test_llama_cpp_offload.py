@@ -184,7 +184,7 @@ class Card:
         monkeypatch.setattr(loading, "open_model", self._open)
 
     def _open(
-        self, _lib, _path, _options, engine_layers, _report, _cancel, *, gpu=None, shape=None, held=()
+        self, _lib, _path, _options, engine_layers, _report, _cancel, *, gpu=None, shape=None, held=(), notes=None
     ) -> SimpleNamespace:
         blocks = None if gpu is None else max(0, engine_layers - 1 - bool(held))
         self.held = held

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,12 +10,6 @@ from tui.keys import filled, names, now, reading, shown
 from tui.keys.remap import clashes, nearest, remap
 from tui.keys.table import AREAS, KEYS, PLACES
 from tui.settings import load_settings, settings_file
-
-
-@pytest.fixture(autouse=True)
-def _the_tables_own() -> Iterator[None]:
-    yield
-    now.put({})
 
 
 def test_the_table_itself_has_no_clash_and_every_terminal_sends_its_keys() -> None:

@@ -121,7 +121,7 @@ def picture(snap_compare, size: tuple[int, int], *steps: Steps | str, preset: st
 
 async def settled(pilot: Pilot[None]) -> None:
     """Wait until everything is open and the model of `demo` is loaded, or that of `slow` is loading."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         await pilot.pause(0.05)
         screen = pilot.app.screen_stack[-1]

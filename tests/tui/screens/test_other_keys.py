@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from tests.tui.screens.chatting import Look, Person, at_the_screen
-from tui.keys import now, reading
+from tui.keys import reading
 from tui.screens.help import HelpScreen
 from tui.screens.plan import PlanScreen
 from tui.settings import load_settings, settings_file
 from tui.widgets.chat_list import ChatList
 from tui.widgets.composer import Composer
 from tui.widgets.transcript import Transcript
-
-
-@pytest.fixture(autouse=True)
-def _the_tables_own() -> Iterator[None]:
-    yield
-    now.put({})
 
 
 def with_keys(written: str, look: Look) -> None:

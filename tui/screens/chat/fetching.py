@@ -73,7 +73,7 @@ class Fetching:
         self._wishes: dict[str, Wish] = {}
         self._keys: tuple[Presets | None, dict[str, list[str]]] = (None, {})
         self._looking = False
-        self._began = 0
+        self._began = self._starting = 0
         self.made: Callable[[], Awaitable[None]] | None = None
         """Is called when a model was made here: presets may use another one now."""
         self.forms: tuple[str, ...] = ()
@@ -128,7 +128,7 @@ class Fetching:
 
     async def look(self) -> None:
         """See what has become of all fetches, and tell what has ended."""
-        if self._looking:
+        if self._looking or self._starting:
             return
         self._looking, began = True, self._began
         try:
@@ -178,13 +178,17 @@ class Fetching:
         if source is None:
             return
         spec = job_for(source, entry.preset.title, force=force)
+        # It may be done before it is known here: who looked meanwhile would tell of it without knowing what is wished.
+        self._began += 1
+        self._starting += 1
         try:
             view = await asyncio.to_thread(launch.start, spec)
         except OSError as error:
             raise Problem(
                 "The state folder cannot be used", str(error), "`deepseek-tui doctor` looks at it."
             ) from error
-        self._began += 1
+        finally:
+            self._starting -= 1
         self._views = {**(self._views or {}), view.key: view}
         self.wish(view.key, entry.name, backend, explicit=explicit)
         if self._timer is not None:
