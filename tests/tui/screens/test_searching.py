@@ -171,7 +171,9 @@ def test_the_hit_that_one_stands_on_stays_when_the_index_has_caught_up(monkeypat
     talk("Who?", "That otter did.")
     go_on = threading.Event()
     catch_up, complete = search.catch_up, search.complete
-    search.catch_up(Store(), 5.0)
+    store = Store()
+    assert search.catch_up(store, 5.0)
+    store.close()
     monkeypatch.setattr(search, "catch_up", lambda store, s: go_on.wait(0.02) and catch_up(store, s))
     monkeypatch.setattr(search, "complete", lambda store: go_on.is_set() and complete(store))
 
