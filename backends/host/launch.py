@@ -31,6 +31,8 @@ END_S = 45.0
 POLL_S = 0.05
 WAIT_POLL_S = 0.25
 UNANSWERED_S = 30.0
+SILENT_S = 3.0
+"""A host that says nothing for less than this is just ending, and no reason to give up a model nobody waits for."""
 LOCK_SHOWN_S = 1.0
 
 _children: list[subprocess.Popen[bytes]] = []
@@ -92,8 +94,8 @@ async def obtain(
 ) -> HostClient:
     """Return a connection to the host of `spec`, started if need be.
 
-    `evict` says which hosts of other models may be ended for it: "none" raises Busy if there is any, "idle" waits in
-    line behind a busy one, "busy" ends that too.
+    `evict` says which hosts of other models may be ended for it: "none" raises Busy if there is any that stays, "idle"
+    waits in line behind a busy one, "busy" ends that too.
     Raises EngineDied if the process cannot be started or a host in the way does not answer, OutOfMemory if one does
     not end, OSError if the state folder cannot be used.
     """
@@ -108,13 +110,14 @@ async def obtain(
             blocking = await _make_room(spec, folder, report, evict)
             if blocking is None:
                 return await _start(spec, folder, report)
-        if evict == "none":
-            raise Busy(f"{blocking.title} is loaded", "It is not ended unasked.", "Ask something to load this model.")
         if blocking.welcome is not None:
             unanswered_since = None
         elif unanswered_since is None:
             unanswered_since = clock()
-        elif clock() - unanswered_since > UNANSWERED_S:
+        silent_s = clock() - unanswered_since if unanswered_since is not None else None
+        if evict == "none" and (silent_s is None or silent_s > SILENT_S):
+            raise Busy(f"{blocking.title} is loaded", "It is not ended unasked.", "Ask something to load this model.")
+        if silent_s is not None and silent_s > UNANSWERED_S:
             raise EngineDied(
                 f"{blocking.title} does not answer",
                 f"Its process {blocking.pid} holds its place but has said nothing for {UNANSWERED_S:.0f} s.",

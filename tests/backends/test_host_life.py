@@ -177,6 +177,28 @@ async def test_told_to_evict_nothing_it_refuses(hosts: Any) -> None:
     assert again.status.phase == "idle"
 
 
+async def test_told_to_evict_nothing_it_waits_for_a_host_that_is_just_ending(hosts: Any, eventually: Any) -> None:
+    spec = hosts.spec()
+    folder = paths.private(paths.private(paths.hosts()) / launch.key_of(spec))
+    with (folder / launch.LOCK).open("w") as ending:
+        fcntl.flock(ending, fcntl.LOCK_EX)
+        obtaining = asyncio.create_task(hosts.obtain(spec, evict="none"))
+        await eventually(lambda: hosts.steps)
+        assert not obtaining.done()
+    assert (await asyncio.wait_for(obtaining, 5)).connected
+
+
+async def test_told_to_evict_nothing_it_refuses_after_a_while_where_a_host_says_nothing(
+    hosts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "SILENT_S", 0.3)
+    folder = paths.private(paths.private(paths.hosts()) / "silent")
+    with (folder / launch.LOCK).open("w") as silent:
+        fcntl.flock(silent, fcntl.LOCK_EX)
+        with pytest.raises(Busy, match="host silent is loaded"):
+            await asyncio.wait_for(hosts.obtain(hosts.spec(), evict="none"), 5)
+
+
 async def test_a_host_that_becomes_busy_while_it_is_asked_to_end_is_waited_for(
     hosts: Any, monkeypatch: pytest.MonkeyPatch, eventually: Any
 ) -> None:
