@@ -79,7 +79,9 @@ def rate_text(rate: float) -> str:
 
 
 def speed(tokens_per_second: float) -> str:
-    """Return tokens a second as 36.2, 0.4 or, where that would be next to nothing, 0.037."""
+    """Return tokens a second as 36.2, 0.4, 1,204 or, where it would be next to nothing, 0.037."""
+    if tokens_per_second >= 999.95:
+        return f"{tokens_per_second:,.0f}"
     return f"{tokens_per_second:.1f}" if tokens_per_second >= 0.1 else f"{tokens_per_second:.2g}"
 
 

@@ -13,7 +13,7 @@ def test_a_conversation_that_no_longer_fits_goes_on_without_its_beginning(termin
     screen.see("(?s)The oldest 2 messages would not be sent.*you: first word.*2  A larger context: 768 tokens")
     screen.press("1")
     screen.see_gone("The conversation no longer fits")
-    screen.see("(?s)Demo · echo ‹2/2› +\\d\\d:\\d\\d.*said said.*context 163/300.*saved")
+    screen.see("(?s)Demo · echo ‹2/2› +\\d\\d:\\d\\d.*said said.* 163/300.*saved")
     screen.type("\x1b[5~")
     screen.see("── not sent to the model from here up ──")
     screen.leave()

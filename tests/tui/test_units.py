@@ -59,8 +59,11 @@ def test_memory_below_a_gigabyte_is_told_in_megabytes() -> None:
     assert (memory(45_000_000), memory(2_900_000_000), gigabytes(None)) == ("45 MB", "2.9 GB", "–")
 
 
-@pytest.mark.parametrize(("rate", "shown"), [(36.24, "36.2"), (0.44, "0.4"), (0.037, "0.037"), (0.0111, "0.011")])
-def test_a_speed_of_a_token_in_a_minute_is_not_0(rate: float, shown: str) -> None:
+@pytest.mark.parametrize(
+    ("rate", "shown"),
+    [(63501.1, "63,501"), (999.96, "1,000"), (999.94, "999.9"), (36.24, "36.2"), (0.44, "0.4"), (0.037, "0.037")],
+)
+def test_a_speed_has_the_digits_that_say_something_and_is_never_0(rate: float, shown: str) -> None:
     assert speed(rate) == shown
 
 
