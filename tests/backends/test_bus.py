@@ -11,60 +11,16 @@ from pathlib import Path
 import pytest
 
 from backends.llama_cpp.streaming import bus
-from backends.llama_cpp.streaming.bus import STATUS, Span, at, spans
+from backends.llama_cpp.streaming.bus import STATUS
 from backends.read_errors import ReadError, found
 
 PAGE = mmap.PAGESIZE
 pytestmark = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="this system does not tell what is mapped")
 
-MAPS = """\
-555500000000-555500001000 r--p 00000000 fe:00 11   /usr/bin/python3
-7f0000000000-7f0000100000 r--s 00000000 {device} {inode}   {name}
-7f0000200000-7f0000300000 r--s 00200000 {device} {inode}   {name}
-7ffd00000000-7ffd00021000 rw-p 00000000 00:00 0    [stack]
-short line
-"""
-
-
-def test_an_address_is_found_in_its_part_of_the_file(tmp_path: Path) -> None:
-    file, maps = tmp_path / "a model.gguf", tmp_path / "maps"
-    file.write_bytes(b"x")
-    status = file.stat()
-    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
-    maps.write_text(MAPS.format(device=device, inode=status.st_ino, name=file))
-    seen = spans([file], maps)
-    assert seen == (
-        Span(0x7F0000000000, 0x7F0000100000, 0, str(file)),
-        Span(0x7F0000200000, 0x7F0000300000, 0x200000, str(file)),
-    )
-    assert at(0x7F0000000005, seen) == (str(file), 5)
-    assert at(0x7F0000200005, seen) == (str(file), 0x200005)
-    assert at(0x7F0000100000, seen) is None
-
-
-def test_a_file_system_that_gives_a_map_another_device_is_known_by_the_name(tmp_path: Path) -> None:
-    file, maps = tmp_path / "model.gguf", tmp_path / "maps"
-    file.write_bytes(b"x")
-    inode = file.stat().st_ino
-    maps.write_text(MAPS.format(device="00:7f", inode=inode, name=file))
-    assert len(spans([file], maps)) == 2
-    maps.write_text(MAPS.format(device="00:7f", inode=inode, name="/another/file"))
-    assert spans([file], maps) == ()
-
-
-def test_a_file_that_is_mapped_here_is_found(tmp_path: Path) -> None:
-    file = tmp_path / "model.gguf"
-    file.write_bytes(bytes(3 * PAGE))
-    assert spans([file]) == ()
-    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ):
-        (span,) = spans([file, tmp_path / "missing"])
-        assert (span.offset, span.end - span.start) == (0, 3 * PAGE)
-    assert spans([file], tmp_path / "no maps") == ()
-
-
 TOUCH = """
 import ctypes, mmap, os, pathlib, sys, threading
 from backends.llama_cpp.streaming import bus
+from backends.llama_cpp.streaming.maps import maps_of
 
 how, path, offset, length = sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 assert bus.watch([path])
@@ -72,7 +28,7 @@ file = open(path, "rb")
 mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED)
 if how != "unseen":
     bus.watch([path])
-address = next(span.start for span in bus.spans([path.resolve()]))
+address = next(mapped.address for mapped in maps_of([path]))
 size = path.stat().st_size
 if length < size:
     os.truncate(path, length)
@@ -112,7 +68,7 @@ if how == "elsewhere":
     other.write_bytes(bytes(2 * mmap.PAGESIZE))
     opened = open(other, "rb")
     second = mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ)
-    place = next(span.start for span in bus.spans([other.resolve()])) + mmap.PAGESIZE
+    place = next(mapped.address for mapped in maps_of([other])) + mmap.PAGESIZE
     os.truncate(other, 1)
 touch(hold if how == "holding" else release)
 """

@@ -236,7 +236,7 @@ def test_whatever_fails_the_model_answers_from_its_map(
     if failing == "advice":
         monkeypatch.setattr(os, "posix_fadvise", refuse)
     elif failing == "maps":
-        monkeypatch.setattr(stream, "maps_of", lambda _path: ())
+        monkeypatch.setattr(stream, "maps_of", lambda _files: ())
     elif failing == "name":
         monkeypatch.setattr(binding, "node_name", refuse)
     elif failing == "files":

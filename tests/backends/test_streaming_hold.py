@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from backends.llama_cpp.streaming import hold
-from backends.llama_cpp.streaming.hold import Cache, Mapped, maps_of
+from backends.llama_cpp.streaming.hold import Cache
+from backends.llama_cpp.streaming.maps import maps_of
 from backends.llama_cpp.streaming.ranges import Span
 
 pytestmark = pytest.mark.skipif(not hold.possible(), reason="this system has no advice for its page cache")
@@ -56,7 +57,7 @@ def in_memory(path: Path, place: int) -> bool:
 
 
 def cache_of(path: Path) -> Cache:
-    return Cache([os.open(path, os.O_RDONLY | os.O_CLOEXEC)], [maps_of(path)])
+    return Cache([os.open(path, os.O_RDONLY | os.O_CLOEXEC)], [maps_of([path])])
 
 
 def test_a_span_leaves_memory_and_its_neighbours_stay(file: Path, mapped: mmap.mmap) -> None:
@@ -89,13 +90,14 @@ def test_it_needs_no_right_and_the_file_may_be_another_s(file: Path) -> None:
 _GIVE_BACK = """
 import mmap, os, sys
 from pathlib import Path
-from backends.llama_cpp.streaming.hold import Cache, maps_of
+from backends.llama_cpp.streaming.hold import Cache
+from backends.llama_cpp.streaming.maps import maps_of
 from backends.llama_cpp.streaming.ranges import Span
 file = os.open(sys.argv[1], os.O_RDONLY)
 mapped = mmap.mmap(file, 0, prot=mmap.PROT_READ)
 mapped.read()
 # The interpreter may lie where only root gets, so it becomes somebody else afterwards.
-cache = Cache([file], [maps_of(Path(sys.argv[1]))])
+cache = Cache([file], [maps_of([Path(sys.argv[1])])])
 os.setgroups([])
 os.setgid(int(sys.argv[2]))
 os.setuid(int(sys.argv[2]))
@@ -150,22 +152,3 @@ def test_without_a_known_map_nothing_is_touched_but_the_cache(file: Path) -> Non
     # Too late is no error either.
     cache.give_back([Span(0, 0, SIZE)])
     cache.fetch(Span(0, 0, SIZE))
-
-
-def test_a_map_is_found_by_its_file_or_where_the_device_differs_by_its_path(tmp_path: Path) -> None:
-    file, table = tmp_path / "a model.gguf", tmp_path / "maps"
-    file.write_bytes(b"x")
-    status = file.stat()
-    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
-    table.write_text(
-        f"7f0000000000-7f0000002000 r--s 00000000 {device} {status.st_ino}    /elsewhere/by another name.gguf\n"
-        f"7f0000004000-7f0000005000 r--s 00003000 00:99 7    {file}\n"
-        "7f0000006000-7f0000007000 r--s 00000000 00:99 7    /other.gguf\n"
-        "7f0000008000-7f0000009000 rw-p 00000000 00:00 0 \n"
-    )
-    assert maps_of(file, table) == (
-        Mapped(0x7F0000000000, 0, 0x2000),
-        Mapped(0x7F0000004000, 0x3000, 0x4000),
-    )
-    assert maps_of(tmp_path / "absent", table) == ()
-    assert maps_of(file, tmp_path / "no table") == ()

@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from backends import read_errors
+from backends.llama_cpp.streaming.maps import Mapped, maps_of, place_of
 from backends.read_errors import ReadError
 
 STATUS = 77
@@ -35,15 +36,6 @@ _CODE_AT, _ADDRESS_AT = 8, 16
 _MASK_BYTES = 128
 
 
-class Span(msgspec.Struct, frozen=True):
-    """A part of a file in memory: from address `start` up to `end`, beginning with the file's byte `offset`."""
-
-    start: int
-    end: int
-    offset: int
-    file: str
-
-
 class _Action(ctypes.Structure):
     """glibc's struct sigaction, the same on x86-64 and ARM64."""
 
@@ -55,7 +47,7 @@ class _Action(ctypes.Structure):
     )
 
 
-_spans: tuple[Span, ...] = ()
+_maps: tuple[Mapped, ...] = ()
 _files: tuple[Path, ...] = ()
 _installed: Any = None
 
@@ -66,52 +58,16 @@ def watch(paths: Iterable[Path]) -> bool:
     To be called before they are mapped, and again afterwards: then it needs less to find the place. Says whether it can
     be done here: with glibc on x86-64 and ARM64.
     """
-    global _spans, _files  # noqa: PLW0603 - a handler of the whole process
+    global _maps, _files  # noqa: PLW0603 - a handler of the whole process
     _files = tuple(Path(path).resolve() for path in paths)
-    _spans = spans(_files)
+    _maps = maps_of(_files)
     return _install()
 
 
 def forget() -> None:
     """Forget the files: they are mapped no more."""
-    global _spans, _files
-    _spans, _files = (), ()
-
-
-def spans(files: Iterable[Path], maps: Path = Path("/proc/self/maps")) -> tuple[Span, ...]:
-    """Return where these files are mapped now. https://man7.org/linux/man-pages/man5/proc_pid_maps.5.html."""
-    wanted: dict[int, set[tuple[str, str]]] = {}
-    for file in files:
-        try:
-            status = file.stat()
-        except OSError:
-            continue
-        device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
-        wanted.setdefault(status.st_ino, set()).add((device, str(file)))
-    found = []
-    try:
-        lines = maps.read_text("utf-8", "surrogateescape").splitlines()
-    except OSError:
-        return ()
-    for line in lines:
-        fields = line.split(maxsplit=5)
-        if len(fields) < 6 or not fields[4].isdecimal():
-            continue
-        addresses, _, offset, device, inode, name = fields
-        for number, known in wanted.get(int(inode), ()):
-            # Some file systems give a map another device than the file: there the name has to do.
-            if number == device or name == known:
-                start, _, end = addresses.partition("-")
-                found.append(Span(int(start, 16), int(end, 16), int(offset, 16), known))
-    return tuple(found)
-
-
-def at(address: int, among: Iterable[Span]) -> tuple[str, int] | None:
-    """Return the file and its byte that are at an address of this process."""
-    for span in among:
-        if span.start <= address < span.end:
-            return span.file, address - span.start + span.offset
-    return None
+    global _maps, _files
+    _maps, _files = (), ()
 
 
 def _install() -> bool:
@@ -147,14 +103,14 @@ def _on_bus_error(_number: int, info: int, _context: int) -> None:
 
 
 def _tell(address: int, memory: bool, write: Callable[[bytes], object]) -> None:
-    place = at(address, _spans)
+    place = place_of(address, _maps)
     if place is None:
-        place = at(address, spans(_files))
+        place = place_of(address, maps_of(_files))
     if place is None:
         write(b"A bus error (SIGBUS) in memory that is no part of the model's files.\n")
         return
     file, offset = place
-    error = ReadError(file, offset, None, memory)
+    error = ReadError(str(file), offset, None, memory)
     # At once: a disk that fails may not answer the next question either.
     write(read_errors.line(error))
-    write(read_errors.line(msgspec.structs.replace(error, length=Path(file).stat().st_size)))
+    write(read_errors.line(msgspec.structs.replace(error, length=file.stat().st_size)))

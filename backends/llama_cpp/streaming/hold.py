@@ -13,52 +13,17 @@ import ctypes
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
-import msgspec
-
+from backends.llama_cpp.streaming.maps import Mapped
 from backends.llama_cpp.streaming.ranges import Span
 
 _DONTNEED = 4  # MADV_DONTNEED of Linux
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
-class Mapped(msgspec.Struct, frozen=True):
-    """A piece of a file that is mapped at `address`: its bytes from `start` up to and without `end`."""
-
-    address: int
-    start: int
-    end: int
-
-
 def possible() -> bool:
     """Say whether this system lets a program tell its page cache what comes next, and what is over."""
     return sys.platform == "linux" and hasattr(os, "posix_fadvise")
-
-
-def maps_of(path: Path, table: Path = Path("/proc/self/maps")) -> tuple[Mapped, ...]:
-    """Return where this process has mapped a file, () where that cannot be told.
-
-    Some file systems show another device there than the file has: then its path has to do.
-    """
-    try:
-        real = os.path.realpath(path)
-        status = Path(real).stat()
-        lines = table.read_text("utf-8", "surrogateescape").splitlines()
-    except OSError:
-        return ()
-    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
-    found = []
-    for line in lines:
-        # https://man7.org/linux/man-pages/man5/proc_pid_maps.5.html
-        fields = line.split(None, 5)
-        if len(fields) < 6:
-            continue
-        if (fields[3], fields[4]) == (device, str(status.st_ino)) or fields[5] == real:
-            first, _, last = fields[0].partition("-")
-            address, start = int(first, 16), int(fields[2], 16)
-            found.append(Mapped(address, start, start + int(last, 16) - address))
-    return tuple(found)
 
 
 class Cache:

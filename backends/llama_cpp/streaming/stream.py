@@ -19,7 +19,8 @@ from typing import Any
 from backends.hardware.kernel_files import number
 from backends.llama_cpp import binding
 from backends.llama_cpp.streaming.ahead import Ahead
-from backends.llama_cpp.streaming.hold import Cache, maps_of
+from backends.llama_cpp.streaming.hold import Cache
+from backends.llama_cpp.streaming.maps import maps_of
 from backends.llama_cpp.streaming.progress import read_bytes
 from backends.llama_cpp.streaming.ranges import Ranges, share, total
 from backends.planning.streaming import Streaming, window_bytes
@@ -59,7 +60,7 @@ class Stream:
             for file in files:
                 os.close(file)
             raise
-        self._cache = Cache(files, [maps_of(part) for part in ranges.parts])
+        self._cache = Cache(files, [maps_of([part]) for part in ranges.parts])
         self._ranges = ranges
         self._ahead = (
             Ahead(self._cache.fetch, piece_bytes(files), window_bytes(ranges.read_bytes)) if read_ahead else None
