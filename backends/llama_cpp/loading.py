@@ -170,8 +170,8 @@ def open_model(
     """Open the file with this many of the engine's layers on `gpu`; negative means all. Without a card none is touched.
 
     `shape` None is asked of the engine; only with one can matrices of the lowest block there be `held` back, and is it
-    known whether main memory holds the rest. Adds to `notes`. Raises
-    what `load_model` and `create_context` raise, and has then freed everything.
+    known whether main memory holds the rest. Adds to `notes`. Raises what `load_model` and `create_context` raise, and
+    has then freed everything.
     """
     streaming, back = None, NONE_HELD
     if shape is not None:
