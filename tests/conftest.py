@@ -29,6 +29,12 @@ _OLLAMA_HOST = os.environ.get("OLLAMA_HOST")
 collect_ignore = ["plugin_example"]
 
 
+def pytest_configure() -> None:
+    """Let Ctrl+C be what it is at a terminal: what a shell starts in its background ignores it, as do its children."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class NetworkTouched(RuntimeError):
     """A test tried to leave this machine."""
 
