@@ -120,6 +120,11 @@ def add_json(parser: argparse.ArgumentParser, default: bool | str = False) -> No
     parser.add_argument("--json", action="store_true", default=default, help="print one JSON object instead")
 
 
+def add_no_measure(parser: argparse.ArgumentParser) -> None:
+    """Add `--no-measure` to a command that plans for this machine."""
+    parser.add_argument("--no-measure", action="store_true", help="do not measure this machine where it never was")
+
+
 FILE_COMPLETION = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
 PRESET_OR_FILE_COMPLETION = {
     "bash": "_deepseek_tui_presets_and_files",

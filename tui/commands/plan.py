@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
-from pathlib import Path
-
-import msgspec
 
 from backends.base import Cancel
 from backends.errors import Problem
-from backends.hardware.calibration import calibrate, unmeasured
-from backends.hardware.machine import Machine
-from backends.host import launch
-from backends.shown import printable
-from presets.catalog import Catalog, find, load_catalog
+from presets.catalog import find, load_catalog
 from presets.plan import PLANNED, plan_preset
-from presets.reference import machine_named, machine_names
+from presets.reference import machine_names
 from presets.schema import PresetEntry, source_for
 from presets.sources import HuggingFace, locate, parse
 from tui.commands import output, parser, plan_json, plan_text
 from tui.commands.elsewhere import offers
-from tui.plans.looking import card_usable, files_here, this_machine
+from tui.commands.machines import planned_machine, uses_cards
 from tui.plans.spent import answer_costs
 from tui.settings import rates
 
@@ -55,7 +47,7 @@ def configure(subparser: argparse.ArgumentParser) -> None:
     subparser.add_argument(
         "--fetch-headers", action="store_true", help="read the first megabytes of models that are not here yet"
     )
-    subparser.add_argument("--no-measure", action="store_true", help="do not measure this machine where it never was")
+    parser.add_no_measure(subparser)
     subparser.add_argument("--this-machine", action="store_true", help="print this machine as TOML, and no plan")
     parser.add_json(subparser)
 
@@ -65,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     catalog = load_catalog()
     entries = [find(catalog, name) for name in arguments.presets] or list(catalog.entries)
     here = arguments.machine is None
-    machine = _this_machine(catalog, measure=not arguments.no_measure) if here else _named(arguments.machine)
+    machine = planned_machine(arguments.machine, catalog.entries, measure=not arguments.no_measure)
     if arguments.this_machine:
         from presets.machine_files import to_toml
 
@@ -76,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.presets:
         for problem in catalog.problems:
             output.warn(f"{problem.title}: {problem.detail}. `deepseek-tui presets check {problem.name}` tells more.")
-    usable = card_usable() if here and machine.gpus else True
+    usable = uses_cards(machine, here=here)
     plans = [plan_preset(entry, machine, context=arguments.context, here=here, card_usable=usable) for entry in entries]
     costs = answer_costs() if here else {}
     if arguments.json:
@@ -88,26 +80,6 @@ def run(arguments: argparse.Namespace) -> int:
             for line in offers(entries):
                 output.say(line)
     return output.DONE
-
-
-def _this_machine(catalog: Catalog, *, measure: bool) -> Machine:
-    """Look at this machine, and measure what never was, if nothing is loaded that would be in the way."""
-    hosts = asyncio.run(launch.survey())
-    pids, busy = launch.pids_of(hosts), any(host.busy for host in hosts)
-    machine = this_machine(pids)
-    if not measure or not unmeasured(machine):
-        return machine
-    if busy:
-        output.warn("A model answers just now, so this machine is not measured: how fast it is stays unknown.")
-        return machine
-    calibrate(machine, files_here(catalog.entries), output.warn)
-    return this_machine(pids)
-
-
-def _named(name_or_path: str) -> Machine:
-    """Return another machine, with a title: where its file has none, that is the file's name. Raises MachineError."""
-    machine = machine_named(name_or_path)
-    return machine if machine.title else msgspec.structs.replace(machine, title=printable(Path(name_or_path).name))
 
 
 def _fetch_headers(entries: list[PresetEntry]) -> None:

@@ -13,7 +13,6 @@ from backends.base import Cancel
 from backends.errors import BackendError, Busy, ModelNotFound, Problem, to_info
 from backends.events import LoadProgress
 from backends.hardware.disk import disk_under
-from backends.hardware.machine import Machine
 from backends.hub.wanted import STAYS_FREE_BYTES
 from backends.jobs import launch
 from backends.jobs.job import JobView
@@ -24,7 +23,7 @@ from presets.catalog import Catalog, load_catalog
 from presets.drafting import draft_of_made, text_of
 from presets.families import dimensions
 from presets.outcome import Outcome, outcome_by_rules, outcome_of_file
-from presets.reference import machine_named, machine_names
+from presets.reference import machine_names
 from presets.schema import PresetEntry
 from presets.sources import HuggingFace
 from tui.commands import confirm, output, parser
@@ -86,6 +85,7 @@ def configure(subparser: argparse.ArgumentParser) -> None:
         "--force", action="store_true", help="replace a TARGET that is there, when the new one is whole"
     )
     subparser.add_argument("--machine", metavar="NAME|FILE", help="say what another machine would do with it")
+    parser.add_no_measure(subparser)
     subparser.add_argument("--names", action="store_true", help=argparse.SUPPRESS)  # for completion
     confirm.add_yes(subparser, "ask nothing")
     parser.add_json(subparser)
@@ -165,9 +165,11 @@ def _said(asked: Wanted, arguments: argparse.Namespace, words: Words) -> tuple[O
     Raises Problem where nothing can come of it.
     """
     from backends.llama_cpp.quantizing.preview import preview
+    from tui.commands.machines import planned_machine, uses_cards
     from tui.commands.quantize_plan import rows
 
-    machine, usable = _machine(arguments.machine)
+    here = arguments.machine is None
+    machine = planned_machine(arguments.machine, load_catalog().entries, measure=not arguments.no_measure)
     looked: Preview | None = None
     importance = arguments.imatrix is not None
     if asked.path is None and not isinstance(asked.source, HuggingFace) and dimensions(asked.family) is None:
@@ -182,20 +184,9 @@ def _said(asked: Wanted, arguments: argparse.Namespace, words: Words) -> tuple[O
         needs = _needs(asked, found, looked, arguments.threads, importance=importance)
     finally:
         words.clear()
-    planned = list(rows(found, asked.entry, machine, here=arguments.machine is None, card_usable=usable))
+    planned = list(rows(found, asked.entry, machine, here=here, card_usable=uses_cards(machine, here=here)))
     words.plan(asked, found, needs, machine, planned)
     return found, looked
-
-
-def _machine(name: str | None) -> tuple[Machine, bool]:
-    """Return the machine that is planned for, and whether the engine uses its cards. Raises MachineError."""
-    from tui.plans.looking import card_usable, host_pids, this_machine
-
-    if name is None:
-        machine = this_machine(host_pids())
-        return machine, card_usable() if machine.gpus else True
-    machine = machine_named(name)
-    return machine if machine.title else msgspec.structs.replace(machine, title=printable(Path(name).name)), True
 
 
 def _needs(asked: Wanted, found: Outcome, looked: Preview | None, threads: int, *, importance: bool) -> Needs:

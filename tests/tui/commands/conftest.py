@@ -16,6 +16,11 @@ import msgspec
 import pytest
 import tomli_w
 
+from backends import remembered
+from backends.hardware import bandwidth
+from backends.hardware.disk import disk_under
+from backends.hardware.read_speed import ReadSpeed, remember
+
 COMMAND = (sys.executable, "-P", "-m", "tui")
 
 
@@ -39,6 +44,13 @@ class Ran(msgspec.Struct, frozen=True):
 Run = Callable[..., Ran]
 Start = Callable[..., "subprocess.Popen[bytes]"]
 Write = Callable[..., Path]
+
+
+@pytest.fixture
+def measured(home: Path) -> None:
+    """A machine that was measured before, so that no command takes six seconds for that."""
+    remembered.write(bandwidth._KIND, bandwidth._key(Path("/")), 20_000_000_000)
+    remember(disk_under(home), ReadSpeed(500_000_000))
 
 
 @pytest.fixture

