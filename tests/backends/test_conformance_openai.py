@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -154,13 +155,17 @@ class TestATrueServer(BackendConformance):
 
     @pytest.fixture(scope="class")
     @staticmethod
-    def running() -> Iterator[str]:
+    def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         command = [sys.executable, "-m", "llama_cpp.server", "--model", locate(parse(STARTER)).model]
         options = ["--model_alias", "smol", "--n_ctx", "512", "--n_threads", "1", "--port", str(port)]
-        child = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # Unless told otherwise it breaks an answer off as soon as anybody asks for another.
+        options += ["--interrupt_requests", "false"]
+        log = tmp_path_factory.mktemp("server") / "log"
+        with log.open("wb") as said:
+            child = subprocess.Popen([*command, *options], stdout=said, stderr=said)
         try:
             deadline = time.monotonic() + 60
             while True:
@@ -169,14 +174,17 @@ class TestATrueServer(BackendConformance):
                 assert child.poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}/v1"
+            yield f"http://127.0.0.1:{port}/v1", log
         finally:
             child.kill()
             child.wait()
 
     @pytest.fixture(autouse=True)
-    def _url(self, running: str) -> None:
-        self.url = running
+    def _url(self, running: tuple[str, Path]) -> Iterator[None]:
+        self.url, log = running
+        before = log.stat().st_size
+        yield
+        print(log.read_bytes()[before:].decode(errors="replace"))  # shown of a test that failed
 
     def _setup(self, most: int) -> Setup:
         sampling = Sampling(temperature=0.0, seed=1, max_tokens=most)
