@@ -13,7 +13,7 @@ from backends.hardware.process_io import counts
 from backends.llama_cpp.context import setup_of
 from backends.llama_cpp.loading import OpenModel
 from backends.planning import reached
-from backends.planning.speed import Rates, Traffic, traffic, used
+from backends.planning.speed import Rates, Traffic, looked_up, traffic, used
 
 _LEAST_READ = 0.9
 """So much of what was to be read has to have come from the disk. Else memory gave some of it, and the disk rested."""
@@ -53,6 +53,9 @@ def note_rate(model: OpenModel, done: Done, began: Reading | None = None) -> Non
         held=model.held,
     )
     card = model.gpu.description if model.gpu is not None else ""
+    # What the CPU computes more slowly than it reads teaches nothing about what it reads from.
+    if read.memory and looked_up(model.shape):
+        return
     if model.streamed_bytes:
         if began is not None:
             _note_disk(model, read, card, tokens - 1, began)

@@ -21,7 +21,7 @@ from backends.planning.memory import (
     place,
 )
 from backends.planning.result import Wishes
-from backends.planning.speed import Rates, only_a_bound, tokens_per_second, traffic
+from backends.planning.speed import Rates, few_cores, looked_up, only_a_bound, tokens_per_second, traffic
 from backends.planning.streaming import Streaming, streaming
 
 _LEAST_GAIN = 0.03
@@ -32,6 +32,7 @@ class Ground(msgspec.Struct, frozen=True):
     """What of a machine a plan stands on. `card` is its place in the list, None for none.
 
     `card_free` is how much of it can be had, before the margin; `card_free_known` whether somebody looked.
+    `cores` are those of the processor that compute, None where nobody knows.
     """
 
     card: int | None
@@ -39,6 +40,7 @@ class Ground(msgspec.Struct, frozen=True):
     card_free_known: bool
     ram_free: int | None
     rates: Rates
+    cores: int | None = None
 
 
 class Way(msgspec.Struct, frozen=True):
@@ -73,16 +75,17 @@ def ground(machine: Machine, wishes: Wishes | None = None) -> Ground:
     seen = wishes or Wishes()
     disk = read_speed(machine.disk)
     rates = Rates(None, machine.bandwidth, disk, seen.card_reached, seen.memory_reached, seen.disk_reached)
+    cores = machine.cpu.usable_cores or machine.cpu.cores
     ram_free = machine.ram.available_bytes
     if ram_free is not None and machine.ram.limit_bytes is not None:
         # Of a machine that somebody describes, both may be said apart.
         ram_free = min(ram_free, machine.ram.limit_bytes)
     if not machine.gpus:
-        return Ground(None, 0, False, ram_free, rates)
+        return Ground(None, 0, False, ram_free, rates, cores)
     best = max(range(len(machine.gpus)), key=lambda place: _free(machine.gpus[place]))
     card = machine.gpus[best]
     rates = msgspec.structs.replace(rates, card=card.bandwidth)
-    return Ground(best, _free(card), card.free_bytes is not None, ram_free, rates)
+    return Ground(best, _free(card), card.free_bytes is not None, ram_free, rates, cores)
 
 
 def setups(shape: Shape, wishes: Wishes) -> tuple[Setup, ...]:
@@ -163,6 +166,8 @@ def _way(shape: Shape, setup: Setup, wishes: Wishes, stand: Ground, blocks: int,
     speed = tokens_per_second(read, stand.rates, ahead=ahead) if runs else None
     # Without read-ahead a mapped disk gives what its measured speed promises only if it is slow.
     bound = only_a_bound(read, speed) or (read.disk > 0 and not ahead and not stand.rates.disk_reached)
+    if read.memory and (looked_up(shape) or few_cores(shape, stand.rates, stand.cores)):
+        bound = True
     bound = bound and speed is not None
     return Way(setup, placement, held, spills, holds, read.disk, speed, bound, parts.held, ahead)
 

@@ -38,6 +38,17 @@ READING_DECIDES_BYTES, READING_DECIDES_SPEED = 500_000_000, 200
 the formula is only a bound."""
 
 
+_LOOKED_UP, _PACKED = "iq", ("q2_", "q3_", "q4_", "q5_")
+"""Beginnings of the names of types whose weights the CPU looks up in tables, and of those that it has to unpack."""
+
+_SHARE = 0.1
+"""The part of a model that has to be of them to matter."""
+
+CORE_BYTES_PER_S = 6_600_000_000
+"""What a core can compute of packed weights, at best. Measured with one of a Xeon of 2.6 GHz: q4_K 6.6 GB/s, q2_K 4.7,
+q3_K 4.6; of those that are looked up iq4_xs 3.6, iq3_s 2.4, iq3_xxs 2.0."""
+
+
 class Rates(msgspec.Struct, frozen=True):
     """Bandwidths of a machine; None means unknown.
 
@@ -130,6 +141,19 @@ def only_a_bound(read: Traffic, speed: float | None) -> bool:
     return speed is not None and (small or speed > READING_DECIDES_SPEED)
 
 
+def looked_up(shape: Shape) -> bool:
+    """Say whether the CPU looks weights of this model up in tables: six cores are slower at it than DDR4 is."""
+    return _part_of(shape, _LOOKED_UP) > _SHARE
+
+
+def few_cores(shape: Shape, rates: Rates, cores: int | None) -> bool:
+    """Say whether so few cores unpack this model's weights more slowly than memory gives them, as far as is known."""
+    rate = used(rates)[1]
+    if cores is None or rate is None or rates.memory_reached is not None:
+        return False
+    return cores * CORE_BYTES_PER_S < rate and _part_of(shape, _PACKED) > _SHARE
+
+
 def memory_efficiency(speed: Speed | None) -> float:
     """Return ηc for a bandwidth by where it comes from."""
     return MEASURED_MEMORY_EFFICIENCY if speed is not None and speed.source == "measured" else MEMORY_EFFICIENCY
@@ -140,3 +164,9 @@ def _weights_read(shape: Shape, block: Block) -> int:
     if not shape.experts or not 0 < shape.experts_used <= shape.experts:
         return block.bytes
     return block.bytes - block.expert_bytes + block.expert_bytes * shape.experts_used // shape.experts
+
+
+def _part_of(shape: Shape, kinds: str | tuple[str, ...]) -> float:
+    """Return the share of a model's bytes whose types begin so."""
+    whole = sum(size for _, size in shape.type_bytes)
+    return sum(size for name, size in shape.type_bytes if name.startswith(kinds)) / whole if whole else 0.0

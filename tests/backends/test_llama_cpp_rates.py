@@ -73,6 +73,19 @@ def test_an_engine_that_is_bound_to_fewer_threads_or_cores_teaches_nothing(backe
     assert reached.recall(reached.MEMORY) is None
 
 
+def test_types_that_the_cpu_looks_up_in_tables_teach_nothing_of_memory_or_disk(
+    backend: LlamaCppBackend,
+) -> None:
+    model = model_of(backend)
+    tabled = msgspec.structs.replace(model, shape=msgspec.structs.replace(model.shape, type_bytes=(("iq3_s", 98),)))
+    note_rate(tabled, DONE)
+    note_rate(msgspec.structs.replace(tabled, streamed_bytes=10_000), DONE, Reading(0.0, 0))
+    assert reached.recall(reached.MEMORY) is None
+    assert reached.recall_disk(disk_under(model.path.parent)) is None
+    note_rate(msgspec.structs.replace(tabled, gpu=CARD, engine_layers=31), DONE)
+    assert reached.recall(CARD.description) is not None
+
+
 def test_an_answer_without_figures_shows_nothing(backend: LlamaCppBackend) -> None:
     for done in (Done("stopped"), Done("stop", Usage(), DONE.timings), Done("stop", DONE.usage, Timings())):
         note_rate(model_of(backend), done)

@@ -9,13 +9,14 @@ import pytest
 
 from backends.gguf.files import read_shape
 from backends.gguf.shape import Shape
+from backends.hardware.cpu import Cpu
 from backends.hardware.disk import Disk
 from backends.hardware.machine import Card, Machine
 from backends.hardware.memory import Ram
 from backends.hardware.speed import Speed
 from backends.planning.fit import fit
 from backends.planning.memory import KvCache, Setup, engine_layers
-from backends.planning.result import Wishes
+from backends.planning.result import Fit, Wishes
 from backends.planning.speed import (
     CARD_EFFICIENCY,
     MEMORY_EFFICIENCY,
@@ -25,6 +26,7 @@ from backends.planning.speed import (
     tokens_per_second,
     traffic,
 )
+from tests.backends.planning_world import GIB, machine, says, shape_of
 from tests.gguf_files import LLAMA_8B, QWEN_14B, QWEN_32B, Model, sparse_model
 
 GB = 10**9
@@ -94,6 +96,38 @@ def test_a_model_larger_than_memory_is_read_again_for_every_token(shapes: dict[s
     assert plan.bytes.ssd.total == pytest.approx(shapes[QWEN_32B.name].weight_bytes, rel=0.03)
     assert any("each token may read all 19.4 GB of it from the disk; at best" in said for said in plan.warnings)
     assert plan.fits
+
+
+def test_types_that_the_cpu_looks_up_in_tables_are_predicted_as_a_bound_unless_a_card_has_all_of_them() -> None:
+    mixed = shape_of(QWEN_32B, "Q3_K_S")
+    tabled = msgspec.structs.replace(mixed, type_bytes=(("iq3_s", mixed.weight_bytes),))
+    assert not fit(mixed, machine()).only_a_bound
+    plan = fit(tabled, machine())
+    assert plan.only_a_bound
+    assert says(plan.reasons, "weights of IQ types up in tables")
+    whole = fit(tabled, machine(24 * GIB))
+    assert whole.whole
+    assert not whole.only_a_bound
+    assert not says(whole.reasons, "in tables")
+
+
+def test_of_few_cores_a_speed_is_a_bound_until_an_answer_has_shown_it() -> None:
+    shape = shape_of(QWEN_32B, "Q3_K_S")
+
+    def planned(cores: int | None, **wishes: int) -> Fit:
+        return fit(shape, machine(cpu=Cpu(cores=8, usable_cores=cores) if cores else Cpu()), Wishes(**wishes))
+
+    assert planned(2).only_a_bound
+    assert says(planned(2).reasons, "With so few cores (2)")
+    for plan in (planned(6), planned(None), planned(2, memory_reached=12 * GB)):
+        assert not plan.only_a_bound
+        assert not says(plan.reasons, "few cores")
+    whole = fit(shape, machine(24 * GIB, cpu=Cpu(usable_cores=2)))
+    assert whole.whole
+    assert not whole.only_a_bound
+    # What need not be unpacked costs a core much less.
+    plain = msgspec.structs.replace(shape, type_bytes=(("f16", shape.weight_bytes),))
+    assert not fit(plain, machine(cpu=Cpu(usable_cores=2))).only_a_bound
 
 
 def test_nothing_is_read_from_a_disk_where_memory_suffices(shapes: dict[str, Shape]) -> None:
