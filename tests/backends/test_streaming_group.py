@@ -106,7 +106,7 @@ def test_it_runs_as_fast_as_the_disk_gives_what_must_come_from_it_and_writes_not
     assert both.held_bytes > 0.2 * model.stat().st_size
     assert reached(both) >= GOAL
     # What is held is not read, and nothing is read twice.
-    assert read(both) <= 1.05 * both.streamed_bytes
+    assert read(both) <= 1.1 * both.streamed_bytes
     assert seconds(both) < seconds(plain)
     assert both.words[:2] == plain.words
     for one in (both, plain):
