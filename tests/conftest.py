@@ -20,7 +20,7 @@ _FOREIGN = (
 )  # fmt: skip
 _FOREIGN_NAMES = (
     "LANGUAGE", "COLUMNS", "LINES", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "STY", "EDITOR", "VISUAL",
-    "TERM_PROGRAM", "CMAKE_ARGS",
+    "TERM_PROGRAM", "CMAKE_ARGS", "ESCDELAY",
 )  # fmt: skip
 _OUR_TOOLS = {"TEXTUAL_SNAPSHOT_TEMPDIR"}  # where the snapshot plug-in puts its reports
 _OLLAMA_HOST = os.environ.get("OLLAMA_HOST")
