@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 import math
-import re
 import stat
 import tomllib
 from pathlib import Path
@@ -22,7 +21,7 @@ from backends.price import Price, cost
 from backends.shown import printable, shown_path
 from presets.checking import checked
 from presets.problems import PresetError
-from presets.toml_lines import Key, key_lines, line_of
+from presets.toml_lines import Key, key_lines, line_of, refusal
 
 FILE = "api_prices.toml"
 BUILTIN = Path(__file__).with_name(FILE)
@@ -265,7 +264,5 @@ def _parsed(file: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        found = re.search(r" \((?:at line (\d+), column \d+|at end of document)\)$", str(error))
-        line = (int(found[1]) if found[1] else text.removesuffix("\n").count("\n") + 1) if found else None
-        what = str(error)[: found.start()] if found else str(error)
+        what, line = refusal(error, text)
         raise ApiPricesError(file, f"not valid TOML: {printable(what, 200)}", line=line) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 import stat
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -17,7 +16,7 @@ from backends.shown import printable
 from presets.built import as_built
 from presets.problems import PresetError
 from presets.schema import OptionsType, Preset, PresetEntry, check_backends, decode, registered_options
-from presets.toml_lines import key_lines, line_of
+from presets.toml_lines import key_lines, line_of, refusal
 
 # Not through importlib.resources, which costs more at start-up than reading all the presets.
 BUILTIN = Path(__file__).with_name("builtin")
@@ -289,10 +288,8 @@ def _parsed(path: Path, text: str, builtin: bool) -> _File:
     except RecursionError as error:
         raise PresetError(name, "nested too deeply", file=path) from error
     except ValueError as error:  # TOMLDecodeError, or an integer of thousands of digits.
-        found = re.search(r" \((?:at line (\d+), column \d+|at end of document)\)$", str(error))
-        line = (int(found[1]) if found[1] else text.removesuffix("\n").count("\n") + 1) if found else None
-        note = printable(str(error)[: found.start()] if found else str(error), 200)
-        raise PresetError(name, "not valid TOML", file=path, line=line, note=note) from error
+        what, line = refusal(error, text)
+        raise PresetError(name, "not valid TOML", file=path, line=line, note=printable(what, 200)) from error
     if _deeper_than(table, MAX_DEPTH):
         raise PresetError(name, "nested too deeply", file=path, note=f"more than {MAX_DEPTH} levels")
     return _File(name, path, builtin, text, table)

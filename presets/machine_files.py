@@ -24,7 +24,7 @@ from backends.hardware.speed import Speed, SpeedSource
 from backends.shown import printable, shown_path
 from presets.checking import checked
 from presets.problems import PresetError, dotted
-from presets.toml_lines import Key, key_lines, line_of
+from presets.toml_lines import Key, key_lines, line_of, refusal
 
 GIB, GB = 1 << 30, 10**9
 
@@ -277,9 +277,7 @@ def _parsed(text: str, shown: str) -> dict[str, Any]:
     except RecursionError as error:
         raise MachineError(shown, "nested too deeply") from error
     except ValueError as error:  # TOMLDecodeError, or an integer of thousands of digits
-        found = re.search(r" \((?:at line (\d+), column \d+|at end of document)\)$", str(error))
-        line = (int(found[1]) if found[1] else text.removesuffix("\n").count("\n") + 1) if found else None
-        what = str(error)[: found.start()] if found else str(error)
+        what, line = refusal(error, text)
         raise MachineError(shown, f"not valid TOML: {printable(what, 200)}", line=line) from error
     return table
 

@@ -1,7 +1,7 @@
-"""Where the keys of a TOML text stand, which the standard parser does not tell.
+"""Where the keys of a TOML text stand, which the standard parser does not tell, and where it stopped.
 
-The text must already have been accepted by `tomllib`: this scanner knows tables, keys and where values end, and
-checks nothing.
+But for `refusal` the text must already have been accepted by `tomllib`: this scanner knows tables, keys and where
+values end, and checks nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _STRING = re.compile(
     r"|'[^'\n]*'",
     re.DOTALL,
 )
+_REFUSED_AT = re.compile(r" \((?:at line (\d+), column \d+|at end of document)\)$")
 _SCALAR = re.compile(r"[^,\]}#\n]+")
 
 
@@ -79,6 +80,18 @@ def line_in_list(text: str, key: Key) -> int | None:
     section = found[number]
     starts = [pair.start for pair in section.pairs if pair.key == (*table, *inner)]
     return text.count("\n", 0, (starts or [section.start])[0]) + 1
+
+
+def refusal(error: Exception, text: str) -> tuple[str, int | None]:
+    """Return what `tomllib` says of a text that it refused, and the line (from 1) if it names one.
+
+    Only a line feed ends a line: other characters that Python ends lines at may stand inside of one.
+    """
+    said = str(error)
+    found = _REFUSED_AT.search(said)
+    if found is None:
+        return said, None
+    return said[: found.start()], int(found[1]) if found[1] else text.removesuffix("\n").count("\n") + 1
 
 
 class _Scanner:

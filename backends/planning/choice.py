@@ -150,6 +150,11 @@ def held_back(shape: Shape, setup: Setup, wishes: Wishes, free: int, blocks: int
     return ()
 
 
+def all_on_card(shape: Shape, one: Way) -> bool:
+    """Say whether everything that a token reads is on the card."""
+    return one.placement.output_on_card and one.whole_blocks == shape.layers
+
+
 def _way(shape: Shape, setup: Setup, wishes: Wishes, stand: Ground, blocks: int, held: tuple[str, ...] = ()) -> Way:
     layers = engine_layers(blocks)
     placement = place(shape, setup, layers, wishes.card_overhead_bytes or 0, held)
@@ -164,11 +169,12 @@ def _way(shape: Shape, setup: Setup, wishes: Wishes, stand: Ground, blocks: int,
     told = spills is not None or (placement.blocks == shape.layers and not held)
     runs = holds and told and placement.card.total <= stand.card_free
     speed = tokens_per_second(read, stand.rates, ahead=ahead) if runs else None
-    # Without read-ahead a mapped disk gives what its measured speed promises only if it is slow.
-    bound = only_a_bound(read, speed) or (read.disk > 0 and not ahead and not stand.rates.disk_reached)
-    if read.memory and (looked_up(shape) or few_cores(shape, stand.rates, stand.cores)):
-        bound = True
-    bound = bound and speed is not None
+    bound = speed is not None and (
+        only_a_bound(read, speed)
+        # Without read-ahead a mapped disk gives what its measured speed promises only if it is slow.
+        or (read.disk > 0 and not ahead and not stand.rates.disk_reached)
+        or (read.memory > 0 and (looked_up(shape) or few_cores(shape, stand.rates, stand.cores)))
+    )
     return Way(setup, placement, held, spills, holds, read.disk, speed, bound, parts.held, ahead)
 
 

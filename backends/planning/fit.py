@@ -12,7 +12,7 @@ import msgspec
 from backends.gguf.shape import Shape
 from backends.hardware.machine import Machine
 from backends.hardware.speed import Speed
-from backends.planning.choice import Ground, Way, best_way, ground, idle_bytes, setups, way
+from backends.planning.choice import Ground, Way, all_on_card, best_way, ground, idle_bytes, setups, way
 from backends.planning.memory import HOST_BYTES, KvCache, Use, doubts, may_quantise_kv
 from backends.planning.result import MARGIN_BYTES, Alternative, Change, Fit, Input, Origin, Tier, Tiers, Wishes
 from backends.planning.speed import CARD_EFFICIENCY, DISK_EFFICIENCY, memory_efficiency
@@ -114,9 +114,9 @@ def _quantizations(
         if other.quantization != shape.quantization
     ]
     ways = [(other, one) for other, one in ways if _fits(stand, one)]
-    better = [(other, one) for other, one in ways if _whole(other, one)]
+    better = [(other, one) for other, one in ways if all_on_card(other, one)]
     near: list[tuple[Shape, Way]] = []
-    if _whole(shape, chosen):
+    if all_on_card(shape, chosen):
         better = [(other, one) for other, one in better if other.weight_bytes > shape.weight_bytes]
     else:
         near = [(other, one) for other, one in ways if _near(other, shape)]
@@ -138,7 +138,7 @@ def _smaller(
 
     Without a card, a smaller model is named where memory holds it and not the one that is planned.
     """
-    if _whole(shape, chosen) or (stand.card is None and not chosen.spills):
+    if all_on_card(shape, chosen) or (stand.card is None and not chosen.spills):
         return
     free = msgspec.structs.replace(wishes, gpu_layers="auto")
     for name, shapes in families:
@@ -146,7 +146,7 @@ def _smaller(
         good = [
             (other, one)
             for other, one in ways
-            if _fits(stand, one) and (_whole(other, one) if stand.card is not None else one.spills is False)
+            if _fits(stand, one) and (all_on_card(other, one) if stand.card is not None else one.spills is False)
         ]
         if not good:
             continue
@@ -154,10 +154,6 @@ def _smaller(
         for other, one in ways[:1] if ways[0] == best else (ways[0], best):
             yield _alternative("model", other, stand, one, name)
         return
-
-
-def _whole(shape: Shape, one: Way) -> bool:
-    return one.placement.output_on_card and one.whole_blocks == shape.layers
 
 
 def _fits(stand: Ground, one: Way) -> bool:
@@ -173,7 +169,7 @@ def _alternative(changes: Change, shape: Shape, stand: Ground, one: Way, family:
         flash_attention=one.setup.flash_attention,
         gpu_layers=one.whole_blocks,
         output_on_card=one.placement.output_on_card,
-        whole=_whole(shape, one),
+        whole=all_on_card(shape, one),
         fits=_fits(stand, one),
         vram_bytes=one.placement.card.total,
         ram_bytes=_stays(shape, one).total,

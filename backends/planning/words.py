@@ -9,7 +9,7 @@ import msgspec
 from backends.fitting import context_notes
 from backends.gguf.shape import Shape
 from backends.hardware.machine import Machine
-from backends.planning.choice import Ground, Way, idle_bytes, most_blocks, unmapped_bytes, way
+from backends.planning.choice import Ground, Way, all_on_card, idle_bytes, most_blocks, unmapped_bytes, way
 from backends.planning.disks import read_speed
 from backends.planning.memory import compute_bytes, doubts, engine_layers, kv_bytes, may_quantise_kv, place
 from backends.planning.result import Wishes
@@ -51,13 +51,14 @@ def _reasons(shape: Shape, wishes: Wishes, stand: Ground, chosen: Way) -> Iterat
     else:
         yield from _on_card(shape, wishes, stand, chosen)
     yield from _off_card(shape, wishes, stand, chosen)
-    on_card = chosen.placement.output_on_card and chosen.whole_blocks == shape.layers
-    if not on_card and looked_up(shape):
+    if all_on_card(shape, chosen):
+        return
+    if looked_up(shape):
         yield (
             "The CPU looks the weights of IQ types up in tables: with few cores that takes longer than reading them, "
             "so the speed is only a bound."
         )
-    elif not on_card and few_cores(shape, stand.rates, stand.cores):
+    elif few_cores(shape, stand.rates, stand.cores):
         yield (
             f"With so few cores ({stand.cores}) the CPU may take longer to unpack these weights than memory to give "
             "them: the speed is only a bound until an answer has shown it."

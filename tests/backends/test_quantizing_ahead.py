@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backends.llama_cpp.quantizing.source import Ahead, Source, read_source
-from backends.llama_cpp.streaming.stream import piece_bytes
+from backends.llama_cpp.streaming.ahead import piece_bytes
 from tests.backends.quantizing_world import LONG, write_small
 
 Asked = list[tuple[int, int]]

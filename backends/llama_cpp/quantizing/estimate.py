@@ -16,7 +16,8 @@ from backends.hardware.cpu_limits import usable_cpus
 from backends.hardware.disk import disk_under
 from backends.llama_cpp.quantizing.calibration import Place, Rates, Sample
 from backends.llama_cpp.quantizing.prepare import Prepared
-from backends.llama_cpp.quantizing.source import READS_AHEAD, Source
+from backends.llama_cpp.quantizing.source import Source
+from backends.llama_cpp.streaming import hold
 
 _PATIENCE_S = 30.0
 
@@ -66,7 +67,7 @@ def estimate(prepared: Prepared, threads: int = 0) -> Estimate:
 
 def together(compute_s: float, read_s: float) -> float:
     """Return how long both take: the longer one where the system reads ahead while the engine computes."""
-    return max(compute_s, read_s) if READS_AHEAD else compute_s + read_s
+    return max(compute_s, read_s) if hold.possible() else compute_s + read_s
 
 
 class _Lying(msgspec.Struct, frozen=True):

@@ -13,10 +13,8 @@ import msgspec
 
 from backends.gguf.files import read_headers
 from backends.gguf.reader import Header
-from backends.llama_cpp.streaming.stream import piece_bytes
-
-READS_AHEAD = hasattr(os, "posix_fadvise")
-"""Whether the system can be asked to read what is needed later."""
+from backends.llama_cpp.streaming import hold
+from backends.llama_cpp.streaming.ahead import piece_bytes
 
 Identity = tuple[int, int]
 """Device and inode: the same whatever link leads to a file."""
@@ -90,7 +88,7 @@ class Ahead:
         self._bytes = bytes_ahead
         self._open: list[int] = []
         self._spans: list[tuple[int, int, int]] = []
-        if READS_AHEAD:
+        if hold.possible():
             with contextlib.suppress(OSError):
                 places = self._places(source)
                 self._spans = [places[name] for name in order]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
+from backends.hardware.kernel_files import number
 from backends.llama_cpp.streaming.ranges import Span, Unit, total
 
+_LEAST_PIECE, _MOST_PIECE = 128 * 1024, 2 * 1024**2
 _CHUNK_BYTES = 4 * 1024**2
 """After so many bytes it is asked whether the engine has gone on: a disk of 500 MB/s takes 8 ms for them."""
 
@@ -60,6 +64,25 @@ def reach(unit_bytes: int, window_bytes: int) -> int:
     always something, or the disk would rest.
     """
     return max(window_bytes * 7 // 8 - unit_bytes, unit_bytes + window_bytes // 4)
+
+
+def piece_bytes(files: Sequence[int], root: Path = Path("/")) -> int:
+    """Return how much the kernel begins to read at one request: it silently leaves out the rest of a longer one.
+
+    That is the larger one of the disk's read-ahead and its longest transfer (force_page_cache_ra in mm/readahead.c).
+    """
+    found = []
+    for file in files:
+        device = os.fstat(file).st_dev
+        try:
+            block = (root / f"sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve(strict=True)
+        except OSError:
+            return _LEAST_PIECE
+        queue = (block.parent if (block / "partition").exists() else block) / "queue"
+        sizes = (number(queue / "read_ahead_kb"), number(queue / "max_sectors_kb"))
+        found.append(1024 * max(size or 0 for size in sizes))
+    smallest = min(found, default=0) // _LEAST_PIECE * _LEAST_PIECE
+    return max(_LEAST_PIECE, min(smallest, _MOST_PIECE))
 
 
 def _chunks(spans: Sequence[Span]) -> Iterator[Span]:

@@ -12,13 +12,11 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from backends.hardware.kernel_files import number
 from backends.llama_cpp import binding
-from backends.llama_cpp.streaming.ahead import Ahead
+from backends.llama_cpp.streaming.ahead import Ahead, piece_bytes
 from backends.llama_cpp.streaming.hold import Cache
 from backends.llama_cpp.streaming.maps import maps_of
 from backends.llama_cpp.streaming.progress import read_bytes
@@ -35,7 +33,6 @@ SLACK_BYTES = 128 * 1024**2
 _QUIET_SHARE, _QUIET_PASSES = 0.01, 3
 # A pass that reads more than what streams by this much has missed what should be held: others took its memory.
 _EXCESS_SHARE, _EXCESS_BYTES = 0.02, 16 * 1024**2
-_LEAST_PIECE, _MOST_PIECE = 128 * 1024, 2 * 1024**2
 
 Room = Callable[[], Streaming]
 """Returns how the weights can be shared between memory and disk now; what is held already counts as free."""
@@ -174,22 +171,3 @@ class Stream:
         self._ranges = share(self._ranges, self._ranges.read_bytes - held)
         streamed = sum(total(unit.streamed) for unit in self._ranges.units)
         self.now = Streaming(self._ranges.read_bytes - streamed, streamed)
-
-
-def piece_bytes(files: Sequence[int], root: Path = Path("/")) -> int:
-    """Return how much the kernel begins to read at one request: it silently leaves out the rest of a longer one.
-
-    That is the larger one of the disk's read-ahead and its longest transfer (force_page_cache_ra in mm/readahead.c).
-    """
-    found = []
-    for file in files:
-        device = os.fstat(file).st_dev
-        try:
-            block = (root / f"sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve(strict=True)
-        except OSError:
-            return _LEAST_PIECE
-        queue = (block.parent if (block / "partition").exists() else block) / "queue"
-        sizes = (number(queue / "read_ahead_kb"), number(queue / "max_sectors_kb"))
-        found.append(1024 * max(size or 0 for size in sizes))
-    smallest = min(found, default=0) // _LEAST_PIECE * _LEAST_PIECE
-    return max(_LEAST_PIECE, min(smallest, _MOST_PIECE))
