@@ -47,6 +47,11 @@ class Link:
         return self.step is not None or (self.status is not None and self.status.phase == "loading")
 
     @property
+    def warming(self) -> bool:
+        """Whether a model is looked for, or loaded, for the next question."""
+        return self._warming is not None
+
+    @property
     def connected(self) -> HostClient | None:
         """The client, if its host is still there."""
         return self.client if self.client is not None and self.client.connected else None

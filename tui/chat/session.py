@@ -102,6 +102,11 @@ class Session:
         return self._link.loading
 
     @property
+    def warming(self) -> bool:
+        """Whether a model is looked for, or loaded, before anything is asked."""
+        return self._link.warming
+
+    @property
     def loaded_target(self) -> Target | None:
         """The target whose model is loaded or loading for this session."""
         return self._link.target if self._link.connected is not None else None
@@ -120,8 +125,7 @@ class Session:
     @property
     def host_pid(self) -> int | None:
         """The process that holds the model, for whoever measures it."""
-        client = self._link.connected
-        return client.welcome.pid if client is not None else None
+        return client.welcome.pid if (client := self._link.connected) is not None else None
 
     # Conversations.
 
@@ -333,11 +337,8 @@ class Session:
             self._changed("model")
 
     def _ended(self, found: Opened, answer: Answer, asked: Target | None) -> None:
+        """Show what is in the store, and do what an answer that is over calls for."""
         self._show(found)
-        self._after(found.branch, answer, asked)
-
-    def _after(self, branch: list[StoredMessage], answer: Answer, asked: Target | None) -> None:
-        """Do what an answer that is over calls for."""
         none_loaded = self.status is None or self.status.loaded is None
         if self.wanted.shrink(failed=answer.failed is not None and none_loaded):
             self._changed("model")  # The larger context could not be had.
@@ -345,7 +346,7 @@ class Session:
         if answer.failed is None or target is None:
             self._link.renew(self.target)
         elif answer.failed.kind == ContextOverflow.kind:
-            self.remedies.measure(target, branch[-1], branch[:-1])
+            self.remedies.measure(target, found.branch[-1], found.branch[:-1])
         else:
             self._failed(answer.failed)
 

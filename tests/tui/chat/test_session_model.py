@@ -10,6 +10,7 @@ import msgspec
 from backends.base import Sampling
 from backends.host import launch, spool
 from tui.chat.session import Session
+from tui.screens.chat.progress import doing
 
 
 def talking(session: Session) -> bool:
@@ -50,3 +51,32 @@ async def test_how_far_loading_is_does_not_count_as_another_model(screens: Any, 
     await asyncio.sleep(0.1)
     assert screen.changes.count("progress") > 8
     assert screen.changes.count("model") < 8
+
+
+async def test_a_model_that_is_there_already_is_not_missing_while_it_is_looked_for(screens: Any, target: Any) -> None:
+    wanted = target(keep_alive_s=5.0)
+    first = screens()
+    first.session.choose(wanted)
+    await first.until(loaded)
+    second = screens()
+    said: list[str] = []
+
+    async def watched() -> None:
+        while not loaded(second.session):
+            said.append(doing(second.session))
+            await asyncio.sleep(0)
+
+    second.session.choose(wanted, evict="none")
+    await asyncio.wait_for(watched(), 10)
+    assert said
+    assert not any("not in memory" in text for text in said)
+
+
+async def test_a_model_that_stays_out_for_another_one_is_not_in_memory(screens: Any, target: Any) -> None:
+    first = screens()
+    first.session.choose(target(text="one", keep_alive_s=5.0))
+    await first.until(loaded)
+    second = screens()
+    second.session.choose(target(text="two"), evict="none")
+    await second.until(lambda session: "not in memory" in doing(session))
+    assert not second.session.warming

@@ -25,7 +25,7 @@ def doing(session: Session) -> str:
         return text
     if session.busy and session.answer is not None and loaded is not None and target != loaded:
         return filled(_("{model} comes when this answer is done · {answer.stop} stops the answer"), model=model)
-    if not session.busy and loaded is None and not session.loading:
+    if loaded is None and not (session.busy or session.loading or session.warming):
         return _("{model} is not in memory: your next question loads it, or its key").format(model=model)
     return ""
 
