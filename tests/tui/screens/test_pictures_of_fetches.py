@@ -64,11 +64,16 @@ def answers(patch: pytest.MonkeyPatch, trouble: ErrorInfo | None) -> None:
 
 
 async def until(pilot: Pilot[None], true: Callable[[], bool]) -> None:
+    """Wait until something is true, and until it is laid out: a line less moves the box."""
     deadline = time.monotonic() + 15
     while not true():
         assert time.monotonic() < deadline
         await pilot.pause(0.02)
-    await pilot.pause(0.1)
+    before: list[str] = []
+    while (now := [strip.text for strip in pilot.app.screen._compositor.render_strips()]) != before:
+        assert time.monotonic() < deadline
+        before = now
+        await pilot.pause(0.1)
 
 
 async def known(pilot: Pilot[None]) -> None:
