@@ -18,7 +18,7 @@ PAGE = mmap.PAGESIZE
 pytestmark = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="this system does not tell what is mapped")
 
 TOUCH = """
-import ctypes, mmap, os, pathlib, sys, threading
+import ctypes, mmap, os, pathlib, sys, threading, time
 from backends.llama_cpp.streaming import bus
 from backends.llama_cpp.streaming.maps import maps_of
 
@@ -63,6 +63,12 @@ if how == "many":
     for _ in range(5):
         threading.Thread(target=lambda: (barrier.wait(), touch()), daemon=True).start()
     barrier.wait()
+if how == "late":  # Another thread meets another byte when all is told and the process has not yet gone.
+    leave = os._exit
+    os._exit = lambda status: (time.sleep(0.5), leave(status))
+    place_of_first, place = place, place + mmap.PAGESIZE
+    threading.Thread(target=lambda: release(target, place_of_first, 8), daemon=True).start()
+    time.sleep(0.2)
 if how == "elsewhere":
     other = path.with_name("other")
     other.write_bytes(bytes(2 * mmap.PAGESIZE))
@@ -83,7 +89,7 @@ def touched(how: str, path: Path, offset: int, length: int) -> tuple[int, str]:
     return ended.returncode, ended.stderr
 
 
-@pytest.mark.parametrize("how", ["released", "holding", "native", "busy", "many", "unseen"])
+@pytest.mark.parametrize("how", ["released", "holding", "native", "busy", "many", "late", "unseen"])
 def test_the_file_and_the_byte_are_its_last_words(tmp_path: Path, how: str) -> None:
     file, offset = tmp_path / "model.gguf", 40 * PAGE + 128
     status, said = touched(how, file, offset, 10 * PAGE)

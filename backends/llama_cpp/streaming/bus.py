@@ -15,6 +15,8 @@ import ctypes
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,8 @@ class _Action(ctypes.Structure):
 _maps: tuple[Mapped, ...] = ()
 _files: tuple[Path, ...] = ()
 _installed: Any = None
+_telling = threading.Lock()
+"""Taken by the thread that tells, never given back: another's words must not come between its own or behind them."""
 
 
 def watch(paths: Iterable[Path]) -> bool:
@@ -93,6 +97,8 @@ def _glibc() -> bool:
 
 def _on_bus_error(_number: int, info: int, _context: int) -> None:
     """Tell where it was, and end this process, whatever happens here."""
+    if not _telling.acquire(blocking=False):
+        time.sleep(2 * TELLING_S)  # Whoever tells ends this process, or the alarm does.
     try:
         signal.alarm(TELLING_S)
         address = ctypes.c_uint64.from_address(info + _ADDRESS_AT).value
