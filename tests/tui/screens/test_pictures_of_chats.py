@@ -165,7 +165,8 @@ def test_what_was_found_in_its_chat(snap_compare, size) -> None:
         results.highlighted = found[0]
         pilot.app.screen.query_one(Input).focus()
 
-    picture(snap_compare, size, "ctrl+f", *"weights token", shows("found"), choose, "enter", shows("all the weights"))
+    keys = ("ctrl+f", *"weights token", searched("weights token"), choose, "enter")
+    picture(snap_compare, size, *keys, shows("all the weights"))
 
 
 @BOTH
