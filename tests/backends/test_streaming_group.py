@@ -78,8 +78,9 @@ def seconds(*runs: Run) -> float:
     return statistics.median(token.seconds for one in runs for token in one.tokens[1:])
 
 
-def read(*runs: Run) -> float:
-    return statistics.mean(token.read_bytes for one in runs for token in one.tokens[1:])
+def read(one: Run) -> list[int]:
+    """Return what each token but the first read."""
+    return [token.read_bytes for token in one.tokens[1:]]
 
 
 def faults(*runs: Run) -> float:
@@ -105,8 +106,9 @@ def test_it_runs_as_fast_as_the_disk_gives_what_must_come_from_it_and_writes_not
     assert plain.streamed_bytes > LIMIT
     assert both.held_bytes > 0.2 * model.stat().st_size
     assert reached(both) >= GOAL
-    # What is held is not read, and nothing is read twice.
-    assert read(both) <= 1.1 * both.streamed_bytes
+    # What is held is not read, and nothing is read twice, but where the hold is fitted to what the kernel leaves it.
+    assert statistics.median(read(both)) <= 1.05 * both.streamed_bytes
+    assert statistics.mean(read(both)) <= 1.1 * both.streamed_bytes
     assert seconds(both) < seconds(plain)
     assert both.words[:2] == plain.words
     for one in (both, plain):
